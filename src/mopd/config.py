@@ -1,0 +1,462 @@
+"""The configuration: frozen pydantic models, read from TOML, refused when misspelt or contradictory.
+
+Each field's docstring is its documentation: `mopd config` prints it and docs/config.md is generated from it.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+import tomllib
+import typing
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from mopd.errors import ConfigError
+
+PositiveInt = Annotated[int, Field(ge=1)]
+NonNegativeInt = Annotated[int, Field(ge=0)]
+PositiveFloat = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Share = Annotated[float, Field(ge=0, le=1)]
+
+
+class Table(BaseModel):
+    """A table of the configuration: frozen, and no key that it does not know."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+
+class ProblemsConfig(Table):
+    source: str = "sort-digits"
+    """Where problems come from: a JSONL file, `sort-digits`, or `reasoning_gym:NAME`."""
+    verifier: str = "auto"
+    """Verifier for every problem, or `auto`: what the source or the record's `kind` says."""
+    size: PositiveInt = 4096
+    """Problems to generate, training and held-out together (generated sources only; a file is used whole)."""
+    seed: NonNegativeInt = 0
+    """Seed of generated problems and of the held-out split. Not the run's seed, so that runs with different seeds share one test."""
+    held_out: NonNegativeInt = 128
+    """Problems kept from training and used for evaluation."""
+    options: dict[str, Any] = Field(default_factory=dict)
+    """Options of a generated source, passed to it unchanged (for example reasoning-gym's `max_word_len`)."""
+
+
+class WarmupConfig(Table):
+    """A supervised stage before step 0, on a noisy demonstrator, plain and with peers in the context.
+
+    It exists because a model that cannot read peers cannot teach from them.
+    """
+
+    steps: PositiveInt
+    """Supervised updates."""
+    batch_size: PositiveInt = 64
+    """Demonstrations in one update."""
+    learning_rate: PositiveFloat = 3e-3
+    """Peak learning rate; linear warm-up over the first 5 % of the steps, then a cosine to 5 % of the peak."""
+    demonstrator_error: Share = 0.15
+    """Share of demonstrations without a useful context in which the demonstrator's answer is corrupted."""
+    context_share: Share = 0.5
+    """Share of demonstrations that begin with a context of peers instead of the bare prompt."""
+    unrelated_share: Share = 0.15
+    """Share of those contexts whose peers belong to another problem; the demonstrator then errs as without a context."""
+
+
+class SamplingConfig(Table):
+    temperature: PositiveFloat = 1.0
+    """Softmax temperature of rollouts; the objective divides both distributions' logits by it too."""
+    top_p: Annotated[float, Field(gt=0, le=1)] = 1.0
+    """Nucleus mass kept when sampling rollouts."""
+    completion_tokens: PositiveInt = 64
+    """Longest completion, in tokens, end token included. A completion cut here counts as a failure of kind `truncated`."""
+
+
+class EvaluationConfig(Table):
+    every: NonNegativeInt = 0
+    """Steps between evaluations on held-out problems; 0 evaluates only before the first and after the last step."""
+    rollouts: PositiveInt = 8
+    """Attempts at each held-out problem: the n of mean@n and pass@n."""
+    temperature: PositiveFloat | None = None
+    """Sampling temperature at evaluation; unset: the run's own."""
+    top_p: Annotated[float, Field(gt=0, le=1)] | None = None
+    """Nucleus mass at evaluation; unset: the run's own."""
+    contexts_every: NonNegativeInt = 4
+    """Steps between measurements of the teacher's accuracy when it generates from the step's contexts; 0: never."""
+
+
+class PeersConfig(Table):
+    successes: NonNegativeInt = 2
+    """Successful peers shown at most."""
+    failures: NonNegativeInt = 1
+    """Failed peers shown at most."""
+    policy: Literal["first", "random", "group"] = "group"
+    """Choice among candidates: `first` in rollout order; `random` for each rollout; `group`: one seeded block for the whole group."""
+    require_success: bool = True
+    """Give no lesson to a rollout without a successful peer."""
+    show_failures: Literal["always", "when_no_success"] = "always"
+    """When failed peers are shown."""
+    truncated_failures: bool = False
+    """Whether a completion that was cut at the limit may serve as a failed peer."""
+    control: Literal["none", "unrelated_problem"] = "none"
+    """Ablation: `unrelated_problem` keeps the number and headings of blocks but takes their texts from other problems of the step."""
+
+
+class TemplateConfig(Table):
+    """Wording of the context. `{problem}`, `{text}` and `{blocks}` are replaced; nothing else is."""
+
+    success: str
+    """One successful peer; contains `{text}`."""
+    failure: str
+    """One failed peer; contains `{text}`."""
+    feedback: str
+    """The verifier's feedback on the rollout itself; contains `{text}`."""
+    turn: str
+    """The whole user turn; contains `{problem}` and `{blocks}`."""
+
+    @model_validator(mode="after")
+    def _fields_present(self) -> TemplateConfig:
+        wanted = {"success": ["{text}"], "failure": ["{text}"], "feedback": ["{text}"]}
+        for key, marks in {**wanted, "turn": ["{problem}", "{blocks}"]}.items():
+            for mark in marks:
+                if mark not in getattr(self, key):
+                    raise ValueError(f"context.template.{key} must contain {mark}")
+        return self
+
+
+class ContextConfig(Table):
+    tokens: PositiveInt = 1024
+    """Token budget of a context, generation header included."""
+    order: Literal["failures_first", "successes_first", "shuffled"] = "failures_first"
+    """Order of the blocks of peers. A weak teacher copies the block that comes last."""
+    over_budget: Literal["shorten", "drop"] = "shorten"
+    """What happens over budget: cut peers in the middle with a marker, or leave out the last peer. Both are counted."""
+    feedback: Literal["never", "when_no_success", "always"] = "never"
+    """When the verifier's feedback on the rollout itself is shown."""
+    strip_thinking: bool = True
+    """Remove thinking spans from all peers, successes and failures, closed or not."""
+    template: TemplateConfig | None = None
+    """Wording; unset: the student's own (builtin students) or the English default."""
+
+
+class EmaTeacher(Table):
+    """Exponential moving average of the student: t <- (1 - rate) t + rate s, once a step that updated."""
+
+    kind: Literal["ema"] = "ema"
+    rate: Share = 0.05
+    """Weight of the student in one average."""
+
+
+class FrozenTeacher(Table):
+    """The student as it was before step 0."""
+
+    kind: Literal["frozen"] = "frozen"
+
+
+class LiveTeacher(Table):
+    """The current student itself, without gradient."""
+
+    kind: Literal["live"] = "live"
+
+
+TeacherConfig = Annotated[EmaTeacher | FrozenTeacher | LiveTeacher, Field(discriminator="kind")]
+
+
+class DistillObjective(Table):
+    """Toward the teacher, token by token, on the student's own completions: the method itself."""
+
+    kind: Literal["distill"] = "distill"
+    aggregation: Literal["token_mean", "rollout_mean", "domain_balanced"] = "token_mean"
+    """Mean over all live tokens of the step, over lessons of their token means, or over domains of their token means."""
+
+
+class GrpoObjective(Table):
+    """Group-relative policy gradient: advantage = reward - group mean, no division by the standard deviation."""
+
+    kind: Literal["grpo"] = "grpo"
+    aggregation: Literal["token_mean", "rollout_mean", "domain_balanced"] = "token_mean"
+    """As for `distill`."""
+    clip_low: PositiveFloat = 0.2
+    """The ratio is clipped below at 1 - clip_low."""
+    clip_high: PositiveFloat = 0.28
+    """The ratio is clipped above at 1 + clip_high."""
+    dual_clip: Annotated[float, Field(gt=1)] = 3.0
+    """Bound on the loss of tokens with a negative advantage, in units of the advantage's size."""
+
+
+class SftObjective(Table):
+    """Verified supervised fine-tuning: minus the log-probability of the step's own successes."""
+
+    kind: Literal["sft"] = "sft"
+    aggregation: Literal["token_mean", "rollout_mean", "domain_balanced"] = "rollout_mean"
+    """As for `distill`; the usual form is the mean over successes of -logp / length."""
+
+
+ObjectiveConfig = Annotated[
+    DistillObjective | GrpoObjective | SftObjective, Field(discriminator="kind")
+]
+
+
+class DivergenceConfig(Table):
+    kind: Literal["jensen_shannon", "forward_kl", "reverse_kl", "sampled_reverse_kl"] = (
+        "jensen_shannon"
+    )
+    """Divergence at one token, in nats."""
+    weight: Annotated[float, Field(gt=0, lt=1)] = 0.5
+    """Teacher's weight in the mixture (`jensen_shannon` only)."""
+    support: Literal["student_top_k", "full"] = "student_top_k"
+    """Token ids the divergence sums over (not read by `sampled_reverse_kl`)."""
+    k: PositiveInt = 100
+    """Size of `student_top_k`; a vocabulary no larger than k is used whole."""
+    tail: bool = True
+    """Add one bucket with the mass outside the support; without it both sides are renormalised."""
+    clip: PositiveFloat | None = None
+    """Bound on a token's divergence, in nats; unset: none."""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> DivergenceConfig:
+        if self.kind != "jensen_shannon" and self.weight != 0.5:
+            raise ValueError(f"divergence.weight belongs to jensen_shannon, but kind is {self.kind}")
+        if self.kind == "sampled_reverse_kl" and self.clip is not None:
+            raise ValueError("divergence.clip bounds a divergence, but sampled_reverse_kl has only its gradient estimate")
+        if self.support == "full" and (self.k != 100 or not self.tail):
+            raise ValueError("divergence.k and divergence.tail belong to student_top_k, but support is full")
+        return self
+
+
+class OptimizerConfig(Table):
+    """AdamW with a constant learning rate after a linear warm-up."""
+
+    learning_rate: PositiveFloat = 1e-5
+    """Learning rate after warm-up."""
+    warmup_steps: NonNegativeInt = 10
+    """Steps over which the learning rate rises linearly to its value."""
+    weight_decay: Annotated[float, Field(ge=0)] = 0.01
+    """Decoupled weight decay."""
+    betas: tuple[Share, Share] = (0.9, 0.999)
+    """Decay of AdamW's first and second moments."""
+    clip_norm: PositiveFloat = 1.0
+    """Gradients are scaled down to this global norm."""
+    updates_per_step: PositiveInt = 1
+    """Updates made on the lessons of one step. After the first, tokens are weighted by the ratio of the current to the first log-probability."""
+    importance_cap: Annotated[float, Field(ge=1)] = 2.0
+    """Upper bound of every importance weight (sampler against learner, and reused batches)."""
+
+
+class ComputeConfig(Table):
+    device: str = "auto"
+    """Device of student and teacher: `auto`, `cpu`, `cuda`, `cuda:1`, ..."""
+    threads: PositiveInt | None = None
+    """CPU threads of torch; unset: torch's choice. Exact resume holds for 1."""
+    microbatch_tokens: PositiveInt = 8192
+    """Tokens scored at once, padding included. Changes speed and memory, never the objective."""
+    sampling_rows: PositiveInt = 512
+    """Rollouts sampled at once."""
+
+
+class VerificationConfig(Table):
+    workers: PositiveInt = 2
+    """Processes that run graders which need one (math, reasoning-gym)."""
+    time_limit_s: PositiveFloat = 10.0
+    """Wall time of one grader call, in seconds; over it the worker is replaced and the verdict is `error`."""
+
+
+class CheckpointConfig(Table):
+    every: PositiveInt = 10
+    """Steps between checkpoints; the last step always has one."""
+    keep: PositiveInt = 2
+    """Checkpoints kept; older ones are removed after a new one is complete."""
+
+
+class TrackerConfig(Table):
+    kind: Literal["none", "tensorboard", "trackio", "wandb"] = "none"
+    """Where metrics are sent besides metrics.jsonl. Each but `none` needs its own package."""
+    project: str = "mopd"
+    """Project name at the tracker."""
+
+
+class Config(Table):
+    """A run. Every key has a default but `warmup.steps`, so an empty file is a configuration."""
+
+    student: str = "builtin:digits"
+    """The model that learns: `builtin:digits`, `builtin:letters`, or a folder that transformers opens."""
+    run: str = "runs/mopd"
+    """The run's directory. `mopd train NAME.toml` sets it to `runs/NAME` unless told."""
+    seed: NonNegativeInt = 0
+    """Seed of everything random in the run."""
+    steps: PositiveInt = 30
+    """Steps: sample, verify, teach, update."""
+    group_size: Annotated[int, Field(ge=2)] = 8
+    """Rollouts of one problem in one step (G)."""
+    problems_per_step: PositiveInt = 8
+    """Problems in one step."""
+    success_reward: Annotated[float, Field(allow_inf_nan=False)] = 1.0
+    """A rollout is a success when its reward is at least this."""
+    problems: ProblemsConfig = ProblemsConfig()
+    warmup: WarmupConfig | None = None
+    sampling: SamplingConfig = SamplingConfig()
+    evaluation: EvaluationConfig = EvaluationConfig()
+    peers: PeersConfig = PeersConfig()
+    context: ContextConfig = ContextConfig()
+    teacher: TeacherConfig = EmaTeacher()
+    objective: ObjectiveConfig = DistillObjective()
+    divergence: DivergenceConfig = DivergenceConfig()
+    optimizer: OptimizerConfig = OptimizerConfig()
+    compute: ComputeConfig = ComputeConfig()
+    verification: VerificationConfig = VerificationConfig()
+    checkpoint: CheckpointConfig = CheckpointConfig()
+    tracker: TrackerConfig = TrackerConfig()
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Config:
+        wanted = self.peers.successes + self.peers.failures
+        if wanted > self.group_size - 1:
+            raise ValueError(
+                f"peers.successes + peers.failures must be at most group_size - 1 = {self.group_size - 1}, "
+                f"since a rollout is never its own peer; they ask for {wanted}"
+            )
+        if self.peers.require_success and self.peers.successes == 0 and self.objective.kind == "distill":
+            raise ValueError("peers.require_success needs peers.successes of at least 1, but it is 0")
+        if self.peers.control == "unrelated_problem" and self.problems_per_step < 2:
+            raise ValueError(
+                "peers.control = unrelated_problem needs problems_per_step of at least 2, but it is 1"
+            )
+        if self.divergence.kind == "sampled_reverse_kl" and self.sampling.top_p < 1:
+            raise ValueError("sampled_reverse_kl estimates from unfiltered samples and needs sampling.top_p = 1")
+        return self
+
+
+def load_config(path: str | Path, overrides: Sequence[str] = ()) -> Config:
+    """The configuration in a TOML file, with `key=value` overrides (each one line of TOML) applied.
+
+    Raises ConfigError where the file is missing or malformed, a key is unknown, or options contradict.
+    """
+    path = Path(path)
+    try:
+        values = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(
+            "a configuration is a TOML file that can be read", f"{path}: {error.strerror}", "check the path"
+        ) from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError("a configuration is valid TOML", f"{path}: {error}", "mend that line") from error
+    values.setdefault("run", f"runs/{path.stem}")
+    return build_config(values, overrides, where=str(path))
+
+
+def build_config(
+    values: Mapping[str, Any], overrides: Sequence[str] = (), where: str = "the configuration"
+) -> Config:
+    """The configuration that nested `values` and `key=value` overrides say. Raises ConfigError."""
+    merged = json.loads(json.dumps(values))
+    for override in overrides:
+        _apply_override(merged, override)
+    try:
+        return Config.model_validate(merged)
+    except ValidationError as error:
+        raise _explain(error, where) from error
+
+
+def _apply_override(values: dict[str, Any], override: str) -> None:
+    key, separator, text = override.partition("=")
+    if not separator or not key.strip():
+        raise ConfigError("an override has the form key=value", repr(override), "write for example steps=20")
+    *parents, last = key.strip().split(".")
+    for parent in parents:
+        child = values.setdefault(parent, {})
+        if not isinstance(child, dict):
+            raise ConfigError("an override names a key of a table", f"{key}: {parent} is no table", "check the key")
+        values = child
+    values[last] = _parse_value(text.strip())
+
+
+def _parse_value(text: str) -> Any:
+    """A TOML value; a bare word that is none (student=runs/a) is taken as a string."""
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text
+
+
+def _explain(error: ValidationError, where: str) -> ConfigError:
+    first = error.errors()[0]
+    keys = [str(part) for part in first["loc"] if part not in ("ema", "frozen", "live", "distill", "grpo", "sft")]
+    name = ".".join(keys)
+    if first["type"] == "extra_forbidden":
+        near = difflib.get_close_matches(name, list(config_keys()), n=1, cutoff=0.5)
+        do = f"did you mean {near[0]}?" if near else "see all keys with `mopd config`"
+        return ConfigError("every key of the configuration is known", f"{name} in {where}", do)
+    if first["type"] == "value_error":
+        message = str(first["ctx"]["error"])
+        return ConfigError("the options of a configuration agree", f"{message} ({where})", "change one of them")
+    got = repr(first["input"]) if first["type"] != "missing" else "nothing"
+    must = f"{name or 'the configuration'}: {first['msg'][0].lower()}{first['msg'][1:]}"
+    return ConfigError(must, f"{got} in {where}", "see its meaning with `mopd config`")
+
+
+def config_keys(model: type[BaseModel] = Config, prefix: str = "") -> dict[str, tuple[str, str, str]]:
+    """Every key of the configuration, dotted, with (type, default, meaning)."""
+    keys: dict[str, tuple[str, str, str]] = {}
+    for name, field in model.model_fields.items():
+        tables = list(_tables(field.annotation))
+        for table in tables:
+            keys |= {k: v for k, v in config_keys(table, f"{prefix}{name}.").items() if k not in keys or k.endswith(".kind")}
+        if not tables:
+            default = "required" if field.is_required() else json.dumps(field.get_default(call_default_factory=True))
+            keys[prefix + name] = (_type_name(field.annotation), default, field.description or "")
+    kinds = [get for table in _siblings(model) for get in [table]]
+    if "kind" in model.model_fields and len(kinds) > 1:
+        names = " or ".join(f"`{table.model_fields['kind'].default}`: {(table.__doc__ or '').strip().splitlines()[0]}" for table in kinds)
+        keys[f"{prefix}kind"] = ("string", json.dumps(kinds[0].model_fields["kind"].default), names)
+    return keys
+
+
+def _siblings(model: type[BaseModel]) -> list[type[BaseModel]]:
+    for union in (TeacherConfig, ObjectiveConfig):
+        tables = list(_tables(union))
+        if model in tables:
+            return tables
+    return []
+
+
+def _tables(annotation: Any) -> Iterator[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    for argument in typing.get_args(annotation):
+        yield from _tables(argument)
+
+
+def _type_name(annotation: Any) -> str:
+    origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
+    if origin is Literal:
+        return " or ".join(json.dumps(argument) for argument in arguments)
+    if origin is Annotated:
+        return _type_name(arguments[0])
+    if origin is dict:
+        return "table"
+    if origin is tuple:
+        return "array of " + " and ".join(_type_name(a) for a in arguments)
+    if arguments:
+        return " or ".join(_type_name(a) for a in arguments if a is not type(None))
+    return {"str": "string", "int": "integer", "float": "number", "bool": "boolean"}[annotation.__name__]
+
+
+def first_difference(ours: Config, theirs: Config) -> tuple[str, Any, Any] | None:
+    """The first key (dotted) in which two configurations differ with both values; `run` is not compared."""
+    a, b = flatten(ours.model_dump(mode="json")), flatten(theirs.model_dump(mode="json"))
+    for key in [*a, *(key for key in b if key not in a)]:
+        if key != "run" and a.get(key) != b.get(key):
+            return key, a.get(key), b.get(key)
+    return None
+
+
+def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested tables as one mapping from dotted keys to values."""
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            flat |= flatten(value, f"{prefix}{key}.")
+        else:
+            flat[prefix + key] = value
+    return flat

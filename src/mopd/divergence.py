@@ -1,0 +1,102 @@
+"""Divergences between student and teacher at one token, in nats. Pure functions of log-probabilities.
+
+Conventions: s and t are next-token distributions given as natural log-probabilities in the last axis; a result has
+the leading shape; everything is computed in the dtype it is given. A zero probability (log-probability -inf)
+contributes 0 where its own weight is zero, and an infinite divergence where only the other one is.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from mopd.config import DivergenceConfig
+
+
+def forward_kl(student_logprobs: Tensor, teacher_logprobs: Tensor) -> Tensor:
+    """KL(t || s) = sum t (log t - log s) in nats: [..., n], [..., n] -> [...]. Mass-covering."""
+    return _kl(teacher_logprobs, student_logprobs)
+
+
+def reverse_kl(student_logprobs: Tensor, teacher_logprobs: Tensor) -> Tensor:
+    """KL(s || t) = sum s (log s - log t) in nats, with its full gradient: [..., n], [..., n] -> [...]."""
+    return _kl(student_logprobs, teacher_logprobs)
+
+
+def jensen_shannon(student_logprobs: Tensor, teacher_logprobs: Tensor, w: float = 0.5) -> Tensor:
+    """(1-w) KL(s || m) + w KL(t || m) with m = (1-w) s + w t, in nats: [..., n], [..., n] -> [...].
+
+    At w = 0.5 it is symmetric and at most ln 2; it tends to 0, not to a KL, as w tends to 0 or 1.
+    Raises ValueError where w is not strictly between 0 and 1.
+    """
+    if not 0 < w < 1:
+        raise ValueError(f"w must lie strictly between 0 and 1, got {w}")
+    mixture = _logaddexp(student_logprobs + math.log1p(-w), teacher_logprobs + math.log(w))
+    return (1 - w) * _kl(student_logprobs, mixture) + w * _kl(teacher_logprobs, mixture)
+
+
+def sampled_reverse_kl(student_logprob: Tensor, teacher_logprob: Tensor) -> Tensor:
+    """stopgrad(log s(y) - log t(y)) * log s(y) for sampled tokens y: [...], [...] -> [...].
+
+    Its gradient is the one-sample estimate of the gradient of `reverse_kl`; its value is no divergence.
+    """
+    return (student_logprob - teacher_logprob).detach() * student_logprob
+
+
+def top_k_support(
+    student_logprobs: Tensor, teacher_logprobs: Tensor, k: int, tail: bool = True
+) -> tuple[Tensor, Tensor]:
+    """Both distributions on the student's k most probable tokens: [..., V] x 2 -> [..., k + tail] x 2.
+
+    Inputs are normalised over the whole vocabulary. With `tail` one bucket log(1 - sum p) is appended, computed as
+    log(-expm1(min(logsumexp, -1e-7))); without it both are renormalised over the k tokens. A vocabulary of at most
+    k tokens is returned as it is. Raises ValueError where k < 1.
+    """
+    if k < 1:
+        raise ValueError(f"k must be at least 1, got {k}")
+    if k >= student_logprobs.shape[-1]:
+        return student_logprobs, teacher_logprobs
+    student_top, indices = student_logprobs.topk(k, dim=-1)
+    teacher_top = teacher_logprobs.gather(-1, indices)
+    if tail:
+        return _with_tail(student_top), _with_tail(teacher_top)
+    return student_top.log_softmax(-1), teacher_top.log_softmax(-1)
+
+
+def token_divergence(student_logprobs: Tensor, teacher_logprobs: Tensor, config: DivergenceConfig) -> Tensor:
+    """The configured divergence of every token, in nats, clipped as configured: [n, V], [n, V] -> [n]."""
+    if config.support == "student_top_k":
+        student_logprobs, teacher_logprobs = top_k_support(
+            student_logprobs, teacher_logprobs, config.k, config.tail
+        )
+    if config.kind == "forward_kl":
+        divergence = forward_kl(student_logprobs, teacher_logprobs)
+    elif config.kind == "reverse_kl":
+        divergence = reverse_kl(student_logprobs, teacher_logprobs)
+    elif config.kind == "jensen_shannon":
+        divergence = jensen_shannon(student_logprobs, teacher_logprobs, config.weight)
+    else:
+        raise ValueError(f"{config.kind} is not a divergence over a support")
+    return divergence if config.clip is None else divergence.clamp(max=config.clip)
+
+
+def _kl(p_log: Tensor, q_log: Tensor) -> Tensor:
+    """sum p (log p - log q) over the last axis, 0 where p is 0, gradients free of nan there."""
+    is_zero = torch.isneginf(p_log)
+    safe_p = p_log.masked_fill(is_zero, 0.0)
+    safe_q = q_log.masked_fill(is_zero, 0.0)
+    return (safe_p.exp() * (safe_p - safe_q)).masked_fill(is_zero, 0.0).sum(-1)
+
+
+def _logaddexp(a: Tensor, b: Tensor) -> Tensor:
+    """log(exp a + exp b), -inf without a nan gradient where both are -inf."""
+    is_zero = torch.isneginf(a) & torch.isneginf(b)
+    total = torch.logaddexp(a.masked_fill(is_zero, 0.0), b.masked_fill(is_zero, 0.0))
+    return total.masked_fill(is_zero, -math.inf)
+
+
+def _with_tail(logprobs: Tensor) -> Tensor:
+    inside = torch.logsumexp(logprobs, dim=-1, keepdim=True).clamp(max=-1e-7)
+    return torch.cat([logprobs, torch.log(-torch.expm1(inside))], dim=-1)

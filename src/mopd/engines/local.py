@@ -1,0 +1,195 @@
+"""The local engine: samples completions with the model in this process.
+
+Each prompt is prefilled once and its cache expanded to its rollouts; finished rows leave the batch. Every rollout
+draws from its own stream of uniform numbers, keyed by what it is for, so batching cannot change what is sampled
+(beyond rounding in the logits).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from mopd.seeding import derive_seed
+from mopd.students import Student
+from mopd.types import Group, Problem, Rollout
+
+
+@dataclass(frozen=True, slots=True)
+class SamplingRequest:
+    """`count` completions of one prompt; rollout j draws its randomness from (*key, j)."""
+
+    prompt_ids: tuple[int, ...]
+    count: int
+    key: tuple[int | str, ...]
+
+
+class LocalEngine:
+    """Samples with `student.model` as it is at the time of the call: there is nothing to synchronise."""
+
+    def __init__(self, student: Student, max_rows: int) -> None:
+        self.student = student
+        self.max_rows = max_rows
+
+    def sample_groups(
+        self,
+        problems: Sequence[Problem],
+        count: int,
+        *,
+        key: Callable[[Problem], tuple[int | str, ...]],
+        step: int,
+        success_reward: float,
+        completion_tokens: int,
+        temperature: float,
+        top_p: float,
+        on_batch: Callable[[int], None] = lambda rows: None,
+    ) -> list[Group]:
+        """One unverified group of `count` rollouts for each problem. `on_batch(n)` is told of n finished rollouts."""
+        requests = [
+            SamplingRequest(tuple(self.student.tokenizer.encode_prompt(p.messages)), count, key(p)) for p in problems
+        ]
+        rollouts = self.sample(requests, completion_tokens, temperature, top_p, on_batch)
+        return [
+            Group(step, problem, request.prompt_ids, tuple(found), success_reward=success_reward)
+            for problem, request, found in zip(problems, requests, rollouts, strict=True)
+        ]
+
+    @torch.no_grad()
+    def sample(
+        self,
+        requests: Sequence[SamplingRequest],
+        completion_tokens: int,
+        temperature: float,
+        top_p: float,
+        on_batch: Callable[[int], None] = lambda rows: None,
+    ) -> list[list[Rollout]]:
+        """For each request its rollouts. Requests are batched up to `max_rows` rollouts, at least one request at a time."""
+        found: list[list[Rollout]] = []
+        for batch in _batches(requests, self.max_rows):
+            found += self._sample_batch(batch, completion_tokens, temperature, top_p)
+            on_batch(sum(request.count for request in batch))
+        return found
+
+    def _sample_batch(
+        self, requests: Sequence[SamplingRequest], limit: int, temperature: float, top_p: float
+    ) -> list[list[Rollout]]:
+        model, end_ids = self.student.model, self.student.tokenizer.end_ids
+        device = next(model.parameters()).device
+        uniforms = torch.from_numpy(
+            np.stack([_uniforms((*r.key, index), limit) for r in requests for index in range(r.count)])
+        )
+        logits, cache, mask, positions = _prefill(model, requests, self.student.tokenizer.pad_id, device)
+
+        rows = len(uniforms)
+        tokens: list[list[int]] = [[] for _ in range(rows)]
+        logprobs: list[list[float]] = [[] for _ in range(rows)]
+        live = torch.arange(rows)
+        for position in range(limit):
+            chosen, chosen_logprobs = sample_tokens(logits.cpu(), uniforms[live, position], temperature, top_p)
+            for row, token, logprob in zip(live.tolist(), chosen.tolist(), chosen_logprobs.tolist(), strict=True):
+                tokens[row].append(token)
+                logprobs[row].append(logprob)
+            going = torch.tensor([token not in end_ids for token in chosen.tolist()])
+            if position == limit - 1 or not going.any():
+                break
+            if not going.all():
+                keep = going.nonzero().squeeze(-1)
+                live, chosen = live[keep], chosen[keep]
+                mask, positions = mask[keep.to(device)], positions[keep.to(device)]
+                cache.batch_select_indices(keep.to(device))
+            mask = torch.cat([mask, mask.new_ones(len(live), 1)], dim=1)
+            positions = positions + 1
+            logits = model(
+                input_ids=chosen[:, None].to(device),
+                attention_mask=mask,
+                position_ids=positions[:, None],
+                past_key_values=cache,
+                use_cache=True,
+            ).logits[:, -1]
+        return self._as_rollouts(requests, tokens, logprobs)
+
+    def _as_rollouts(
+        self, requests: Sequence[SamplingRequest], tokens: list[list[int]], logprobs: list[list[float]]
+    ) -> list[list[Rollout]]:
+        rows = iter(zip(tokens, logprobs, strict=True))
+        found = []
+        for request in requests:
+            found.append([self._as_rollout(index, *next(rows)) for index in range(request.count)])
+        return found
+
+    def _as_rollout(self, index: int, ids: list[int], logprobs: list[float]) -> Rollout:
+        tokenizer = self.student.tokenizer
+        return Rollout(
+            index=index,
+            token_ids=tuple(ids),
+            is_own=(True,) * len(ids),
+            sampler_logprobs=tuple(logprobs),
+            text=tokenizer.decode(ids),
+            is_truncated=ids[-1] not in tokenizer.end_ids,
+        )
+
+
+def _batches(requests: Sequence[SamplingRequest], max_rows: int) -> list[list[SamplingRequest]]:
+    batches: list[list[SamplingRequest]] = []
+    for request in requests:
+        if batches and sum(r.count for r in batches[-1]) + request.count <= max_rows:
+            batches[-1].append(request)
+        else:
+            batches.append([request])
+    return batches
+
+
+def _uniforms(key: tuple[int | str, ...], count: int) -> np.ndarray[Any, np.dtype[np.float64]]:
+    """A rollout's stream of uniform numbers in [0, 1): a function of its key alone."""
+    return np.random.Generator(np.random.Philox(derive_seed(*key))).random(count)
+
+
+def _prefill(
+    model: Any, requests: Sequence[SamplingRequest], pad_id: int, device: torch.device
+) -> tuple[Tensor, Any, Tensor, Tensor]:
+    """Run each prompt once; then one row a rollout: last logits [rows, V], cache, mask [rows, width], positions [rows]."""
+    from transformers import DynamicCache
+
+    width = max(len(request.prompt_ids) for request in requests)
+    ids = torch.full((len(requests), width), pad_id)
+    mask = torch.zeros(len(requests), width, dtype=torch.long)
+    for row, request in enumerate(requests):
+        start = width - len(request.prompt_ids)
+        ids[row, start:] = torch.tensor(request.prompt_ids)
+        mask[row, start:] = 1
+    positions = (mask.cumsum(-1) - 1).clamp(min=0)
+    cache = DynamicCache(config=model.config)
+    logits = model(
+        input_ids=ids.to(device),
+        attention_mask=mask.to(device),
+        position_ids=positions.to(device),
+        past_key_values=cache,
+        use_cache=True,
+        logits_to_keep=1,
+    ).logits[:, -1]
+    owner = torch.tensor([row for row, r in enumerate(requests) for _ in range(r.count)], device=device)
+    cache.batch_select_indices(owner)
+    return logits[owner], cache, mask.to(device)[owner], positions[:, -1].to(device)[owner]
+
+
+def sample_tokens(logits: Tensor, uniforms: Tensor, temperature: float, top_p: float) -> tuple[Tensor, Tensor]:
+    """One token a row by inverse transform, and its log-probability under the sampling distribution.
+
+    logits [rows, V] on the CPU; uniforms [rows] float64 in [0, 1) -> ([rows] int64, [rows] float64). With top_p < 1
+    the distribution is the smallest set of most probable tokens that holds that mass, renormalised.
+    """
+    logprobs = (logits.double() / temperature).log_softmax(-1)
+    if top_p < 1.0:
+        ordered, indices = logprobs.sort(dim=-1, descending=True)
+        mass_before = ordered.exp().cumsum(-1) - ordered.exp()
+        ordered = ordered.masked_fill(mass_before >= top_p, -torch.inf)
+        logprobs = torch.empty_like(logprobs).scatter(-1, indices, ordered).log_softmax(-1)
+    cumulative = logprobs.exp().cumsum(-1)
+    target = uniforms[:, None] * cumulative[:, -1:]  # the last sum may differ from 1 by rounding
+    tokens = torch.searchsorted(cumulative, target, right=True).squeeze(-1).clamp(max=logits.shape[-1] - 1)
+    return tokens, logprobs.gather(-1, tokens[:, None]).squeeze(-1)

@@ -1,0 +1,35 @@
+"""Errors a user can cause. Each says what must hold, what was got, and what to do."""
+
+from __future__ import annotations
+
+
+class MopdError(Exception):
+    """Base of all errors that a user can cause and mend."""
+
+    def __init__(self, must: str, got: str, do: str) -> None:
+        self.must, self.got, self.do = must, got, do
+        super().__init__(f"{must}\n  got: {got}\n  do:  {do}")
+
+
+class ConfigError(MopdError):
+    """A configuration that is misspelt, malformed or contradicts itself."""
+
+
+class ProblemError(MopdError):
+    """A problem source that is missing, malformed, or does not suit the student."""
+
+
+class StudentError(MopdError):
+    """A model or tokenizer that cannot serve as the student."""
+
+
+class VerifierError(MopdError):
+    """A verifier that does not exist or is refused."""
+
+
+class CheckpointError(MopdError):
+    """A checkpoint that cannot be written or read."""
+
+
+class RunError(MopdError):
+    """A run directory that cannot be begun or continued."""

@@ -1,0 +1,86 @@
+"""Evaluation on held-out problems: mean@k and unbiased pass@k with problem-level bootstrap intervals."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from mopd.config import Config
+from mopd.engines.local import LocalEngine
+from mopd.progress import ProgressDisplay
+from mopd.statistics import bootstrap_interval, mean_or_zero, pass_at_k
+from mopd.students import Student
+from mopd.types import VERDICT_KINDS, Group, Problem
+from mopd.verification import verify
+
+
+def evaluate_student(
+    student: Student,
+    problems: Sequence[Problem],
+    config: Config,
+    seed: int,
+    progress: ProgressDisplay,
+    title: str = "evaluate",
+) -> dict[str, Any]:
+    """mean@k and pass@k of `student` over `problems`, k = `evaluation.rollouts`, as a JSON object.
+
+    Sampling is the run's own unless `[evaluation]` says otherwise; randomness is from (seed, problem id, rollout).
+    """
+    sampling, count = config.sampling, config.evaluation.rollouts
+    engine = LocalEngine(student, config.compute.sampling_rows)
+    with progress.phase(title, len(problems) * count) as phase:
+        groups = engine.sample_groups(
+            problems,
+            count,
+            key=lambda problem: (seed, "evaluation", problem.id),
+            step=0,
+            success_reward=config.success_reward,
+            completion_tokens=sampling.completion_tokens,
+            temperature=config.evaluation.temperature or sampling.temperature,
+            top_p=config.evaluation.top_p or sampling.top_p,
+            on_batch=phase.advance,
+        )
+        groups = verify(groups)
+    return summarise(groups, count)
+
+
+def summarise(groups: Sequence[Group], k: int) -> dict[str, Any]:
+    """The figures of verified groups of k rollouts.
+
+    Rollouts whose grader failed are left out and counted; a problem with none left is left out and counted.
+    """
+    counts = [_judged_and_right(group) for group in groups]
+    counted = [(n, c) for n, c in counts if n]
+    means = [c / n for n, c in counted]
+    passes = [pass_at_k(n, c, min(n, k)) for n, c in counted]
+    kinds = [verdict.kind for group in groups for verdict in group.verdicts]
+    return {
+        f"mean_at_{k}": mean_or_zero(means),
+        f"mean_at_{k}_interval": _interval(means),
+        f"pass_at_{k}": mean_or_zero(passes),
+        f"pass_at_{k}_interval": _interval(passes),
+        "problems": float(len(counted)),
+        "problems_without_verdict": float(len(counts) - len(counted)),
+        "completion_tokens_mean": mean_or_zero([len(r.token_ids) for group in groups for r in group.rollouts]),
+        "kinds": {kind: float(kinds.count(kind)) for kind in VERDICT_KINDS},
+        "successes_by_problem": {g.problem.id: c for g, (n, c) in zip(groups, counts, strict=True) if n},
+        "judged_by_problem": {g.problem.id: n for g, (n, c) in zip(groups, counts, strict=True) if n},
+    }
+
+
+def _judged_and_right(group: Group) -> tuple[int, int]:
+    judged = [verdict.kind != "error" for verdict in group.verdicts]
+    return sum(judged), sum(group.is_success(rollout.index) for rollout in group.rollouts)
+
+
+def _interval(values: Sequence[float]) -> list[float]:
+    return list(bootstrap_interval(values)) if values else [0.0, 1.0]
+
+
+def paired_gain(before: dict[str, Any], after: dict[str, Any]) -> tuple[float, tuple[float, float]]:
+    """The mean over problems of the change in success rate, with its paired 95 % interval."""
+    rates = [
+        {p: c / e["judged_by_problem"][p] for p, c in e["successes_by_problem"].items()} for e in (before, after)
+    ]
+    changes = [rates[1][problem] - rate for problem, rate in rates[0].items() if problem in rates[1]]
+    return mean_or_zero(changes), bootstrap_interval(changes) if changes else (-1.0, 1.0)

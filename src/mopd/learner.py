@@ -1,0 +1,174 @@
+"""The learner: turns lessons into updated weights, pack by pack, and counts what it did."""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from mopd.config import Config, OptimizerConfig
+from mopd.objective import TokenBatch, sampler_weights, token_coefficients, token_losses
+from mopd.packing import pack_by_tokens
+from mopd.scoring import live_logprobs, student_row, teacher_row
+from mopd.types import Lesson
+
+Clock = Callable[[str], AbstractContextManager[None]]
+
+
+class AdamW:
+    """torch's AdamW over a model's parameters with gradient clipping and a refusal of non-finite gradients."""
+
+    def __init__(self, model: Any, config: OptimizerConfig) -> None:
+        self.parameters = [p for p in model.parameters() if p.requires_grad]
+        self.names = [name for name, p in model.named_parameters() if p.requires_grad]
+        self.clip_norm = config.clip_norm
+        self.inner = torch.optim.AdamW(
+            self.parameters, lr=config.learning_rate, betas=config.betas, weight_decay=config.weight_decay
+        )
+
+    def update(self, learning_rate: float) -> tuple[bool, float]:
+        """One update from the gradients present: (done, gradient norm). A non-finite gradient updates nothing."""
+        norm = torch.nn.utils.clip_grad_norm_(self.parameters, self.clip_norm).item()
+        is_finite = math.isfinite(norm)
+        if is_finite:
+            for group in self.inner.param_groups:
+                group["lr"] = learning_rate
+            self.inner.step()
+        self.inner.zero_grad(set_to_none=True)
+        return is_finite, norm
+
+    def state_tensors(self) -> dict[str, Tensor]:
+        """The optimiser's state as named tensors, for a checkpoint."""
+        return {
+            f"{key}/{name}": torch.as_tensor(value)
+            for name, parameter in zip(self.names, self.parameters, strict=True)
+            for key, value in self.inner.state.get(parameter, {}).items()
+        }
+
+    def load_state_tensors(self, tensors: dict[str, Tensor]) -> None:
+        """Restore what `state_tensors` gave."""
+        parameters = dict(zip(self.names, self.parameters, strict=True))
+        for full_name, value in tensors.items():
+            key, _, name = full_name.partition("/")
+            like = value if key == "step" else value.to(parameters[name].device)
+            self.inner.state[parameters[name]][key] = like.clone()
+
+
+def learning_rate_at(step: int, config: OptimizerConfig) -> float:
+    """Constant after a linear rise over `warmup_steps`: a function of the step alone."""
+    return config.learning_rate * min(1.0, (step + 1) / max(1, config.warmup_steps))
+
+
+@dataclass
+class Learning:
+    """What one step of learning did: metrics, and whether the student's weights moved."""
+
+    metrics: dict[str, float]
+    is_updated: bool
+
+
+class Learner:
+    """Holds the student's weights and optimiser; the teacher is lent to it for each step."""
+
+    def __init__(self, model: Any, config: Config) -> None:
+        self.model = model
+        self.config = config
+        self.optimizer = AdamW(model, config.optimizer)
+
+    def learn(self, lessons: Sequence[Lesson], teacher_model: Any | None, step: int, clock: Clock) -> Learning:
+        """Update on the lessons of one step. No lessons: nothing is computed, nothing moves, and it is counted."""
+        if not lessons:
+            return Learning({"update/skipped_empty_count": 1.0}, False)
+        sums: dict[str, float] = defaultdict(float)
+        first_logprobs: dict[int, Tensor] = {}
+        updated = 0
+        for _ in range(self.config.optimizer.updates_per_step):
+            self._accumulate(lessons, teacher_model, first_logprobs, sums, clock)
+            with clock("update"):
+                done, norm = self.optimizer.update(learning_rate_at(step, self.config.optimizer))
+            updated += done
+            sums["update/grad_norm"] += norm if done else 0.0
+            sums["update/skipped_nonfinite_count"] += not done
+        return Learning(self._metrics(sums, updated, step), updated > 0)
+
+    def _accumulate(
+        self,
+        lessons: Sequence[Lesson],
+        teacher_model: Any | None,
+        first_logprobs: dict[int, Tensor],
+        sums: dict[str, float],
+        clock: Clock,
+    ) -> None:
+        """Backward over all packs; the objective is that of the whole step whatever the packs are."""
+        coefficients = token_coefficients(lessons, self.config.objective)
+        rows = [student_row(lesson) for lesson in lessons]
+        contexts = [teacher_row(lesson) if teacher_model is not None else row for lesson, row in zip(lessons, rows, strict=True)]
+        longest = [max(row.length, context.length) for row, context in zip(rows, contexts, strict=True)]
+        for index, pack in enumerate(pack_by_tokens(longest, self.config.compute.microbatch_tokens)):
+            teacher_logprobs = None
+            if teacher_model is not None:
+                with clock("teacher"), torch.no_grad():
+                    teacher_logprobs = self._logprobs(teacher_model, [contexts[i] for i in pack])
+            with clock("student"):
+                student_logprobs = self._logprobs(self.model, [rows[i] for i in pack])
+                batch = self._batch([lessons[i] for i in pack], student_logprobs, teacher_logprobs, first_logprobs.get(index))
+                first_logprobs.setdefault(index, batch.first_logprobs)
+                weights = torch.tensor([coefficients[i] for i in pack for _ in range(lessons[i].rollout.own_token_count)])
+                losses = token_losses(batch, self.config)
+                objective = (losses * weights.to(losses)).sum()
+                objective.backward()  # type: ignore[no-untyped-call]
+                self._count(batch, objective, sums)
+
+    def _logprobs(self, model: Any, rows: Sequence[Any]) -> Tensor:
+        return live_logprobs(model, rows, self.config.sampling.temperature)
+
+    def _batch(
+        self, lessons: Sequence[Lesson], student: Tensor, teacher: Tensor | None, first: Tensor | None
+    ) -> TokenBatch:
+        live = [(lesson, j) for lesson in lessons for j, own in enumerate(lesson.rollout.is_own) if own]
+        token_ids = torch.tensor([lesson.rollout.token_ids[j] for lesson, j in live], device=student.device)
+        sampled = student.detach().gather(-1, token_ids[:, None]).squeeze(-1)
+        return TokenBatch(
+            student_logprobs=student,
+            token_ids=token_ids,
+            sampler_logprobs=torch.tensor([lesson.rollout.sampler_logprobs[j] for lesson, j in live]).to(student),
+            first_logprobs=sampled if first is None else first,
+            advantages=torch.tensor([lesson.advantage for lesson, _ in live]).to(student),
+            teacher_logprobs=teacher,
+        )
+
+    @torch.no_grad()
+    def _count(self, batch: TokenBatch, objective: Tensor, sums: dict[str, float]) -> None:
+        student, cap = batch.student_logprobs, self.config.optimizer.importance_cap
+        gap = batch.first_logprobs - batch.sampler_logprobs
+        sums["tokens"] += len(batch.token_ids)
+        sums["objective"] += objective.item()
+        sums["entropy"] += -(student.exp() * student).sum().item()
+        sums["gap"] += gap.abs().sum().item()
+        sums["capped"] += (sampler_weights(batch, cap) >= cap).sum().item()
+        if batch.teacher_logprobs is not None:
+            sampled_gap = batch.sampled(batch.teacher_logprobs) - batch.sampled(student)
+            sums["teacher_gap"] += sampled_gap.sum().item()
+
+    def _metrics(self, sums: dict[str, float], updated: int, step: int) -> dict[str, float]:
+        updates, tokens = self.config.optimizer.updates_per_step, sums["tokens"]
+        metrics = {
+            "objective/loss": sums["objective"] / updates,
+            "objective/tokens_count": tokens / updates,
+            "student/entropy_nats": sums["entropy"] / tokens,
+            "importance/logprob_gap_nats": sums["gap"] / tokens,
+            "importance/capped_tokens_count": sums["capped"] / updates,
+            "update/grad_norm": sums["update/grad_norm"] / max(1, updated),
+            "update/learning_rate": learning_rate_at(step, self.config.optimizer),
+            "update/skipped_nonfinite_count": sums["update/skipped_nonfinite_count"],
+            "update/skipped_empty_count": 0.0,
+        }
+        if "teacher_gap" in sums:
+            metrics["teacher/logprob_gain_nats"] = sums["teacher_gap"] / tokens
+        return metrics

@@ -1,0 +1,106 @@
+"""From verified groups to lessons: each rollout with what its objective needs, or the reason for none."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from mopd.config import Config, TemplateConfig
+from mopd.contexts import render_context
+from mopd.objective import group_advantages
+from mopd.peers import choose_peers, strip_thinking, unrelated_peers
+from mopd.seeding import derive_rng
+from mopd.tokens import ChatTokenizer
+from mopd.types import Context, Group, Lesson, LessonRecord, NoLessonReason, Peers, Rollout
+
+
+class LessonMaker:
+    """Makes the lessons of a step. That contexts fit the student's window is checked once, at the start of a run."""
+
+    def __init__(self, config: Config, tokenizer: ChatTokenizer, template: TemplateConfig) -> None:
+        self.config = config
+        self.tokenizer = tokenizer
+        self.template = config.context.template or template
+
+    def make(self, groups: Sequence[Group]) -> list[list[LessonRecord]]:
+        """For each group, for each rollout, its record."""
+        return [self._group_records(group, groups) for group in groups]
+
+    def _group_records(self, group: Group, groups: Sequence[Group]) -> list[LessonRecord]:
+        if self.config.objective.kind == "distill":
+            return [self._distill_record(group, rollout, groups) for rollout in group.rollouts]
+        advantages = group_advantages(group)
+        return [self._plain_record(group, r, a) for r, a in zip(group.rollouts, advantages, strict=True)]
+
+    def _plain_record(self, group: Group, rollout: Rollout, advantage: float | None) -> LessonRecord:
+        """The record under an objective without a teacher."""
+        if advantage is None:
+            return _no_lesson("grader_error")
+        if self.config.objective.kind == "sft":
+            if not group.is_success(rollout.index):
+                return _no_lesson("not_a_success")
+        elif advantage == 0.0:
+            return _no_lesson("no_advantage")
+        if not rollout.own_token_count:
+            return _no_lesson("no_own_tokens")
+        return LessonRecord(Peers(), None, _lesson(group, rollout, None, advantage), None)
+
+    def _distill_record(self, group: Group, rollout: Rollout, groups: Sequence[Group]) -> LessonRecord:
+        if group.verdicts[rollout.index].kind == "error":
+            return _no_lesson("grader_error")
+        peers = self.choose(group, rollout.index, groups)
+        feedback = self._feedback(group, rollout.index, peers)
+        if self.config.peers.require_success and not peers.successes:
+            return LessonRecord(peers, None, None, "no_success")
+        if not peers.count and not feedback:
+            return LessonRecord(peers, None, None, "no_peers")
+        if not rollout.own_token_count:
+            return LessonRecord(peers, None, None, "no_own_tokens")
+        return self._contextual_record(group, rollout, peers, feedback)
+
+    def _contextual_record(self, group: Group, rollout: Rollout, peers: Peers, feedback: str) -> LessonRecord:
+        context = self.render(group, rollout.index, peers, feedback)
+        shown = {block.kind for block in context.blocks}
+        if not shown or (self.config.peers.require_success and "success" not in shown):
+            return LessonRecord(peers, context, None, "over_budget")
+        ids = tuple(self.tokenizer.encode_prompt(context.messages))
+        return LessonRecord(peers, context, _lesson(group, rollout, ids, 0.0), None)
+
+    def choose(self, group: Group, rollout_index: int, groups: Sequence[Group]) -> Peers:
+        """The rollout's peers under the recipe, or under the control it names."""
+        clean = strip_thinking if self.config.context.strip_thinking else str.strip
+        peers = choose_peers(group, rollout_index, self.config.peers, self.config.seed, clean)
+        if self.config.peers.control == "unrelated_problem":
+            return unrelated_peers(peers, group, groups, self.config.seed, rollout_index, clean)
+        return peers
+
+    def render(self, group: Group, rollout_index: int, peers: Peers, feedback: str) -> Context:
+        """The context of one rollout."""
+        recipe = self.config.context
+        policy_is_group = self.config.peers.policy == "group"
+        whose = () if policy_is_group else (rollout_index,)
+        return render_context(
+            group.problem.messages,
+            peers.success_texts,
+            peers.failure_texts,
+            template=self.template,
+            order=recipe.order,
+            feedback=feedback,
+            budget=recipe.tokens,
+            over_budget=recipe.over_budget,
+            count_tokens=self.tokenizer.count_tokens,
+            rng=derive_rng(self.config.seed, "order", group.step, group.problem.id, *whose),
+        )
+
+    def _feedback(self, group: Group, rollout_index: int, peers: Peers) -> str:
+        when = self.config.context.feedback
+        if when == "never" or (when == "when_no_success" and peers.successes):
+            return ""
+        return group.verdicts[rollout_index].feedback
+
+
+def _no_lesson(reason: NoLessonReason) -> LessonRecord:
+    return LessonRecord(Peers(), None, None, reason)
+
+
+def _lesson(group: Group, rollout: Rollout, context_ids: tuple[int, ...] | None, advantage: float) -> Lesson:
+    return Lesson(group.problem.id, group.problem.domain, rollout, group.prompt_ids, context_ids, advantage)

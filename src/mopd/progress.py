@@ -1,0 +1,63 @@
+"""Progress of long work: bars on a terminal, one line now and then elsewhere, nothing when quiet."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+LINE_EVERY_S = 15.0
+
+
+class Phase:
+    """One phase with a known amount of work."""
+
+    def __init__(self, name: str, total: int, bars: Progress | None, quiet: bool) -> None:
+        self.name, self.total, self.done = name, total, 0
+        self._bars, self._quiet = bars, quiet
+        self._task: TaskID | None = bars.add_task(name, total=total, note="") if bars else None
+        self._printed = self._began = time.monotonic()
+
+    def advance(self, amount: int = 1, note: str = "") -> None:
+        """`amount` more of the work is done; `note` says what is going on."""
+        self.done += amount
+        if self._bars is not None and self._task is not None:
+            self._bars.update(self._task, advance=amount, note=note)
+        elif not self._quiet and (self.done >= self.total or time.monotonic() - self._printed > LINE_EVERY_S):
+            self._printed = time.monotonic()
+            elapsed = self._printed - self._began
+            print(f"{self.name}: {self.done}/{self.total}  {elapsed:.0f} s  {note}", file=sys.stderr, flush=True)
+
+    def note(self, note: str) -> None:
+        """Say what is going on without progress."""
+        if self._bars is not None and self._task is not None:
+            self._bars.update(self._task, note=note)
+
+
+class ProgressDisplay:
+    """Shows phases one after another."""
+
+    def __init__(self, quiet: bool = False) -> None:
+        self.quiet = quiet
+        self._console = Console(stderr=True)
+
+    @contextmanager
+    def phase(self, name: str, total: int) -> Iterator[Phase]:
+        """A phase of `total` units of work, shown while the block runs."""
+        if self.quiet or not self._console.is_terminal:
+            yield Phase(name, total, None, self.quiet)
+            return
+        columns = (
+            TextColumn("{task.description:>24}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[note]}"),
+        )
+        with Progress(*columns, console=self._console) as bars:
+            yield Phase(name, total, bars, quiet=False)

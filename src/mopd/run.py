@@ -1,0 +1,255 @@
+"""A run directory: enough to continue, to audit and to plot.
+
+`config.json` (resolved), `environment.json`, `metrics.jsonl` (one object a step; all but `time/...` is a function of
+the configuration), `groups.jsonl` (one object a group), `evaluations.jsonl`, `summary.json`, `checkpoints/step-N/`.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import platform
+import subprocess
+from collections.abc import Sequence
+from importlib import metadata
+from pathlib import Path
+from typing import IO, Any
+
+from pydantic import ValidationError
+
+from mopd import checkpoint
+from mopd.checkpoint import Cursor
+from mopd.config import Config, first_difference
+from mopd.errors import RunError
+from mopd.files import dump_json, write_atomically
+from mopd.learner import AdamW
+from mopd.students import Student
+from mopd.teacher import Teacher
+from mopd.types import Group, LessonRecord
+
+LOGS = ("metrics.jsonl", "groups.jsonl", "evaluations.jsonl")
+
+
+class Run:
+    """One run directory, open for writing by this process alone."""
+
+    def __init__(self, path: Path, config: Config) -> None:
+        self.path = path
+        self.config = config
+        self.checkpoints = path / "checkpoints"
+        self._lock = _lock(path)
+        self._logs: dict[str, IO[bytes]] = {name: open(path / name, "ab") for name in LOGS}
+
+    @classmethod
+    def begin(cls, config: Config, fresh: bool = False) -> Run:
+        """A new run at `config.run`. `fresh` moves a run that is there aside, to the first free `NAME.1`, `NAME.2`, ...
+
+        Raises RunError where a run is there already and `fresh` is not set.
+        """
+        path = Path(config.run)
+        if (path / "config.json").exists():
+            if not fresh:
+                raise RunError(
+                    "a new run has a directory of its own",
+                    f"{path} holds a run",
+                    f"`mopd train --resume {path}`, or give another directory with run=..., or --fresh to move it aside",
+                )
+            _move_aside(path)
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise RunError("the run's directory can be made", f"{path}: {error.strerror}", "set run=...") from error
+        for name in LOGS:  # left by a run that was ended before it had begun
+            (path / name).unlink(missing_ok=True)
+        write_atomically(path / "environment.json", dump_json(describe_environment()))
+        write_atomically(path / "config.json", dump_json(config.model_dump(mode="json")))
+        return cls(path, config)
+
+    @classmethod
+    def reopen(cls, path: Path, expected: Config | None = None) -> Run:
+        """An earlier run, to continue. Raises RunError where there is none, or where `expected` differs from its configuration."""
+        config = read_config(path)
+        difference = first_difference(expected, config) if expected is not None else None
+        if difference is not None:
+            key, ours, theirs = difference
+            raise RunError(
+                "a run is resumed under the configuration it began with",
+                f"{key} = {json.dumps(ours)}, but the run has {json.dumps(theirs)}",
+                "give no configuration when resuming, or begin a new run",
+            )
+        return cls(path, config.model_copy(update={"run": str(path)}))
+
+    # --- state --------------------------------------------------------------------------------------------------
+
+    def restore(self, student: Student, teacher: Teacher | None, optimizer: AdamW) -> int | None:
+        """Load the newest checkpoint and cut the logs back to it; steps done, or None where there is no checkpoint."""
+        newest = checkpoint.latest_checkpoint(self.checkpoints)
+        if newest is None:
+            self._cut_logs({name: 0 for name in LOGS})
+            return None
+        cursor = checkpoint.load_checkpoint(newest, student, teacher, optimizer)
+        self._cut_logs(cursor.log_bytes)
+        return cursor.step
+
+    def save(self, step: int, student: Student, teacher: Teacher | None, optimizer: AdamW) -> Path:
+        """A checkpoint after `step` steps; older ones beyond `checkpoint.keep` are removed once it is complete."""
+        for log in self._logs.values():
+            os.fsync(log.fileno())
+        cursor = Cursor(step, {name: log.tell() for name, log in self._logs.items()})
+        path = checkpoint.save_checkpoint(self.checkpoints, cursor, student, teacher, optimizer)
+        checkpoint.remove_old_checkpoints(self.checkpoints, self.config.checkpoint.keep)
+        return path
+
+    def _cut_logs(self, sizes: dict[str, int]) -> None:
+        for name, log in self._logs.items():
+            log.truncate(sizes[name])
+            log.seek(0, os.SEEK_END)
+
+    # --- records ------------------------------------------------------------------------------------------------
+
+    def record_metrics(self, metrics: dict[str, Any]) -> None:
+        """Append one step's metrics."""
+        self._append("metrics.jsonl", metrics)
+
+    def record_groups(self, groups: Sequence[Group], records: Sequence[Sequence[LessonRecord]]) -> None:
+        """Append the step's groups with what became of each rollout."""
+        for group, group_records in zip(groups, records, strict=True):
+            self._append("groups.jsonl", describe_group(group, group_records))
+
+    def record_evaluation(self, evaluation: dict[str, Any]) -> None:
+        """Append one evaluation on held-out problems."""
+        self._append("evaluations.jsonl", evaluation)
+
+    def evaluations(self) -> list[dict[str, Any]]:
+        """All evaluations recorded so far."""
+        return read_jsonl(self.path / "evaluations.jsonl")
+
+    def write_summary(self, summary: dict[str, Any]) -> None:
+        """Write summary.json: the run is finished."""
+        write_atomically(self.path / "summary.json", dump_json(summary))
+
+    def _append(self, name: str, value: dict[str, Any]) -> None:
+        try:
+            self._logs[name].write(json.dumps(value, allow_nan=False).encode() + b"\n")
+            self._logs[name].flush()
+        except OSError as error:
+            raise RunError(
+                f"{self.path / name} can be written",
+                str(error),
+                f"free space on the disk, then `mopd train --resume {self.path}`",
+            ) from error
+
+    def close(self) -> None:
+        """Close the logs and let other processes write the run."""
+        for log in self._logs.values():
+            log.close()
+        self._lock.close()
+
+
+def describe_group(group: Group, records: Sequence[LessonRecord]) -> dict[str, Any]:
+    """One line of groups.jsonl."""
+    return {
+        "step": group.step,
+        "problem_id": group.problem.id,
+        "domain": group.problem.domain,
+        "prompt": list(group.problem.messages),
+        "rollouts": [_describe_rollout(group, record, i) for i, record in enumerate(records)],
+    }
+
+
+def _describe_rollout(group: Group, record: LessonRecord, index: int) -> dict[str, Any]:
+    rollout, verdict, peers = group.rollouts[index], group.verdicts[index], record.peers
+    shown: dict[str, Any] = {"successes": list(peers.successes), "failures": list(peers.failures)}
+    if peers.problem_ids:
+        shown["problem_ids"] = list(peers.problem_ids)
+    return {
+        "index": index,
+        "completion": rollout.text,
+        "token_count": len(rollout.token_ids),
+        "reward": verdict.reward,
+        "kind": verdict.kind,
+        "is_success": group.is_success(index),
+        "answer": verdict.answer,
+        "feedback": verdict.feedback,
+        "peers": shown,
+        "context_tokens": record.context.token_count if record.context else None,
+        "shortened_count": record.context.shortened_count if record.context else 0,
+        "dropped_count": record.context.dropped_count if record.context else 0,
+        "is_lesson": record.lesson is not None,
+        "no_lesson_reason": record.reason,
+    }
+
+
+def read_config(path: Path) -> Config:
+    """The configuration of the run at `path`. Raises RunError."""
+    try:
+        return Config.model_validate_json((path / "config.json").read_text(encoding="utf-8"))
+    except (OSError, ValidationError) as error:
+        raise RunError(
+            "a run directory holds the config.json it began with",
+            f"{path}: {error.strerror if isinstance(error, OSError) else error}",
+            "check the path; a run that was ended before it had begun is started again with `mopd train CONFIG`",
+        ) from error
+
+
+def is_run(path: Path) -> bool:
+    """Whether `path` is a run directory (and not a model folder, whose config.json names a model type)."""
+    return (path / "config.json").is_file() and (path / "environment.json").is_file()
+
+
+def read_jsonl(path: Path) -> list[dict[str, Any]]:
+    """All complete lines of a JSONL log."""
+    with open(path, encoding="utf-8") as file:
+        return [json.loads(line) for line in file if line.endswith("\n")]
+
+
+def describe_environment() -> dict[str, Any]:
+    """What produced a run's numbers: versions, processor, threads, commit."""
+    import torch
+
+    packages = ("mopd", "torch", "transformers", "tokenizers", "safetensors", "numpy", "math-verify", "reasoning-gym")
+    return {
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "processors": os.cpu_count(),
+        "torch_threads": torch.get_num_threads(),
+        "cuda": torch.version.cuda if torch.cuda.is_available() else None,
+        "packages": {name: _version(name) for name in packages},
+        "commit": _commit(),
+    }
+
+
+def _version(name: str) -> str | None:
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _commit() -> str | None:
+    """The commit of the source tree this package runs from, with `+changes` where files differ; None outside git."""
+    command = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--abbrev=12", "--dirty=+changes"]
+    try:
+        answer = subprocess.run(command, capture_output=True, text=True, timeout=10, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return answer.stdout.strip() or None
+
+
+def _move_aside(path: Path) -> None:
+    number = 1
+    while path.with_name(f"{path.name}.{number}").exists():
+        number += 1
+    path.rename(path.with_name(f"{path.name}.{number}"))
+
+
+def _lock(path: Path) -> IO[str]:
+    """An exclusive lock that ends with the process, so that two processes never write one run."""
+    file = open(path / ".lock", "w")
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        file.close()
+        raise RunError("one process at a time writes a run", f"{path} is in use by another", "wait for it, or end it") from error
+    return file

@@ -1,0 +1,73 @@
+"""Statistics of evaluation: pass@k, mean@k, AUC, bootstrap intervals. Pure; numpy in float64."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+
+def pass_at_k(n: int, c: int, k: int) -> float:
+    """The unbiased probability that at least one of k attempts drawn from n succeeds, c of the n being right.
+
+    1 - C(n-c, k) / C(n, k) (Chen et al. 2021, arXiv 2107.03374). Raises ValueError unless 0 <= c <= n and 1 <= k <= n.
+    """
+    if not (0 <= c <= n and 1 <= k <= n):
+        raise ValueError(f"pass_at_k needs 0 <= c <= n and 1 <= k <= n, got n={n}, c={c}, k={k}")
+    return 1.0 - math.comb(n - c, k) / math.comb(n, k)
+
+
+def mean_at_k(successes: ArrayLike) -> float:
+    """The share of attempts that succeed, problems weighted alike: [problems, k] of booleans -> float.
+
+    A flat list is one problem. Raises ValueError where there is no attempt.
+    """
+    table = np.atleast_2d(np.asarray(successes, dtype=np.float64))
+    if table.size == 0:
+        raise ValueError("mean_at_k needs at least one attempt, got none")
+    return float(table.mean())
+
+
+def auc(scores: ArrayLike, labels: ArrayLike) -> float:
+    """The probability that a positive scores above a negative, ties counted 0.5: [n], [n] -> float.
+
+    Mann-Whitney form. NaN where all labels are alike, so that the caller can exclude and count it. Raises
+    ValueError where the lengths differ or a score is NaN.
+    """
+    values, truth = np.asarray(scores, dtype=np.float64), np.asarray(labels).astype(bool)
+    if values.shape != truth.shape or values.ndim != 1:
+        raise ValueError(f"scores and labels must be lists of one length, got {values.shape} and {truth.shape}")
+    if np.isnan(values).any():
+        raise ValueError("scores must not be NaN")
+    positive, negative = values[truth], np.sort(values[~truth])
+    if len(positive) == 0 or len(negative) == 0:
+        return math.nan
+    below = np.searchsorted(negative, positive, side="left")
+    up_to = np.searchsorted(negative, positive, side="right")
+    return float((below + up_to).sum() / (2.0 * len(positive) * len(negative)))
+
+
+def bootstrap_interval(
+    values: ArrayLike, level: float = 0.95, resamples: int = 4000, seed: int = 0
+) -> tuple[float, float]:
+    """Percentile bootstrap interval of the mean of `values`, one value a problem: [n] -> (low, high).
+
+    For a paired interval pass the differences. Raises ValueError where `values` is empty or holds NaN, or where
+    `level` is outside (0, 1).
+    """
+    sample = np.asarray(values, dtype=np.float64)
+    if sample.ndim != 1 or len(sample) == 0 or np.isnan(sample).any():
+        raise ValueError(f"values must be a non-empty list without NaN, got shape {sample.shape}")
+    if not 0 < level < 1:
+        raise ValueError(f"level must lie strictly between 0 and 1, got {level}")
+    rng = np.random.default_rng(seed)
+    means = np.array([sample[rng.integers(0, len(sample), len(sample))].mean() for _ in range(resamples)])
+    low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
+    return float(low), float(high)
+
+
+def mean_or_zero(values: Sequence[float]) -> float:
+    """The mean, or 0.0 for no values, for metrics that count alongside how many there were."""
+    return sum(values) / len(values) if values else 0.0

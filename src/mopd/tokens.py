@@ -1,0 +1,73 @@
+"""Token ids: chat prompts to ids and completions back to text, with the checks that templates need."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from mopd.errors import ProblemError, StudentError
+from mopd.types import Messages
+
+
+class ChatTokenizer:
+    """A Hugging Face tokenizer seen through its chat template.
+
+    `end_ids` are the ids that end a completion (the tokenizer's and the generation configuration's).
+    Raises StudentError where there is no chat template or no end token.
+    """
+
+    def __init__(self, tokenizer: Any, end_ids: Sequence[int] = ()) -> None:
+        self.inner = tokenizer
+        if not tokenizer.chat_template:
+            raise StudentError(
+                "the student's tokenizer has a chat template",
+                f"none in {tokenizer.name_or_path or 'the tokenizer'}",
+                "set tokenizer.chat_template and save the tokenizer again, or use an instruction-tuned model",
+            )
+        own = [] if tokenizer.eos_token_id is None else [tokenizer.eos_token_id]
+        self.end_ids = frozenset([*own, *end_ids])
+        if not self.end_ids:
+            raise StudentError("the student has an end-of-sequence token", "none", "set eos_token in its tokenizer")
+        self.pad_id: int = min(self.end_ids) if tokenizer.pad_token_id is None else tokenizer.pad_token_id
+
+    def encode_prompt(self, messages: Messages) -> list[int]:
+        """Token ids of a conversation, generation header included. Raises ProblemError where it cannot be encoded."""
+        try:
+            encoded = self.inner.apply_chat_template(
+                list(messages), tokenize=True, add_generation_prompt=True, return_dict=True
+            )
+        except Exception as error:  # templates are programs and raise whatever they like
+            raise ProblemError(
+                "the student's chat template and vocabulary can render the prompt",
+                f"{type(error).__name__}: {error}; prompt {str(messages[-1]['content'])[:80]!r}",
+                "change the prompt, or use a student whose tokenizer covers it",
+            ) from error
+        ids = [int(token) for token in encoded["input_ids"]]
+        self._refuse_double_bos(ids)
+        return ids
+
+    def _refuse_double_bos(self, ids: Sequence[int]) -> None:
+        bos = self.inner.bos_token_id
+        if bos is not None and list(ids[:2]) == [bos, bos]:
+            raise StudentError(
+                "a prompt begins with at most one beginning-of-sequence token",
+                f"two ({self.inner.bos_token!r})",
+                "remove it from the chat template or from the tokenizer's post-processor",
+            )
+
+    def encode_completion(self, text: str) -> list[int]:
+        """Token ids of a completion's text, without any special token added."""
+        return [int(token) for token in self.inner(text, add_special_tokens=False)["input_ids"]]
+
+    @property
+    def end_id(self) -> int:
+        """The id that ends a demonstrated completion."""
+        return int(self.inner.eos_token_id) if self.inner.eos_token_id is not None else min(self.end_ids)
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """Text of a completion without special tokens."""
+        return str(self.inner.decode(list(ids), skip_special_tokens=True, clean_up_tokenization_spaces=False))
+
+    def count_tokens(self, messages: Messages) -> int:
+        """Length of `encode_prompt(messages)`."""
+        return len(self.encode_prompt(messages))

@@ -1,0 +1,313 @@
+"""The loop: sample, verify, teach, update. It reads like the algorithm in docs/algorithm.md.
+
+Each step the student attempts several problems several times; verifiers say which attempts succeeded; the teacher,
+shown what an attempt's successful and failed peers wrote, says at every token of the attempt what it would have
+written next; the student moves toward that.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from mopd import verifiers
+from mopd.config import Config
+from mopd.engines.local import LocalEngine, SamplingRequest
+from mopd.evaluation import evaluate_student, paired_gain
+from mopd.learner import Learner
+from mopd.lessons import LessonMaker
+from mopd.problems import ProblemSet, load_problems
+from mopd.progress import Phase, ProgressDisplay
+from mopd.run import Run
+from mopd.statistics import mean_or_zero
+from mopd.students import Student, check_window, load_student
+from mopd.teacher import Teacher
+from mopd.trackers import open_tracker
+from mopd.types import VERDICT_KINDS, Group, LessonRecord
+from mopd.verification import judge, verify
+from mopd.verifiers import pool
+from mopd.warmup import WarmupReport, warm_up
+
+PHASES = ("sample", "verify", "contexts", "teacher", "student", "update")
+
+
+def train(config: Config, *, fresh: bool = False, quiet: bool = False) -> dict[str, Any]:
+    """Train as `config` says and return the run's summary (also written to summary.json).
+
+    `fresh` moves a run that is already at `config.run` aside; `quiet` shows no progress. Raises MopdError.
+    """
+    problems = load_problems(config.problems)  # before anything is written: bad input leaves no trace
+    student = prepare_student(config, problems)
+    with _closing(Run.begin(config, fresh)) as run:
+        return _Training(run, student, problems, quiet).go()
+
+
+def resume(path: str | Path, *, expected: Config | None = None, quiet: bool = False) -> dict[str, Any]:
+    """Continue the run at `path` from its newest checkpoint; a finished run returns its summary again.
+
+    `expected`, if given, must equal the configuration the run began with. Raises MopdError.
+    """
+    with _closing(Run.reopen(Path(path), expected)) as run:
+        problems = load_problems(run.config.problems)
+        return _Training(run, prepare_student(run.config, problems), problems, quiet).go()
+
+
+@contextmanager
+def _closing(run: Run) -> Iterator[Run]:
+    try:
+        yield run
+    finally:
+        run.close()
+
+
+def prepare_student(config: Config, problems: ProblemSet) -> Student:
+    """The student before any warm-up, and the process's threads and graders set up, everything checked."""
+    if config.compute.threads is not None:
+        torch.set_num_threads(config.compute.threads)
+    pool.configure(config.verification.workers, config.verification.time_limit_s)
+    for name in {problem.verifier for problem in problems.train + problems.held_out}:
+        verifiers.get(name)
+    student = load_student(config.student, config.seed, config.compute.device)
+    check_window(student, problems, config)
+    return student
+
+
+class StepClock:
+    """Wall seconds by phase of one step."""
+
+    def __init__(self, phase: Phase | None = None) -> None:
+        self.seconds: dict[str, float] = defaultdict(float)
+        self._phase = phase
+
+    @contextmanager
+    def __call__(self, name: str) -> Iterator[None]:
+        if self._phase is not None:
+            self._phase.note(name)
+        began = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.seconds[name] += time.perf_counter() - began
+
+
+@dataclass
+class StepResult:
+    """One step's groups, what became of each rollout, and its metrics."""
+
+    groups: list[Group]
+    records: list[list[LessonRecord]]
+    metrics: dict[str, float]
+
+
+class Stepper:
+    """Student, teacher, engine and learner, and one step of the method with them."""
+
+    def __init__(self, config: Config, student: Student, problems: ProblemSet) -> None:
+        self.config, self.student, self.problems = config, student, problems
+        self.engine = LocalEngine(student, config.compute.sampling_rows)
+        self.learner = Learner(student.model, config)
+        self.teacher = Teacher(student.model, config.teacher) if config.objective.kind == "distill" else None
+        self.lesson_maker = LessonMaker(config, student.tokenizer, student.template)
+
+    def step(self, step: int, clock: StepClock) -> StepResult:
+        """Sample, verify, teach, update."""
+        config = self.config
+        began = time.perf_counter()
+        with clock("sample"):
+            groups = self.engine.sample_groups(
+                self.problems.take(step, config.problems_per_step, config.seed),
+                config.group_size,
+                key=lambda problem: (config.seed, "rollout", step, problem.id),
+                step=step,
+                success_reward=config.success_reward,
+                completion_tokens=config.sampling.completion_tokens,
+                temperature=config.sampling.temperature,
+                top_p=config.sampling.top_p,
+            )
+        with clock("verify"):
+            groups = verify(groups)
+        with clock("contexts"):
+            records = self.lesson_maker.make(groups)
+        contexts = self._teacher_accuracy(groups, records, step, clock)
+        lessons = [record.lesson for group in records for record in group if record.lesson is not None]
+        learning = self.learner.learn(lessons, self.teacher.model if self.teacher else None, step, clock)
+        if learning.is_updated and self.teacher is not None:
+            with clock("update"):
+                self.teacher.follow(self.student.model)
+        metrics = group_metrics(groups) | lesson_metrics(records) | contexts | learning.metrics
+        durations = {f"time/{phase}_s": seconds for phase, seconds in clock.seconds.items()}
+        return StepResult(groups, records, metrics | durations | {"time/step_s": time.perf_counter() - began})
+
+    def _teacher_accuracy(
+        self, groups: Sequence[Group], records: Sequence[Sequence[LessonRecord]], step: int, clock: StepClock
+    ) -> dict[str, float]:
+        """How often the teacher is right, and copies a failed peer, when it *generates* from this step's contexts."""
+        every = self.config.evaluation.contexts_every
+        if self.teacher is None or every == 0 or step % every:
+            return {}
+        taught = [
+            (group, record)
+            for group, group_records in zip(groups, records, strict=True)
+            for record in group_records
+            if record.lesson is not None
+        ]
+        if not taught:
+            return {}
+        with clock("teacher_accuracy"):
+            return self._accuracy_from(taught, step)
+
+    def _accuracy_from(self, taught: Sequence[tuple[Group, LessonRecord]], step: int) -> dict[str, float]:
+        assert self.teacher is not None
+        config, lessons = self.config, [record.lesson for _, record in taught if record.lesson is not None]
+        requests = [
+            SamplingRequest(
+                lesson.context_ids or (), 1, (config.seed, "from context", step, lesson.problem_id, lesson.rollout.index)
+            )
+            for lesson in lessons
+        ]
+        teacher = Student(self.teacher.model, self.student.tokenizer, self.student.template, self.student.window)
+        engine = LocalEngine(teacher, config.compute.sampling_rows)
+        sampling = config.sampling
+        written = engine.sample(requests, sampling.completion_tokens, sampling.temperature, sampling.top_p)
+        verdicts = [judge(group.problem, found[0].text) for (group, _), found in zip(taught, written, strict=True)]
+        judged = [v.reward >= config.success_reward for v in verdicts if v.kind != "error"]
+        with_failure = [(record, found[0].text.strip()) for (_, record), found in zip(taught, written, strict=True) if record.peers.failures]
+        return {
+            "teacher/accuracy_from_contexts_share": mean_or_zero(judged),
+            "teacher/copied_failure_share": mean_or_zero([text in record.peers.failure_texts for record, text in with_failure]),
+            "teacher/contexts_count": float(len(taught)),
+        }
+
+
+class _Training:
+    """A run from where it stands to its summary."""
+
+    def __init__(self, run: Run, student: Student, problems: ProblemSet, quiet: bool) -> None:
+        self.run, self.config, self.problems = run, run.config, problems
+        self.student = student
+        self.progress = ProgressDisplay(quiet)
+        self.tracker = open_tracker(run.config)
+        self.seconds: dict[str, float] = {"warmup": 0.0, "train": 0.0, "evaluate": 0.0, "total": 0.0}
+
+    def go(self) -> dict[str, Any]:
+        began = time.perf_counter()
+        if (self.run.path / "summary.json").exists():
+            return read_summary(self.run.path)
+        stepper = Stepper(self.config, self.student, self.problems)
+        done = self.run.restore(self.student, stepper.teacher, stepper.learner.optimizer)
+        report = None
+        if done is None:
+            report = self._warm_up()
+            stepper = Stepper(self.config, self.student, self.problems)  # the teacher begins as the warmed-up student
+            self._evaluate(0, "evaluate before")
+            self.run.save(0, self.student, stepper.teacher, stepper.learner.optimizer)
+        self._train(stepper, done or 0)
+        self.seconds["total"] = time.perf_counter() - began
+        summary = self._summary(report)
+        self.run.write_summary(summary)
+        self.tracker.close()
+        return summary
+
+    def _warm_up(self) -> WarmupReport | None:
+        if self.config.warmup is None:
+            return None
+        report = warm_up(self.student, self.problems, self.config, self.progress)
+        self.seconds["warmup"] = report.seconds
+        return report
+
+    def _train(self, stepper: Stepper, done: int) -> None:
+        config = self.config
+        began, evaluating = time.perf_counter(), self.seconds["evaluate"]
+        with self.progress.phase("train", config.steps) as phase:
+            phase.advance(done)
+            for step in range(done, config.steps):
+                result = stepper.step(step, StepClock(phase))
+                self.run.record_groups(result.groups, result.records)
+                self.run.record_metrics({"step": step, **result.metrics})
+                self.tracker.log(step, result.metrics)
+                phase.advance(note=f"success {result.metrics['reward/success_share']:.2f}")
+                self._after(step + 1, stepper)
+        self.seconds["train"] = time.perf_counter() - began - (self.seconds["evaluate"] - evaluating)
+
+    def _after(self, steps: int, stepper: Stepper) -> None:
+        """Evaluate and checkpoint where due after `steps` steps; evaluated first, so that a checkpoint covers it."""
+        config, is_last = self.config, steps == self.config.steps
+        if is_last or (config.evaluation.every and steps % config.evaluation.every == 0):
+            self._evaluate(steps, "evaluate after" if is_last else f"evaluate at {steps}")
+        if is_last or steps % config.checkpoint.every == 0:
+            self.run.save(steps, self.student, stepper.teacher, stepper.learner.optimizer)
+
+    def _evaluate(self, steps: int, title: str) -> None:
+        if not self.problems.held_out:
+            return
+        began = time.perf_counter()
+        figures = evaluate_student(
+            self.student, self.problems.held_out, self.config, self.config.seed, self.progress, title
+        )
+        self.seconds["evaluate"] += time.perf_counter() - began
+        self.run.record_evaluation({"step": steps, **figures})
+        self.tracker.log(steps, {f"evaluation/{name}": v for name, v in figures.items() if isinstance(v, float)})
+
+    def _summary(self, report: WarmupReport | None) -> dict[str, Any]:
+        evaluations = self.run.evaluations()
+        summary: dict[str, Any] = {"run": str(self.run.path), "steps": self.config.steps, "seed": self.config.seed}
+        if evaluations:
+            before, after = evaluations[0], evaluations[-1]
+            gain, interval = paired_gain(before, after)
+            summary |= {"before": before, "after": after, "gain": {"mean": gain, "interval": list(interval)}}
+        summary["seconds"] = self.seconds
+        if report is not None:
+            summary["warmup"] = {"is_cached": report.is_cached, "loss_nats": report.loss}
+        return summary
+
+
+def read_summary(path: Path) -> dict[str, Any]:
+    """summary.json of a finished run."""
+    import json
+
+    found: dict[str, Any] = json.loads((path / "summary.json").read_text(encoding="utf-8"))
+    return found
+
+
+def group_metrics(groups: Sequence[Group]) -> dict[str, float]:
+    """What the step's rollouts and verdicts were. Rollouts whose grader failed are in no mean."""
+    rollouts = [(g, r) for g in groups for r in g.rollouts]
+    judged = [(g, r) for g, r in rollouts if g.verdicts[r.index].kind != "error"]
+    kinds = Counter(verdict.kind for group in groups for verdict in group.verdicts)
+    rates = [sum(g.is_success(r.index) for r in g.rollouts) / max(1, sum(v.kind != "error" for v in g.verdicts)) for g in groups]
+    return {
+        "reward/mean": mean_or_zero([g.verdicts[r.index].reward for g, r in judged]),
+        "reward/success_share": mean_or_zero([g.is_success(r.index) for g, r in judged]),
+        "groups/all_success_count": float(sum(rate == 1.0 for rate in rates)),
+        "groups/all_failure_count": float(sum(rate == 0.0 for rate in rates)),
+        "completion/tokens_mean": mean_or_zero([len(r.token_ids) for _, r in rollouts]),
+        "completion/empty_count": float(sum(not r.text.strip() for _, r in rollouts)),
+        "completion/distinct_share": mean_or_zero([len({r.text for r in g.rollouts}) / len(g.rollouts) for g in groups]),
+        **{f"verdicts/{kind}_count": float(kinds[kind]) for kind in VERDICT_KINDS},
+    }
+
+
+def lesson_metrics(records: Sequence[Sequence[LessonRecord]]) -> dict[str, float]:
+    """What became of the step's rollouts: lessons, reasons for none, peers and contexts."""
+    flat = [record for group in records for record in group]
+    lessons = [record for record in flat if record.lesson is not None]
+    contexts = [record.context for record in flat if record.context is not None]
+    reasons = Counter(record.reason for record in flat if record.reason is not None)
+    return {
+        "lessons/count": float(len(lessons)),
+        **{f"lessons/none_{reason}_count": float(count) for reason, count in sorted(reasons.items())},
+        "peers/successes_mean": mean_or_zero([len(r.peers.successes) for r in lessons]),
+        "peers/failures_mean": mean_or_zero([len(r.peers.failures) for r in lessons]),
+        "peers/own_text_count": float(sum(r.peers.shows_own_text for r in lessons)),
+        "context/tokens_mean": mean_or_zero([c.token_count for c in contexts]),
+        "context/tokens_max": float(max((c.token_count for c in contexts), default=0)),
+        "context/shortened_peers_count": float(sum(c.shortened_count for c in contexts)),
+        "context/dropped_peers_count": float(sum(c.dropped_count for c in contexts)),
+    }

@@ -1,0 +1,189 @@
+"""The words of the project as frozen types: problem, rollout, verdict, group, peers, context, lesson.
+
+No torch, no disk, no clock. `docs/vocabulary.md` tells the words in prose.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol, TypedDict
+
+
+class Message(TypedDict):
+    """One turn of a conversation, as chat templates take it."""
+
+    role: str
+    content: str
+
+
+VerdictKind = Literal["correct", "wrong", "unparsable", "truncated", "timeout", "error"]
+VERDICT_KINDS: tuple[VerdictKind, ...] = (
+    "correct",
+    "wrong",
+    "unparsable",
+    "truncated",
+    "timeout",
+    "error",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One problem: what the student reads, and what a verifier needs to judge an attempt.
+
+    Example: `Problem("sort-digits-7", ({"role": "user", "content": "31"},), "13", "exact", "sorting")`.
+    """
+
+    id: str
+    messages: tuple[Message, ...]
+    reference: str | None
+    verifier: str
+    domain: str = "default"
+    columns: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What a verifier says of one completion.
+
+    `reward` is kept raw. `kind` "error" means the grader failed: such a rollout is neither a success nor a
+    failure, and `reward` is then 0.0 by convention and never averaged.
+    """
+
+    reward: float
+    kind: VerdictKind
+    answer: str | None = None
+    feedback: str = ""
+
+
+class Verifier(Protocol):
+    """A verifier maps (problem, completion text) to a verdict. It may raise: that is counted as `error`."""
+
+    def __call__(self, problem: Problem, completion: str) -> Verdict: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Rollout:
+    """One attempt of the student.
+
+    `token_ids` are the completion's tokens, the end token included; `is_own` tells which of them the student
+    wrote itself (tool output is not its own and never trained on); `sampler_logprobs` are natural-log
+    probabilities under the sampling distribution, one a token (0.0 where the token is not its own).
+    """
+
+    index: int
+    token_ids: tuple[int, ...]
+    is_own: tuple[bool, ...]
+    sampler_logprobs: tuple[float, ...]
+    text: str
+    is_truncated: bool
+
+    @property
+    def own_token_count(self) -> int:
+        return sum(self.is_own)
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """The rollouts of one problem in one step, with their verdicts (empty until verified)."""
+
+    step: int
+    problem: Problem
+    prompt_ids: tuple[int, ...]
+    rollouts: tuple[Rollout, ...]
+    verdicts: tuple[Verdict, ...] = ()
+    success_reward: float = 1.0
+
+    def is_success(self, index: int) -> bool:
+        """True where the rollout's reward reaches `success_reward` and its grader did not fail."""
+        verdict = self.verdicts[index]
+        return verdict.kind != "error" and verdict.reward >= self.success_reward
+
+    def is_failure(self, index: int) -> bool:
+        """True where the grader judged the rollout and it is no success."""
+        return self.verdicts[index].kind != "error" and not self.is_success(index)
+
+
+@dataclass(frozen=True, slots=True)
+class Peers:
+    """The peers chosen for one rollout, by rollout index within `source` groups, in the order shown.
+
+    `success_texts[i]` belongs to `successes[i]`. `shows_own_text` is set when nothing but another rollout with
+    the rollout's own text was left to show. `problem_ids` is filled only by controls that take peers elsewhere.
+    """
+
+    successes: tuple[int, ...] = ()
+    failures: tuple[int, ...] = ()
+    success_texts: tuple[str, ...] = ()
+    failure_texts: tuple[str, ...] = ()
+    shows_own_text: bool = False
+    problem_ids: tuple[str, ...] = ()
+
+    @property
+    def count(self) -> int:
+        return len(self.successes) + len(self.failures)
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """One block of a context: a success, a failure, or the rollout's own feedback, as it is shown."""
+
+    kind: Literal["success", "failure", "feedback"]
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """What the teacher reads before a completion.
+
+    `messages` go through the student's chat template; `token_count` counts the rendered tokens, generation
+    header included. `shortened_count` and `dropped_count` count peers cut in the middle or left out to hold
+    the token budget.
+    """
+
+    messages: tuple[Message, ...]
+    blocks: tuple[Block, ...]
+    token_count: int
+    shortened_count: int = 0
+    dropped_count: int = 0
+
+
+NoLessonReason = Literal[
+    "grader_error",
+    "no_peers",
+    "no_success",
+    "over_budget",
+    "no_advantage",
+    "not_a_success",
+    "no_own_tokens",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Lesson:
+    """One rollout with what its objective needs; the unit of training.
+
+    `context_ids` is the context as token ids (None where the objective has no teacher); `advantage` is the
+    scalar of a policy-gradient objective (0.0 where unused).
+    """
+
+    problem_id: str
+    domain: str
+    rollout: Rollout
+    prompt_ids: tuple[int, ...]
+    context_ids: tuple[int, ...] | None = None
+    advantage: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class LessonRecord:
+    """What became of one rollout: its peers, its context, and its lesson or the reason for none."""
+
+    peers: Peers
+    context: Context | None
+    lesson: Lesson | None
+    reason: NoLessonReason | None
+
+
+Messages = Sequence[Message]

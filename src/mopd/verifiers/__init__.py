@@ -1,0 +1,40 @@
+"""Verifiers by name. `get(name)` returns a function (problem, completion) -> verdict.
+
+`math` and `reasoning_gym` run their graders in worker processes with a time limit that can kill; `exact` and
+`multiple_choice` are plain string functions. `register` adds one of your own.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable
+
+from mopd.errors import VerifierError
+from mopd.types import Verifier
+from mopd.verifiers import exact, math, multiple_choice, reasoning_gym_tasks
+
+_VERIFIERS: dict[str, Verifier] = {
+    "exact": exact.verify,
+    "multiple_choice": multiple_choice.verify,
+    "math": math.verify,
+    "reasoning_gym": reasoning_gym_tasks.verify,
+}
+
+
+def get(name: str) -> Verifier:
+    """The verifier called `name`. Raises VerifierError naming the nearest known one."""
+    if name not in _VERIFIERS:
+        near = difflib.get_close_matches(name, list(_VERIFIERS), n=1)
+        do = f"did you mean {near[0]}?" if near else "or add one with mopd.verifiers.register"
+        raise VerifierError(f"a verifier is one of {', '.join(sorted(_VERIFIERS))}", repr(name), do)
+    return _VERIFIERS[name]
+
+
+def register(name: str) -> Callable[[Verifier], Verifier]:
+    """A decorator that makes a function (problem, completion) -> Verdict known under `name` in this process."""
+
+    def add(verifier: Verifier) -> Verifier:
+        _VERIFIERS[name] = verifier
+        return verifier
+
+    return add
