@@ -33,9 +33,7 @@ class Cursor:
     log_bytes: dict[str, int]
 
 
-def save_checkpoint(
-    folder: Path, cursor: Cursor, student: Student, teacher: Teacher | None, optimizer: AdamW
-) -> Path:
+def save_checkpoint(folder: Path, cursor: Cursor, student: Student, teacher: Teacher | None, optimizer: AdamW) -> Path:
     """Write `folder/step-N` and return it. Raises CheckpointError; earlier checkpoints are then untouched."""
 
     def fill(target: Path) -> None:
@@ -83,7 +81,9 @@ def latest_checkpoint(folder: Path) -> Path | None:
 
 def list_checkpoints(folder: Path) -> list[Path]:
     """Complete checkpoints, fewest steps first."""
-    complete = [path for path in folder.glob("step-*") if _NAME.fullmatch(path.name) and (path / "cursor.json").is_file()]
+    complete = [
+        path for path in folder.glob("step-*") if _NAME.fullmatch(path.name) and (path / "cursor.json").is_file()
+    ]
     return sorted(complete, key=lambda path: int(path.name.removeprefix("step-")))
 
 

@@ -30,6 +30,8 @@ class Table(BaseModel):
 
 
 class ProblemsConfig(Table):
+    """Where problems come from and how they are split."""
+
     source: str = "sort-digits"
     """Where problems come from: a JSONL file, `sort-digits`, or `reasoning_gym:NAME`."""
     verifier: str = "auto"
@@ -37,7 +39,7 @@ class ProblemsConfig(Table):
     size: PositiveInt = 4096
     """Problems to generate, training and held-out together (generated sources only; a file is used whole)."""
     seed: NonNegativeInt = 0
-    """Seed of generated problems and of the held-out split. Not the run's seed, so that runs with different seeds share one test."""
+    """Seed of generated problems and of the held-out split. Not the run's: runs of all seeds share one test."""
     held_out: NonNegativeInt = 128
     """Problems kept from training and used for evaluation."""
     options: dict[str, Any] = Field(default_factory=dict)
@@ -61,19 +63,23 @@ class WarmupConfig(Table):
     context_share: Share = 0.5
     """Share of demonstrations that begin with a context of peers instead of the bare prompt."""
     unrelated_share: Share = 0.15
-    """Share of those contexts whose peers belong to another problem; the demonstrator then errs as without a context."""
+    """Share of those contexts with another problem's peers; the demonstrator then errs as without a context."""
 
 
 class SamplingConfig(Table):
+    """How the student attempts problems."""
+
     temperature: PositiveFloat = 1.0
     """Softmax temperature of rollouts; the objective divides both distributions' logits by it too."""
     top_p: Annotated[float, Field(gt=0, le=1)] = 1.0
     """Nucleus mass kept when sampling rollouts."""
     completion_tokens: PositiveInt = 64
-    """Longest completion, in tokens, end token included. A completion cut here counts as a failure of kind `truncated`."""
+    """Longest completion, in tokens, end token included. One cut here is a failure of kind `truncated`."""
 
 
 class EvaluationConfig(Table):
+    """What is measured beside training, and how often."""
+
     every: NonNegativeInt = 0
     """Steps between evaluations on held-out problems; 0 evaluates only before the first and after the last step."""
     rollouts: PositiveInt = 8
@@ -87,12 +93,14 @@ class EvaluationConfig(Table):
 
 
 class PeersConfig(Table):
+    """Which peers the teacher is shown: the recipe. MOPD is (2, 1), SDPO (1, 0)."""
+
     successes: NonNegativeInt = 2
     """Successful peers shown at most."""
     failures: NonNegativeInt = 1
     """Failed peers shown at most."""
     policy: Literal["first", "random", "group"] = "group"
-    """Choice among candidates: `first` in rollout order; `random` for each rollout; `group`: one seeded block for the whole group."""
+    """Choice: `first` in rollout order; `random` for each rollout; `group`, one seeded block for the whole group."""
     require_success: bool = True
     """Give no lesson to a rollout without a successful peer."""
     show_failures: Literal["always", "when_no_success"] = "always"
@@ -100,7 +108,7 @@ class PeersConfig(Table):
     truncated_failures: bool = False
     """Whether a completion that was cut at the limit may serve as a failed peer."""
     control: Literal["none", "unrelated_problem"] = "none"
-    """Ablation: `unrelated_problem` keeps the number and headings of blocks but takes their texts from other problems of the step."""
+    """Ablation: `unrelated_problem` keeps number and headings of blocks, with texts of the step's other problems."""
 
 
 class TemplateConfig(Table):
@@ -126,6 +134,8 @@ class TemplateConfig(Table):
 
 
 class ContextConfig(Table):
+    """What the teacher reads before a completion."""
+
     tokens: PositiveInt = 1024
     """Token budget of a context, generation header included."""
     order: Literal["failures_first", "successes_first", "shuffled"] = "failures_first"
@@ -168,7 +178,7 @@ class DistillObjective(Table):
 
     kind: Literal["distill"] = "distill"
     aggregation: Literal["token_mean", "rollout_mean", "domain_balanced"] = "token_mean"
-    """Mean over all live tokens of the step, over lessons of their token means, or over domains of their token means."""
+    """Mean over all live tokens, over lessons of their token means, or over domains of their token means."""
 
 
 class GrpoObjective(Table):
@@ -193,15 +203,13 @@ class SftObjective(Table):
     """As for `distill`; the usual form is the mean over successes of -logp / length."""
 
 
-ObjectiveConfig = Annotated[
-    DistillObjective | GrpoObjective | SftObjective, Field(discriminator="kind")
-]
+ObjectiveConfig = Annotated[DistillObjective | GrpoObjective | SftObjective, Field(discriminator="kind")]
 
 
 class DivergenceConfig(Table):
-    kind: Literal["jensen_shannon", "forward_kl", "reverse_kl", "sampled_reverse_kl"] = (
-        "jensen_shannon"
-    )
+    """How far student and teacher are apart at one token."""
+
+    kind: Literal["jensen_shannon", "forward_kl", "reverse_kl", "sampled_reverse_kl"] = "jensen_shannon"
     """Divergence at one token, in nats."""
     weight: Annotated[float, Field(gt=0, lt=1)] = 0.5
     """Teacher's weight in the mixture (`jensen_shannon` only)."""
@@ -219,7 +227,9 @@ class DivergenceConfig(Table):
         if self.kind != "jensen_shannon" and self.weight != 0.5:
             raise ValueError(f"divergence.weight belongs to jensen_shannon, but kind is {self.kind}")
         if self.kind == "sampled_reverse_kl" and self.clip is not None:
-            raise ValueError("divergence.clip bounds a divergence, but sampled_reverse_kl has only its gradient estimate")
+            raise ValueError(
+                "divergence.clip bounds a divergence, but sampled_reverse_kl has only its gradient estimate"
+            )
         if self.support == "full" and (self.k != 100 or not self.tail):
             raise ValueError("divergence.k and divergence.tail belong to student_top_k, but support is full")
         return self
@@ -239,12 +249,14 @@ class OptimizerConfig(Table):
     clip_norm: PositiveFloat = 1.0
     """Gradients are scaled down to this global norm."""
     updates_per_step: PositiveInt = 1
-    """Updates made on the lessons of one step. After the first, tokens are weighted by the ratio of the current to the first log-probability."""
+    """Updates on the lessons of one step; after the first, tokens are weighted by current over first probability."""
     importance_cap: Annotated[float, Field(ge=1)] = 2.0
     """Upper bound of every importance weight (sampler against learner, and reused batches)."""
 
 
 class ComputeConfig(Table):
+    """Device, threads, and sizes that change speed and memory but no result."""
+
     device: str = "auto"
     """Device of student and teacher: `auto`, `cpu`, `cuda`, `cuda:1`, ..."""
     threads: PositiveInt | None = None
@@ -256,6 +268,8 @@ class ComputeConfig(Table):
 
 
 class VerificationConfig(Table):
+    """How graders that need a process of their own are run."""
+
     workers: PositiveInt = 2
     """Processes that run graders which need one (math, reasoning-gym)."""
     time_limit_s: PositiveFloat = 10.0
@@ -263,6 +277,8 @@ class VerificationConfig(Table):
 
 
 class CheckpointConfig(Table):
+    """When the run's state is saved."""
+
     every: PositiveInt = 10
     """Steps between checkpoints; the last step always has one."""
     keep: PositiveInt = 2
@@ -270,6 +286,8 @@ class CheckpointConfig(Table):
 
 
 class TrackerConfig(Table):
+    """Where metrics are sent besides the run directory."""
+
     kind: Literal["none", "tensorboard", "trackio", "wandb"] = "none"
     """Where metrics are sent besides metrics.jsonl. Each but `none` needs its own package."""
     project: str = "mopd"
@@ -319,9 +337,7 @@ class Config(Table):
         if self.peers.require_success and self.peers.successes == 0 and self.objective.kind == "distill":
             raise ValueError("peers.require_success needs peers.successes of at least 1, but it is 0")
         if self.peers.control == "unrelated_problem" and self.problems_per_step < 2:
-            raise ValueError(
-                "peers.control = unrelated_problem needs problems_per_step of at least 2, but it is 1"
-            )
+            raise ValueError("peers.control = unrelated_problem needs problems_per_step of at least 2, but it is 1")
         if self.divergence.kind == "sampled_reverse_kl" and self.sampling.top_p < 1:
             raise ValueError("sampled_reverse_kl estimates from unfiltered samples and needs sampling.top_p = 1")
         return self
@@ -345,9 +361,7 @@ def load_config(path: str | Path, overrides: Sequence[str] = ()) -> Config:
     return build_config(values, overrides, where=str(path))
 
 
-def build_config(
-    values: Mapping[str, Any], overrides: Sequence[str] = (), where: str = "the configuration"
-) -> Config:
+def build_config(values: Mapping[str, Any], overrides: Sequence[str] = (), where: str = "the configuration") -> Config:
     """The configuration that nested `values` and `key=value` overrides say. Raises ConfigError."""
     merged = json.loads(json.dumps(values))
     for override in overrides:
@@ -400,24 +414,23 @@ def config_keys(model: type[BaseModel] = Config, prefix: str = "") -> dict[str, 
     keys: dict[str, tuple[str, str, str]] = {}
     for name, field in model.model_fields.items():
         tables = list(_tables(field.annotation))
+        if len(tables) > 1:
+            keys[f"{prefix}{name}.kind"] = _kind_row(tables)
         for table in tables:
-            keys |= {k: v for k, v in config_keys(table, f"{prefix}{name}.").items() if k not in keys or k.endswith(".kind")}
+            for key, row in config_keys(table, f"{prefix}{name}.").items():
+                keys.setdefault(key, row)
         if not tables:
             default = "required" if field.is_required() else json.dumps(field.get_default(call_default_factory=True))
             keys[prefix + name] = (_type_name(field.annotation), default, field.description or "")
-    kinds = [get for table in _siblings(model) for get in [table]]
-    if "kind" in model.model_fields and len(kinds) > 1:
-        names = " or ".join(f"`{table.model_fields['kind'].default}`: {(table.__doc__ or '').strip().splitlines()[0]}" for table in kinds)
-        keys[f"{prefix}kind"] = ("string", json.dumps(kinds[0].model_fields["kind"].default), names)
     return keys
 
 
-def _siblings(model: type[BaseModel]) -> list[type[BaseModel]]:
-    for union in (TeacherConfig, ObjectiveConfig):
-        tables = list(_tables(union))
-        if model in tables:
-            return tables
-    return []
+def _kind_row(tables: Sequence[type[BaseModel]]) -> tuple[str, str, str]:
+    """The row of the `kind` that tells the tables of a union apart."""
+    kinds = [json.dumps(table.model_fields["kind"].default) for table in tables]
+    meanings = [(table.__doc__ or "").strip().splitlines()[0] for table in tables]
+    meaning = " ".join(f"`{kind}`: {text}" for kind, text in zip(kinds, meanings, strict=True))
+    return " or ".join(kinds), kinds[0], meaning
 
 
 def _tables(annotation: Any) -> Iterator[type[BaseModel]]:

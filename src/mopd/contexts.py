@@ -18,7 +18,7 @@ ENGLISH = TemplateConfig(
     success="\n\nAn attempt that was verified as correct:\n\n{text}",
     failure="\n\nAn attempt that was verified as wrong; do not repeat its mistake:\n\n{text}",
     feedback="\n\nWhat the checker said of your last attempt:\n\n{text}",
-    turn="{problem}{blocks}\n\nSolve the problem stated at the beginning, in your own words and in the required format.",
+    turn="{problem}{blocks}\n\nNow solve the problem stated at the beginning, in the required format.",
 )
 """Default wording for students that read English."""
 
@@ -80,7 +80,9 @@ def _ordered(
 def _render(messages: Messages, blocks: Sequence[Block], template: TemplateConfig) -> tuple[Message, ...]:
     if not messages or messages[-1]["role"] != "user":
         raise ProblemError(
-            "a prompt ends with a user turn", f"roles {[m['role'] for m in messages]}", "put the problem into a user turn"
+            "a prompt ends with a user turn",
+            f"roles {[m['role'] for m in messages]}",
+            "put the problem into a user turn",
         )
     shown = "".join(getattr(template, block.kind).replace("{text}", block.text) for block in blocks)
     before, _, rest = template.turn.partition("{problem}")

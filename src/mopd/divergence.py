@@ -68,9 +68,7 @@ def top_k_support(
 def token_divergence(student_logprobs: Tensor, teacher_logprobs: Tensor, config: DivergenceConfig) -> Tensor:
     """The configured divergence of every token, in nats, clipped as configured: [n, V], [n, V] -> [n]."""
     if config.support == "student_top_k":
-        student_logprobs, teacher_logprobs = top_k_support(
-            student_logprobs, teacher_logprobs, config.k, config.tail
-        )
+        student_logprobs, teacher_logprobs = top_k_support(student_logprobs, teacher_logprobs, config.k, config.tail)
     if config.kind == "forward_kl":
         divergence = forward_kl(student_logprobs, teacher_logprobs)
     elif config.kind == "reverse_kl":

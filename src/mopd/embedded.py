@@ -15,6 +15,7 @@ from mopd.seeding import derive_seed
 
 PREFIX = "builtin:"
 
+
 @dataclass(frozen=True)
 class EmbeddedStudent:
     """A character-level Llama decoder. `window` is in tokens, which here are characters.
@@ -34,7 +35,7 @@ class EmbeddedStudent:
     @property
     def template(self) -> TemplateConfig:
         """The wording of its contexts; kept in the model's configuration, so that a checkpoint carries it."""
-        *_, success, failure, closing, feedback = self.markers
+        success, failure, closing, feedback = tuple(self.markers)[4:]
         return TemplateConfig(
             success=success + "{text}",
             failure=failure + "{text}",
@@ -71,7 +72,7 @@ class EmbeddedStudent:
         from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
         from transformers import PreTrainedTokenizerFast
 
-        pad, begin, end, header = self.markers[:4]
+        pad, begin, end, header = tuple(self.markers)[:4]
         vocabulary = {character: index for index, character in enumerate(self.markers + self.alphabet)}
         inner = Tokenizer(models.WordLevel(vocabulary, unk_token=None))
         inner.pre_tokenizer = pre_tokenizers.Split(Regex(r"[\s\S]"), "isolated")

@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
+from mopd.checkpoint import latest_checkpoint
 from mopd.config import Config
+from mopd.embedded import PREFIX
 from mopd.engines.local import LocalEngine
+from mopd.errors import ConfigError, RunError
+from mopd.preparation import prepare_student
+from mopd.problems import load_problems
 from mopd.progress import ProgressDisplay
+from mopd.run import is_run, read_config
 from mopd.statistics import bootstrap_interval, mean_or_zero, pass_at_k
 from mopd.students import Student
 from mopd.types import VERDICT_KINDS, Group, Problem
 from mopd.verification import verify
+from mopd.warmup import warm_up
 
 
 def evaluate_student(
@@ -68,6 +76,39 @@ def summarise(groups: Sequence[Group], k: int) -> dict[str, Any]:
     }
 
 
+def evaluate_target(target: str, config: Config | None, seed: int | None, quiet: bool = False) -> dict[str, Any]:
+    """The figures of a run's newest checkpoint, a model folder or `builtin:NAME`, with `model` and `seed`.
+
+    A run brings its own configuration (problems, sampling, seed) unless `config` is given; anything else needs one.
+    An embedded student is warmed up as `config` says. Raises MopdError.
+    """
+    path = Path(target)
+    if is_run(path):
+        config = config or read_config(path)
+        newest = latest_checkpoint(path / "checkpoints")
+        if newest is None:
+            raise RunError("a run to evaluate has a checkpoint", f"none in {path}", f"`mopd train --resume {path}`")
+        target = str(newest)
+    elif config is None:
+        raise ConfigError(
+            "a model is evaluated on problems of a configuration",
+            f"{target} alone",
+            f"`mopd evaluate {target} CONFIG.toml`",
+        )
+    config = config.model_copy(update={"student": target})
+    seed = config.seed if seed is None else seed
+    problems = load_problems(config.problems)
+    if not problems.held_out:
+        raise ConfigError(
+            "there are held-out problems to evaluate on", "problems.held_out = 0", "raise problems.held_out"
+        )
+    student = prepare_student(config, problems)
+    progress = ProgressDisplay(quiet)
+    if config.warmup is not None and target.startswith(PREFIX):
+        warm_up(student, problems, config, progress)
+    return {"model": target, "seed": seed, **evaluate_student(student, problems.held_out, config, seed, progress)}
+
+
 def _judged_and_right(group: Group) -> tuple[int, int]:
     judged = [verdict.kind != "error" for verdict in group.verdicts]
     return sum(judged), sum(group.is_success(rollout.index) for rollout in group.rollouts)
@@ -79,8 +120,6 @@ def _interval(values: Sequence[float]) -> list[float]:
 
 def paired_gain(before: dict[str, Any], after: dict[str, Any]) -> tuple[float, tuple[float, float]]:
     """The mean over problems of the change in success rate, with its paired 95 % interval."""
-    rates = [
-        {p: c / e["judged_by_problem"][p] for p, c in e["successes_by_problem"].items()} for e in (before, after)
-    ]
+    rates = [{p: c / e["judged_by_problem"][p] for p, c in e["successes_by_problem"].items()} for e in (before, after)]
     changes = [rates[1][problem] - rate for problem, rate in rates[0].items() if problem in rates[1]]
     return mean_or_zero(changes), bootstrap_interval(changes) if changes else (-1.0, 1.0)

@@ -108,7 +108,9 @@ class Learner:
         """Backward over all packs; the objective is that of the whole step whatever the packs are."""
         coefficients = token_coefficients(lessons, self.config.objective)
         rows = [student_row(lesson) for lesson in lessons]
-        contexts = [teacher_row(lesson) if teacher_model is not None else row for lesson, row in zip(lessons, rows, strict=True)]
+        contexts = [
+            teacher_row(lesson) if teacher_model is not None else row for lesson, row in zip(lessons, rows, strict=True)
+        ]
         longest = [max(row.length, context.length) for row, context in zip(rows, contexts, strict=True)]
         for index, pack in enumerate(pack_by_tokens(longest, self.config.compute.microbatch_tokens)):
             teacher_logprobs = None
@@ -117,9 +119,13 @@ class Learner:
                     teacher_logprobs = self._logprobs(teacher_model, [contexts[i] for i in pack])
             with clock("student"):
                 student_logprobs = self._logprobs(self.model, [rows[i] for i in pack])
-                batch = self._batch([lessons[i] for i in pack], student_logprobs, teacher_logprobs, first_logprobs.get(index))
+                batch = self._batch(
+                    [lessons[i] for i in pack], student_logprobs, teacher_logprobs, first_logprobs.get(index)
+                )
                 first_logprobs.setdefault(index, batch.first_logprobs)
-                weights = torch.tensor([coefficients[i] for i in pack for _ in range(lessons[i].rollout.own_token_count)])
+                weights = torch.tensor(
+                    [coefficients[i] for i in pack for _ in range(lessons[i].rollout.own_token_count)]
+                )
                 losses = token_losses(batch, self.config)
                 objective = (losses * weights.to(losses)).sum()
                 objective.backward()  # type: ignore[no-untyped-call]

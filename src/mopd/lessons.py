@@ -23,13 +23,14 @@ class LessonMaker:
 
     def make(self, groups: Sequence[Group]) -> list[list[LessonRecord]]:
         """For each group, for each rollout, its record."""
-        return [self._group_records(group, groups) for group in groups]
+        return [[self.make_one(group, rollout.index, groups) for rollout in group.rollouts] for group in groups]
 
-    def _group_records(self, group: Group, groups: Sequence[Group]) -> list[LessonRecord]:
+    def make_one(self, group: Group, rollout_index: int, groups: Sequence[Group]) -> LessonRecord:
+        """The record of one rollout; `groups` are all groups of its step."""
+        rollout = group.rollouts[rollout_index]
         if self.config.objective.kind == "distill":
-            return [self._distill_record(group, rollout, groups) for rollout in group.rollouts]
-        advantages = group_advantages(group)
-        return [self._plain_record(group, r, a) for r, a in zip(group.rollouts, advantages, strict=True)]
+            return self._distill_record(group, rollout, groups)
+        return self._plain_record(group, rollout, group_advantages(group)[rollout_index])
 
     def _plain_record(self, group: Group, rollout: Rollout, advantage: float | None) -> LessonRecord:
         """The record under an objective without a teacher."""

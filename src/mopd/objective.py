@@ -71,7 +71,7 @@ def _distill(batch: TokenBatch, config: Config) -> Tensor:
 
 
 def _grpo(batch: TokenBatch, config: Config) -> Tensor:
-    """Clipped policy gradient; the ratio is to the first update's log-probabilities (Schulman 2017; dual clip Ye 2020)."""
+    """Clipped policy gradient against the first update's log-probabilities (Schulman 2017; dual clip Ye 2020)."""
     objective = config.objective
     assert isinstance(objective, GrpoObjective)
     log_ratio = batch.sampled(batch.student_logprobs) - batch.first_logprobs

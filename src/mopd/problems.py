@@ -168,9 +168,13 @@ def _parse_line(line: str, where: str, number: int, verifier: str) -> Problem:
     try:
         record = json.loads(line)
     except json.JSONDecodeError as error:
-        raise ProblemError("every line of a problem file is one JSON object", f"{where}: {error}", "mend the line") from error
+        raise ProblemError(
+            "every line of a problem file is one JSON object", f"{where}: {error}", "mend the line"
+        ) from error
     if not isinstance(record, dict):
-        raise ProblemError("every line of a problem file is one JSON object", f"{where}: {type(record).__name__}", "mend the line")
+        raise ProblemError(
+            "every line of a problem file is one JSON object", f"{where}: {type(record).__name__}", "mend the line"
+        )
     known = {"id", "idx", "prompt", "system", "answer", "kind", "domain", "dataset"}
     return Problem(
         id=str(record.get("id", record.get("idx", number))),
@@ -188,7 +192,12 @@ def _messages(record: dict[str, Any], where: str) -> tuple[Message, ...]:
     turns = [Message(role="system", content=system)] if isinstance(system, str) and system.strip() else []
     if isinstance(prompt, str) and prompt.strip():
         return (*turns, Message(role="user", content=prompt))
-    if isinstance(prompt, list) and prompt and all(_is_message(turn) for turn in prompt) and prompt[-1]["role"] == "user":
+    if (
+        isinstance(prompt, list)
+        and prompt
+        and all(_is_message(turn) for turn in prompt)
+        and prompt[-1]["role"] == "user"
+    ):
         return (*turns, *(Message(role=turn["role"], content=turn["content"]) for turn in prompt))
     raise _field_error(where, "prompt", "text, or a list of {role, content} that ends with a user turn", prompt)
 

@@ -39,11 +39,11 @@ class Run:
         self.config = config
         self.checkpoints = path / "checkpoints"
         self._lock = _lock(path)
-        self._logs: dict[str, IO[bytes]] = {name: open(path / name, "ab") for name in LOGS}
+        self._logs: dict[str, IO[bytes]] = {name: open(path / name, "ab") for name in LOGS}  # noqa: SIM115
 
     @classmethod
     def begin(cls, config: Config, fresh: bool = False) -> Run:
-        """A new run at `config.run`. `fresh` moves a run that is there aside, to the first free `NAME.1`, `NAME.2`, ...
+        """A new run at `config.run`; `fresh` moves one that is there aside, to `NAME.1`, `NAME.2`, ...
 
         Raises RunError where a run is there already and `fresh` is not set.
         """
@@ -68,7 +68,7 @@ class Run:
 
     @classmethod
     def reopen(cls, path: Path, expected: Config | None = None) -> Run:
-        """An earlier run, to continue. Raises RunError where there is none, or where `expected` differs from its configuration."""
+        """An earlier run, to continue. Raises RunError where there is none or `expected` differs from its own."""
         config = read_config(path)
         difference = first_difference(expected, config) if expected is not None else None
         if difference is not None:
@@ -86,7 +86,7 @@ class Run:
         """Load the newest checkpoint and cut the logs back to it; steps done, or None where there is no checkpoint."""
         newest = checkpoint.latest_checkpoint(self.checkpoints)
         if newest is None:
-            self._cut_logs({name: 0 for name in LOGS})
+            self._cut_logs(dict.fromkeys(LOGS, 0))
             return None
         cursor = checkpoint.load_checkpoint(newest, student, teacher, optimizer)
         self._cut_logs(cursor.log_bytes)
@@ -246,10 +246,12 @@ def _move_aside(path: Path) -> None:
 
 def _lock(path: Path) -> IO[str]:
     """An exclusive lock that ends with the process, so that two processes never write one run."""
-    file = open(path / ".lock", "w")
+    file = open(path / ".lock", "w")  # noqa: SIM115
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
         file.close()
-        raise RunError("one process at a time writes a run", f"{path} is in use by another", "wait for it, or end it") from error
+        raise RunError(
+            "one process at a time writes a run", f"{path} is in use by another", "wait for it, or end it"
+        ) from error
     return file

@@ -27,6 +27,7 @@ class Row:
 
     @property
     def length(self) -> int:
+        """Tokens read and scored."""
         return len(self.prefix) + len(self.completion)
 
 
@@ -86,7 +87,9 @@ def check_head(model: Any) -> None:
     """
     vocabulary = model.get_output_embeddings().weight.shape[0]
     ids = tuple(i % vocabulary for i in range(3, 11))
-    expected = model(input_ids=torch.tensor([ids], device=next(model.parameters()).device), use_cache=False).logits[0, 3:-1]
+    expected = model(input_ids=torch.tensor([ids], device=next(model.parameters()).device), use_cache=False).logits[
+        0, 3:-1
+    ]
     got = live_logits(model, [Row(ids[:4], ids[4:], (True,) * 4)])
     gap = (expected.float() - got.float()).abs().max().item()
     if gap > 1e-2 * max(1.0, expected.abs().max().item()):

@@ -30,6 +30,9 @@ class Student:
 
     def save(self, folder: Path) -> None:
         """Write model, tokenizer and configuration so that `AutoModelForCausalLM.from_pretrained` opens `folder`."""
+        from transformers.utils import logging
+
+        logging.disable_progress_bar()  # it would draw a bar for every checkpoint
         self.model.save_pretrained(folder)
         self.tokenizer.inner.save_pretrained(folder)
 
@@ -58,7 +61,9 @@ def _build_embedded(name: str, seed: int) -> tuple[Any, Any]:
     if name not in EMBEDDED:
         near = difflib.get_close_matches(name, EMBEDDED, n=1)
         raise StudentError(
-            f"an embedded student is one of {', '.join(EMBEDDED)}", repr(name), f"did you mean {near[0] if near else 'digits'}?"
+            f"an embedded student is one of {', '.join(EMBEDDED)}",
+            repr(name),
+            f"did you mean {near[0] if near else 'digits'}?",
         )
     return EMBEDDED[name].build(seed)
 
@@ -76,7 +81,9 @@ def _open_folder(name: str) -> tuple[Any, Any]:
         model = AutoModelForCausalLM.from_pretrained(name, dtype=torch.float32, local_files_only=True)
         return model, AutoTokenizer.from_pretrained(name, local_files_only=True)
     except (OSError, ValueError, KeyError) as error:
-        raise StudentError("transformers can open the student", f"{name}: {error}", "check the folder's files") from error
+        raise StudentError(
+            "transformers can open the student", f"{name}: {error}", "check the folder's files"
+        ) from error
 
 
 def resolve_device(device: str) -> torch.device:
@@ -91,7 +98,7 @@ def resolve_device(device: str) -> torch.device:
 
 
 def check_window(student: Student, problems: ProblemSet, config: Config) -> None:
-    """Refuse, before any work, problems and budgets that do not fit the student's window. Raises ConfigError or ProblemError."""
+    """Refuse problems and budgets that do not fit the student's window. Raises ConfigError or ProblemError."""
     completion, window = config.sampling.completion_tokens, student.window
     needs_context = config.objective.kind == "distill" or config.warmup is not None
     if needs_context and config.context.tokens + completion > window:

@@ -46,6 +46,10 @@ class ChatTokenizer:
         self._refuse_double_bos(ids)
         return ids
 
+    def render(self, messages: Messages) -> str:
+        """A conversation as the template writes it, generation header included: the text behind `encode_prompt`."""
+        return str(self.inner.decode(self.encode_prompt(messages), skip_special_tokens=False))
+
     def _refuse_double_bos(self, ids: Sequence[int]) -> None:
         bos = self.inner.bos_token_id
         if bos is not None and list(ids[:2]) == [bos, bos]:

@@ -14,7 +14,9 @@ class Tracker:
     """Sends metrics somewhere. `log(step, metrics)` takes floats; `close()` flushes."""
 
     def __init__(
-        self, log: Callable[[int, dict[str, float]], None] = lambda step, metrics: None, close: Callable[[], None] = lambda: None
+        self,
+        log: Callable[[int, dict[str, float]], None] = lambda step, metrics: None,
+        close: Callable[[], None] = lambda: None,
     ) -> None:
         self.log = log
         self.close = close
@@ -27,7 +29,9 @@ def open_tracker(config: Config) -> Tracker:
         return opener[config.tracker.kind](config)
     except ImportError as error:
         raise ConfigError(
-            f"tracker {config.tracker.kind} is installed", str(error), f"pip install {config.tracker.kind}, or tracker.kind=none"
+            f"tracker {config.tracker.kind} is installed",
+            str(error),
+            f"pip install {config.tracker.kind}, or tracker.kind=none",
         ) from error
 
 
@@ -54,7 +58,11 @@ def _wandb(config: Config) -> Tracker:
     import wandb
 
     wandb.init(
-        project=config.tracker.project, name=_run_name(config), dir=config.run, config=config.model_dump(mode="json"), resume="allow"
+        project=config.tracker.project,
+        name=_run_name(config),
+        dir=config.run,
+        config=config.model_dump(mode="json"),
+        resume="allow",
     )
     return Tracker(lambda step, metrics: wandb.log(metrics, step=step), wandb.finish)
 

@@ -7,6 +7,7 @@ written next; the student moves toward that.
 
 from __future__ import annotations
 
+import json
 import time
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
@@ -15,24 +16,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
-
-from mopd import verifiers
 from mopd.config import Config
 from mopd.engines.local import LocalEngine, SamplingRequest
 from mopd.evaluation import evaluate_student, paired_gain
 from mopd.learner import Learner
 from mopd.lessons import LessonMaker
+from mopd.preparation import prepare_student
 from mopd.problems import ProblemSet, load_problems
 from mopd.progress import Phase, ProgressDisplay
 from mopd.run import Run
 from mopd.statistics import mean_or_zero
-from mopd.students import Student, check_window, load_student
+from mopd.students import Student
 from mopd.teacher import Teacher
 from mopd.trackers import open_tracker
 from mopd.types import VERDICT_KINDS, Group, LessonRecord
 from mopd.verification import judge, verify
-from mopd.verifiers import pool
 from mopd.warmup import WarmupReport, warm_up
 
 PHASES = ("sample", "verify", "contexts", "teacher", "student", "update")
@@ -65,18 +63,6 @@ def _closing(run: Run) -> Iterator[Run]:
         yield run
     finally:
         run.close()
-
-
-def prepare_student(config: Config, problems: ProblemSet) -> Student:
-    """The student before any warm-up, and the process's threads and graders set up, everything checked."""
-    if config.compute.threads is not None:
-        torch.set_num_threads(config.compute.threads)
-    pool.configure(config.verification.workers, config.verification.time_limit_s)
-    for name in {problem.verifier for problem in problems.train + problems.held_out}:
-        verifiers.get(name)
-    student = load_student(config.student, config.seed, config.compute.device)
-    check_window(student, problems, config)
-    return student
 
 
 class StepClock:
@@ -168,7 +154,9 @@ class Stepper:
         config, lessons = self.config, [record.lesson for _, record in taught if record.lesson is not None]
         requests = [
             SamplingRequest(
-                lesson.context_ids or (), 1, (config.seed, "from context", step, lesson.problem_id, lesson.rollout.index)
+                lesson.context_ids or (),
+                1,
+                (config.seed, "from context", step, lesson.problem_id, lesson.rollout.index),
             )
             for lesson in lessons
         ]
@@ -178,10 +166,16 @@ class Stepper:
         written = engine.sample(requests, sampling.completion_tokens, sampling.temperature, sampling.top_p)
         verdicts = [judge(group.problem, found[0].text) for (group, _), found in zip(taught, written, strict=True)]
         judged = [v.reward >= config.success_reward for v in verdicts if v.kind != "error"]
-        with_failure = [(record, found[0].text.strip()) for (_, record), found in zip(taught, written, strict=True) if record.peers.failures]
+        with_failure = [
+            (record, found[0].text.strip())
+            for (_, record), found in zip(taught, written, strict=True)
+            if record.peers.failures
+        ]
         return {
             "teacher/accuracy_from_contexts_share": mean_or_zero(judged),
-            "teacher/copied_failure_share": mean_or_zero([text in record.peers.failure_texts for record, text in with_failure]),
+            "teacher/copied_failure_share": mean_or_zero(
+                [text in record.peers.failure_texts for record, text in with_failure]
+            ),
             "teacher/contexts_count": float(len(taught)),
         }
 
@@ -197,6 +191,7 @@ class _Training:
         self.seconds: dict[str, float] = {"warmup": 0.0, "train": 0.0, "evaluate": 0.0, "total": 0.0}
 
     def go(self) -> dict[str, Any]:
+        """Train from where the run stands and return its summary."""
         began = time.perf_counter()
         if (self.run.path / "summary.json").exists():
             return read_summary(self.run.path)
@@ -270,8 +265,6 @@ class _Training:
 
 def read_summary(path: Path) -> dict[str, Any]:
     """summary.json of a finished run."""
-    import json
-
     found: dict[str, Any] = json.loads((path / "summary.json").read_text(encoding="utf-8"))
     return found
 
@@ -281,7 +274,10 @@ def group_metrics(groups: Sequence[Group]) -> dict[str, float]:
     rollouts = [(g, r) for g in groups for r in g.rollouts]
     judged = [(g, r) for g, r in rollouts if g.verdicts[r.index].kind != "error"]
     kinds = Counter(verdict.kind for group in groups for verdict in group.verdicts)
-    rates = [sum(g.is_success(r.index) for r in g.rollouts) / max(1, sum(v.kind != "error" for v in g.verdicts)) for g in groups]
+    rates = [
+        sum(g.is_success(r.index) for r in g.rollouts) / max(1, sum(v.kind != "error" for v in g.verdicts))
+        for g in groups
+    ]
     return {
         "reward/mean": mean_or_zero([g.verdicts[r.index].reward for g, r in judged]),
         "reward/success_share": mean_or_zero([g.is_success(r.index) for g, r in judged]),
@@ -289,7 +285,9 @@ def group_metrics(groups: Sequence[Group]) -> dict[str, float]:
         "groups/all_failure_count": float(sum(rate == 0.0 for rate in rates)),
         "completion/tokens_mean": mean_or_zero([len(r.token_ids) for _, r in rollouts]),
         "completion/empty_count": float(sum(not r.text.strip() for _, r in rollouts)),
-        "completion/distinct_share": mean_or_zero([len({r.text for r in g.rollouts}) / len(g.rollouts) for g in groups]),
+        "completion/distinct_share": mean_or_zero(
+            [len({r.text for r in g.rollouts}) / len(g.rollouts) for g in groups]
+        ),
         **{f"verdicts/{kind}_count": float(kinds[kind]) for kind in VERDICT_KINDS},
     }
 

@@ -81,6 +81,7 @@ class Rollout:
 
     @property
     def own_token_count(self) -> int:
+        """How many tokens the student wrote itself."""
         return sum(self.is_own)
 
 
@@ -122,6 +123,7 @@ class Peers:
 
     @property
     def count(self) -> int:
+        """Successes and failures together."""
         return len(self.successes) + len(self.failures)
 
 

@@ -21,7 +21,6 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
-import mopd
 from mopd.config import Config, OptimizerConfig, WarmupConfig
 from mopd.contexts import render_context
 from mopd.embedded import PREFIX
@@ -42,7 +41,7 @@ PEER_COUNTS = ((1, 0), (2, 0), (2, 1), (1, 1), (0, 1))
 
 @dataclass(frozen=True)
 class WarmupReport:
-    """How the warm-up went: seconds it took in this process, whether it came from the cache, mean loss of its last tenth in nats."""
+    """Seconds the warm-up took, whether it came from the cache, and the mean loss of its last tenth in nats."""
 
     seconds: float
     is_cached: bool
@@ -176,7 +175,7 @@ def cache_root() -> Path:
 
 def _cache_folder(config: Config) -> Path:
     """A folder named by all that shapes a warmed-up student: configuration, seed, this package's code, torch."""
-    source = Path(mopd.__file__).parent
+    source = Path(__file__).parent
     shaping = ("embedded", "warmup", "contexts", "learner", "packing", "problems", "scoring", "seeding", "tokens")
     parts = [
         config.student,

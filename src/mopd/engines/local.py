@@ -68,7 +68,7 @@ class LocalEngine:
         top_p: float,
         on_batch: Callable[[int], None] = lambda rows: None,
     ) -> list[list[Rollout]]:
-        """For each request its rollouts. Requests are batched up to `max_rows` rollouts, at least one request at a time."""
+        """For each request its rollouts; batches hold up to `max_rows` rollouts, and at least one request."""
         found: list[list[Rollout]] = []
         for batch in _batches(requests, self.max_rows):
             found += self._sample_batch(batch, completion_tokens, temperature, top_p)
@@ -152,7 +152,7 @@ def _uniforms(key: tuple[int | str, ...], count: int) -> np.ndarray[Any, np.dtyp
 def _prefill(
     model: Any, requests: Sequence[SamplingRequest], pad_id: int, device: torch.device
 ) -> tuple[Tensor, Any, Tensor, Tensor]:
-    """Run each prompt once; then one row a rollout: last logits [rows, V], cache, mask [rows, width], positions [rows]."""
+    """Run each prompt once, then give a row to each rollout: logits [rows, V], cache, mask [rows, width], positions."""
     from transformers import DynamicCache
 
     width = max(len(request.prompt_ids) for request in requests)

@@ -54,7 +54,9 @@ def generate(name: str, seed: int, size: int, options: dict[str, Any]) -> list[d
 def check_task(name: str) -> None:
     """Raises VerifierError where a task is unknown or refused."""
     if name in REFUSED:
-        raise VerifierError("a reasoning-gym task has a scorer to trust", f"{name}: {REFUSED[name]}", "use another task")
+        raise VerifierError(
+            "a reasoning-gym task has a scorer to trust", f"{name}: {REFUSED[name]}", "use another task"
+        )
     from reasoning_gym.factory import DATASETS
 
     if name not in DATASETS:

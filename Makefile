@@ -1,0 +1,59 @@
+# Every target sets itself up: on a bare machine with Python 3.11 or newer, `make demo` and `make test` are enough.
+PYTHON ?= python3
+SEED ?= 0
+KILLS ?= 50
+BIN := .venv/bin
+STAMP := .venv/installed
+# Small models on a shared machine: a second thread of one process costs more than it brings.
+ONE_THREAD := OMP_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false
+
+.PHONY: help setup demo test check format docs bench demo-table second-task proof-resume proof-demo audit-reasoning-gym clean
+
+help: ## this list
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 22
+
+setup: $(STAMP) ## make .venv, pinned by constraints.txt
+$(STAMP): pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[dev]"
+	touch $(STAMP)
+
+demo: $(STAMP) ## train the embedded student on one task (SEED=n), before and after
+	$(ONE_THREAD) $(BIN)/mopd train configs/demo.toml seed=$(SEED) run=runs/demo --fresh
+
+test: $(STAMP) ## all tests but the long proofs
+	$(ONE_THREAD) $(BIN)/python -m pytest -n 2 -m "not slow"
+
+check: $(STAMP) ## format, lint, types, layers
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(STAMP) ## rewrite files in the project's format
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+docs: $(STAMP) ## write docs/config.md again from the configuration's models
+	$(BIN)/mopd config --markdown > docs/config.md
+
+bench: $(STAMP) ## one demo step by phase with peak memory, as JSON lines
+	$(ONE_THREAD) $(BIN)/python benchmarks/step.py
+
+demo-table: $(STAMP) ## methods and options compared on the demo, three seeds
+	$(ONE_THREAD) $(BIN)/python benchmarks/demo_table.py --seeds 0 1 2
+
+second-task: $(STAMP) ## the second task: spelling words backward, from reasoning-gym
+	$(ONE_THREAD) $(BIN)/mopd train configs/spell_backward.toml seed=$(SEED) --fresh
+
+proof-resume: $(STAMP) ## kill a run KILLS times at random moments; it must equal the run nobody killed
+	$(ONE_THREAD) $(BIN)/python benchmarks/proof_resume.py --kills $(KILLS)
+
+proof-demo: $(STAMP) ## the demo's promise for seeds 0, 1, 2, with the control of unrelated peers
+	$(ONE_THREAD) $(BIN)/python benchmarks/demo_table.py --seeds 0 1 2 --promise --methods mopd "mopd, peers of other problems"
+
+audit-reasoning-gym: $(STAMP) ## junk answers through every reasoning-gym scorer
+	$(ONE_THREAD) $(BIN)/python -m pytest -m slow tests/integration/test_reasoning_gym.py
+
+clean: ## remove .venv and caches, never runs
+	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

@@ -1,0 +1,99 @@
+"""Compare methods on the demo: every method trains from the same warmed-up student, on the same problems, per seed.
+
+    python benchmarks/demo_table.py --seeds 0 1 2 [--methods mopd sdpo ...] [--set steps=40 ...]
+
+Prints one JSON line a run (commit, seed, method, mean@8 before and after, paired gain with its 95 % interval,
+training seconds), then a table of means over seeds.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from mopd import load_config, train
+from mopd.run import describe_environment
+
+METHODS: dict[str, list[str]] = {
+    "mopd": [],
+    "mopd, peers of other problems": ["peers.control='unrelated_problem'"],
+    "sdpo (1S0F)": ["peers.successes=1", "peers.failures=0"],
+    "positive imitation (2S0F)": ["peers.failures=0"],
+    "grpo": ["objective.kind='grpo'"],
+    "verified sft": ["objective.kind='sft'"],
+    "successes_first": ["context.order='successes_first'"],
+    "shuffled": ["context.order='shuffled'"],
+    "failures suffice": ["peers.require_success=false"],
+    "policy random": ["peers.policy='random'"],
+    "policy first": ["peers.policy='first'"],
+    "forward_kl": ["divergence.kind='forward_kl'"],
+    "reverse_kl": ["divergence.kind='reverse_kl'"],
+    "sampled_reverse_kl": ["divergence.kind='sampled_reverse_kl'"],
+    "teacher frozen": ["teacher.kind='frozen'"],
+    "teacher live": ["teacher.kind='live'"],
+}
+
+
+def run_method(name: str, config_path: str, seed: int, settings: list[str]) -> dict[str, Any]:
+    """One run's figures."""
+    with tempfile.TemporaryDirectory() as folder:
+        config = load_config(config_path, [*settings, *METHODS[name], f"seed={seed}", f"run='{folder}/run'"])
+        summary = train(config, quiet=True)
+    return {
+        "method": name,
+        "seed": seed,
+        "commit": describe_environment()["commit"],
+        "settings": settings,
+        "before": summary["before"]["mean_at_8"],
+        "after": summary["after"]["mean_at_8"],
+        "pass_at_8": summary["after"]["pass_at_8"],
+        "gain": summary["gain"]["mean"],
+        "gain_interval": summary["gain"]["interval"],
+        "train_s": summary["seconds"]["train"],
+    }
+
+
+def print_table(results: list[dict[str, Any]]) -> None:
+    """Means over seeds; +- is the 95 % half-width over seeds (t distribution), shown from two seeds on."""
+    print(f"{'method':32} {'before':>7} {'after':>7} {'gain':>7} {'+-':>6} {'pass@8':>7} {'s':>6}")
+    for name in dict.fromkeys(result["method"] for result in results):
+        rows = [result for result in results if result["method"] == name]
+        means = {k: sum(r[k] for r in rows) / len(rows) for k in ("before", "after", "gain", "pass_at_8", "train_s")}
+        half = _half_width([row["gain"] for row in rows])
+        print(
+            f"{name:32} {means['before']:7.3f} {means['after']:7.3f} {means['gain']:+7.3f} {half:6.3f} "
+            f"{means['pass_at_8']:7.3f} {means['train_s']:6.1f}"
+        )
+
+
+def _half_width(values: list[float]) -> float:
+    t_95 = {2: 12.706, 3: 4.303, 4: 3.182, 5: 2.776, 6: 2.571, 8: 2.365, 10: 2.262}
+    if len(values) not in t_95:
+        return math.nan
+    mean = sum(values) / len(values)
+    variance = sum((value - mean) ** 2 for value in values) / (len(values) - 1)
+    return t_95[len(values)] * math.sqrt(variance / len(values))
+
+
+def main() -> None:
+    """Run the methods asked for."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--config", default=str(Path(__file__).parents[1] / "configs" / "demo.toml"))
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--methods", nargs="+", choices=list(METHODS), default=list(METHODS))
+    parser.add_argument("--set", nargs="*", default=[], metavar="KEY=VALUE", help="overrides for every run")
+    options = parser.parse_args()
+    results = []
+    for seed in options.seeds:
+        for name in options.methods:
+            results.append(run_method(name, options.config, seed, options.set))
+            print(json.dumps(results[-1]), flush=True)
+    print_table(results)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,178 @@
+"""The command line: mopd train | evaluate | show-context | config."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+
+from mopd.config import Config, build_config, config_keys, load_config
+from mopd.errors import ConfigError, MopdError
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command; 0 on success, 2 where the user can mend something, 130 when interrupted."""
+    options = _parser().parse_args(arguments)
+    errors = Console(stderr=True)
+    try:
+        options.command(options)
+    except MopdError as error:
+        errors.print(f"[bold red]error:[/] {escape(str(error))}", highlight=False, soft_wrap=True)
+        return 2
+    except KeyboardInterrupt:
+        errors.print("interrupted; a run continues from its last checkpoint with `mopd train --resume RUN`")
+        return 130
+    except BrokenPipeError:
+        return 0
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="mopd",
+        description="Multi-rollout on-policy distillation: a model's own attempts teach it, token by token.",
+    )
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    override: dict[str, Any] = {"nargs": "*", "metavar": "key=value", "help": "overrides, each one line of TOML"}
+
+    train = commands.add_parser("train", help="train as a configuration says, or continue a run")
+    train.add_argument("config", nargs="?", metavar="CONFIG.toml")
+    train.add_argument("overrides", **override)
+    train.add_argument("--resume", metavar="RUN", help="continue the run in this directory")
+    train.add_argument(
+        "--fresh", action="store_true", help="move a run that is already there aside to RUN.1, RUN.2, ..."
+    )
+    train.add_argument("--quiet", action="store_true", help="show no progress")
+    train.set_defaults(command=_train)
+
+    evaluate = commands.add_parser("evaluate", help="mean@8 and pass@8 on held-out problems")
+    evaluate.add_argument("target", metavar="MODEL_OR_RUN", help="a run directory, a model folder, or builtin:NAME")
+    evaluate.add_argument("config", nargs="?", metavar="CONFIG.toml", help="problems and sampling; a run has its own")
+    evaluate.add_argument("overrides", **override)
+    evaluate.add_argument("--seed", type=int, help="seed of the sampling (a run's own unless told)")
+    evaluate.add_argument("--json", metavar="OUT", help="write the figures to this file")
+    evaluate.add_argument("--quiet", action="store_true", help="show no progress")
+    evaluate.set_defaults(command=_evaluate)
+
+    show = commands.add_parser("show-context", help="print what the teacher read before one recorded rollout")
+    show.add_argument("run", metavar="RUN")
+    show.add_argument("--step", type=int)
+    show.add_argument("--problem", metavar="ID")
+    show.add_argument("--rollout", type=int, metavar="INDEX")
+    show.set_defaults(command=_show_context)
+
+    config = commands.add_parser("config", help="every key with its meaning, or a configuration resolved")
+    config.add_argument("config", nargs="?", metavar="CONFIG.toml")
+    config.add_argument("overrides", **override)
+    config.add_argument("--markdown", action="store_true", help="print docs/config.md")
+    config.set_defaults(command=_config)
+    return parser
+
+
+def _train(options: argparse.Namespace) -> None:
+    from mopd.report import print_summary
+    from mopd.training import resume, train
+
+    given = _given_config(options)
+    if options.resume:
+        summary = resume(options.resume, expected=given, quiet=options.quiet)
+    elif given is None:
+        raise ConfigError("mopd train is told what to do", "neither CONFIG.toml nor --resume RUN", "give one of them")
+    else:
+        summary = train(given, fresh=options.fresh, quiet=options.quiet)
+    print_summary(summary, Console())
+
+
+def _given_config(options: argparse.Namespace) -> Config | None:
+    """The configuration of CONFIG.toml and overrides; None where neither is given."""
+    if options.config is None:
+        return None
+    if "=" in options.config and not Path(options.config).exists():  # only overrides were given
+        if getattr(options, "resume", None):
+            from mopd.run import read_config
+
+            run_config = read_config(Path(options.resume)).model_dump(mode="json")
+            return build_config(run_config, [options.config, *options.overrides], where="the overrides")
+        return build_config({}, [options.config, *options.overrides], where="the command line")
+    return load_config(options.config, options.overrides)
+
+
+def _evaluate(options: argparse.Namespace) -> None:
+    from mopd.evaluation import evaluate_target
+
+    figures = evaluate_target(options.target, _given_config(options), options.seed, options.quiet)
+    if options.json:
+        _write_json(Path(options.json), figures)
+    console = Console()
+    for name, value in figures.items():
+        if name.startswith(("mean_at_", "pass_at_")) and not name.endswith("_interval"):
+            low, high = figures[f"{name}_interval"]
+            console.print(
+                f"{name.replace('_at_', '@')} {value:.3f}  95 % interval [{low:.3f}, {high:.3f}]", markup=False
+            )
+    console.print(
+        f"{figures['problems']:.0f} problems, seed {figures['seed']}, {figures['model']}", markup=False, soft_wrap=True
+    )
+
+
+def _write_json(path: Path, value: dict[str, Any]) -> None:
+    from mopd.files import dump_json
+
+    try:
+        path.write_text(dump_json(value), encoding="utf-8")
+    except OSError as error:
+        raise ConfigError(
+            "--json names a file that can be written", f"{path}: {error.strerror}", "check the path"
+        ) from error
+
+
+def _show_context(options: argparse.Namespace) -> None:
+    from mopd.report import read_context
+
+    context, rendered, completion = read_context(Path(options.run), options.step, options.problem, options.rollout)
+    console = Console()
+    cut = f", {context.shortened_count} peers shortened, {context.dropped_count} dropped"
+    console.rule(f"what the teacher reads ({context.token_count} tokens{cut})")
+    console.print(rendered, markup=False, highlight=False, soft_wrap=True)
+    console.rule("the student's own completion, scored token by token")
+    console.print(completion, markup=False, highlight=False, soft_wrap=True)
+
+
+def _config(options: argparse.Namespace) -> None:
+    given = _given_config(options)
+    if options.markdown:
+        sys.stdout.write(config_markdown())
+    elif given is not None:
+        print(json.dumps(given.model_dump(mode="json"), indent=2))
+    else:
+        console = Console()
+        for key, (kind, default, meaning) in config_keys().items():
+            console.print(
+                f"[bold]{key}[/] = {escape(default)}  [dim]({escape(kind)})[/]\n    {escape(meaning)}", soft_wrap=True
+            )
+
+
+def config_markdown() -> str:
+    """docs/config.md: every key of the configuration, generated from the models."""
+    lines = [
+        "# Configuration",
+        "",
+        "Generated by `mopd config --markdown` from the models in `src/mopd/config.py`; a test keeps it true.",
+        "",
+        "| key | type | default | meaning |",
+        "|---|---|---|---|",
+    ]
+    for key, cells in config_keys().items():
+        kind, default, meaning = (cell.replace("|", "\\|").replace("\n", " ") for cell in cells)
+        lines.append(f"| `{key}` | {kind} | `{default}` | {meaning} |")
+    return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,23 @@
+"""What happens before the first step of anything: threads, graders, the student, and every check that needs no work."""
+
+from __future__ import annotations
+
+import torch
+
+from mopd import verifiers
+from mopd.config import Config
+from mopd.problems import ProblemSet
+from mopd.students import Student, check_window, load_student
+from mopd.verifiers import pool
+
+
+def prepare_student(config: Config, problems: ProblemSet) -> Student:
+    """The student before any warm-up, with threads and graders of this process set up and everything checked."""
+    if config.compute.threads is not None:
+        torch.set_num_threads(config.compute.threads)
+    pool.configure(config.verification.workers, config.verification.time_limit_s)
+    for name in {problem.verifier for problem in problems.train + problems.held_out}:
+        verifiers.get(name)
+    student = load_student(config.student, config.seed, config.compute.device)
+    check_window(student, problems, config)
+    return student
