@@ -47,7 +47,7 @@ second-task: $(STAMP) ## the second task: spelling words backward, from reasonin
 	$(ONE_THREAD) $(BIN)/mopd train configs/spell_backward.toml seed=$(SEED) --fresh
 
 proof-resume: $(STAMP) ## kill a run KILLS times at random moments; it must equal the run nobody killed
-	$(ONE_THREAD) $(BIN)/python benchmarks/proof_resume.py --kills $(KILLS)
+	KILLS=$(KILLS) $(ONE_THREAD) $(BIN)/python -m pytest -m slow -s tests/integration/test_resume.py
 
 proof-demo: $(STAMP) ## the demo's promise for seeds 0, 1, 2, with the control of unrelated peers
 	$(ONE_THREAD) $(BIN)/python benchmarks/demo_table.py --seeds 0 1 2 --promise --methods mopd "mopd, peers of other problems"

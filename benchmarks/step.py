@@ -4,7 +4,7 @@
 
 The first line of output is the environment; then one line a phase: seconds (median over steps after one unmeasured
 step), share of the step; then the step as a whole with tokens a second; then the step in which no rollout has a lesson;
-last, peak resident memory. Weights are random: a step costs the same whatever they are, only lengths differ.
+last, peak resident memory of the process, its warm-up included.
 """
 
 from __future__ import annotations
@@ -20,15 +20,20 @@ from typing import Any
 from mopd import load_config
 from mopd.preparation import prepare_student
 from mopd.problems import load_problems
+from mopd.progress import ProgressDisplay
 from mopd.run import describe_environment
 from mopd.training import PHASES, StepClock, Stepper
+from mopd.warmup import warm_up
 
 
 def measure(config_path: str, overrides: list[str], steps: int) -> list[dict[str, Any]]:
     """The benchmark's lines."""
     config = load_config(config_path, ["evaluation.contexts_every=0", *overrides])
     problems = load_problems(config.problems)
-    stepper = Stepper(config, prepare_student(config, problems), problems)
+    student = prepare_student(config, problems)
+    if config.warmup is not None:
+        warm_up(student, problems, config, ProgressDisplay())
+    stepper = Stepper(config, student, problems)
     measured: dict[str, list[float]] = {phase: [] for phase in (*PHASES, "step")}
     tokens, lessons = 0.0, 0.0
     for step in range(steps + 1):
@@ -75,7 +80,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=5)
     parser.add_argument("--set", nargs="*", default=[], metavar="KEY=VALUE")
     options = parser.parse_args()
-    for line in measure(options.config, ["peers.require_success=false", *options.set], options.steps):
+    for line in measure(options.config, options.set, options.steps):
         print(json.dumps(line), flush=True)
 
 

@@ -329,7 +329,7 @@ class Config(Table):
     @model_validator(mode="after")
     def _consistent(self) -> Config:
         wanted = self.peers.successes + self.peers.failures
-        if wanted > self.group_size - 1:
+        if self.objective.kind == "distill" and wanted > self.group_size - 1:
             raise ValueError(
                 f"peers.successes + peers.failures must be at most group_size - 1 = {self.group_size - 1}, "
                 f"since a rollout is never its own peer; they ask for {wanted}"

@@ -30,9 +30,7 @@ class Student:
 
     def save(self, folder: Path) -> None:
         """Write model, tokenizer and configuration so that `AutoModelForCausalLM.from_pretrained` opens `folder`."""
-        from transformers.utils import logging
-
-        logging.disable_progress_bar()  # it would draw a bar for every checkpoint
+        _hide_transformers_bars()
         self.model.save_pretrained(folder)
         self.tokenizer.inner.save_pretrained(folder)
 
@@ -71,6 +69,7 @@ def _build_embedded(name: str, seed: int) -> tuple[Any, Any]:
 def _open_folder(name: str) -> tuple[Any, Any]:
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
+    _hide_transformers_bars()
     if not (Path(name) / "config.json").is_file():
         raise StudentError(
             "a student is `builtin:NAME` or a folder with a transformers model",
@@ -84,6 +83,13 @@ def _open_folder(name: str) -> tuple[Any, Any]:
         raise StudentError(
             "transformers can open the student", f"{name}: {error}", "check the folder's files"
         ) from error
+
+
+def _hide_transformers_bars() -> None:
+    """transformers would draw a bar for every checkpoint written or read."""
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()
 
 
 def resolve_device(device: str) -> torch.device:

@@ -1,0 +1,41 @@
+"""What all tests share: one thread, no hub, and a warmed-up tiny student."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+os.environ["OMP_NUM_THREADS"] = "1"
+
+import pytest
+import torch
+
+from mopd import load_config
+from mopd.preparation import prepare_student
+from mopd.problems import load_problems
+from mopd.progress import ProgressDisplay
+from mopd.warmup import warm_up
+
+torch.set_num_threads(1)
+
+TINY = Path(__file__).parent / "configs" / "tiny.toml"
+
+
+@pytest.fixture
+def tiny_config(tmp_path):
+    return load_config(TINY, [f"run='{tmp_path / 'run'}'"])
+
+
+@pytest.fixture
+def tiny_problems(tiny_config):
+    return load_problems(tiny_config.problems)
+
+
+@pytest.fixture
+def tiny_student(tiny_config, tiny_problems):
+    """A fresh copy of the warmed-up tiny student (the warm-up is cached after its first use)."""
+    student = prepare_student(tiny_config, tiny_problems)
+    warm_up(student, tiny_problems, tiny_config, ProgressDisplay(quiet=True))
+    return student
