@@ -1,0 +1,182 @@
+"""The learner: one objective whatever the packs, own tokens only, and nothing moves when nothing should.
+
+Models are in float64, but transformers' RMSNorm rounds to float32 inside: sums in another order agree to about 1e-7.
+"""
+
+import copy
+from contextlib import nullcontext
+
+import pytest
+import torch
+
+from mopd.config import build_config
+from mopd.divergence import jensen_shannon
+from mopd.embedded import EMBEDDED
+from mopd.learner import Learner, learning_rate_at
+from mopd.seeding import derive_rng
+from mopd.students import as_student
+from mopd.teacher import Teacher
+from mopd.types import Lesson, Rollout
+
+
+def clock(_):
+    return nullcontext()
+
+
+def make_lessons(count=7):
+    """Lessons of uneven lengths, some with tokens that are not the student's own."""
+    rng = derive_rng("lessons")
+    lessons = []
+    for index in range(count):
+        length = rng.randint(1, 9)
+        ids = tuple(rng.randrange(8, 18) for _ in range(length))
+        own = tuple(True if j == 0 else rng.random() < 0.7 for j in range(length))
+        rollout = Rollout(index, ids, own, tuple(-rng.random() * 3 for _ in ids), "text", False)
+        prompt = tuple(rng.randrange(8, 18) for _ in range(rng.randint(2, 9)))
+        context = prompt + tuple(rng.randrange(8, 18) for _ in range(rng.randint(1, 20)))
+        domain = "ab"[index % 2]
+        lessons.append(Lesson(f"p{index}", domain, rollout, prompt, context, rng.choice([-0.5, 0.25, 1.0])))
+    return lessons
+
+
+def model_and_teacher():
+    student = EMBEDDED["digits"].build(seed=1)[0].double()
+    return student, EMBEDDED["digits"].build(seed=2)[0].double()
+
+
+def gradients(config, lessons):
+    """The step's gradient before clipping, and its metrics."""
+    model, teacher = model_and_teacher()
+    learner = Learner(model, config)
+    kept = {}
+
+    def keep(_rate):
+        kept.update({name: p.grad.clone() for name, p in model.named_parameters()})
+        return True, 0.0
+
+    learner.optimizer.update = keep
+    learning = learner.learn(lessons, teacher if config.objective.kind == "distill" else None, 0, clock)
+    return kept, learning.metrics
+
+
+@pytest.mark.parametrize("aggregation", ["token_mean", "rollout_mean", "domain_balanced"])
+@pytest.mark.parametrize("kind", ["distill", "grpo", "sft"])
+@pytest.mark.parametrize("budget", [1, 60])
+def test_the_microbatch_size_changes_no_gradient(kind, aggregation, budget):
+    settings = [f"objective.kind='{kind}'", f"objective.aggregation='{aggregation}'"]
+    whole, whole_metrics = gradients(build_config({}, [*settings, "compute.microbatch_tokens=100000"]), make_lessons())
+    packed, metrics = gradients(build_config({}, [*settings, f"compute.microbatch_tokens={budget}"]), make_lessons())
+    assert sum(g.abs().sum() for g in whole.values()) > 0
+    for name, gradient in whole.items():
+        torch.testing.assert_close(packed[name], gradient, rtol=1e-4, atol=1e-8)
+    assert metrics["objective/loss"] == pytest.approx(whole_metrics["objective/loss"], rel=1e-6)
+
+
+def test_the_order_of_lessons_changes_no_gradient():
+    forward, _ = gradients(build_config({}, []), make_lessons())
+    backward, _ = gradients(build_config({}, []), make_lessons()[::-1])
+    for name, gradient in forward.items():
+        torch.testing.assert_close(backward[name], gradient, rtol=1e-4, atol=1e-8)
+
+
+def test_only_own_tokens_are_learned_from():
+    """The learner's objective and gradient equal a plain loop over own tokens, one lesson at a time."""
+    lessons = make_lessons()
+    assert any(not all(lesson.rollout.is_own) for lesson in lessons)
+    got, metrics = gradients(build_config({}, ["optimizer.importance_cap=1.0"]), lessons)
+
+    model, teacher = model_and_teacher()
+    losses = []
+    for lesson in lessons:
+        for j, own in enumerate(lesson.rollout.is_own):
+            if own:
+                written = lesson.rollout.token_ids[:j]
+                s = model(torch.tensor([lesson.prompt_ids + written])).logits[0, -1].log_softmax(-1)
+                with torch.no_grad():
+                    t = teacher(torch.tensor([lesson.context_ids + written])).logits[0, -1].log_softmax(-1)
+                gap = s[lesson.rollout.token_ids[j]].detach() - lesson.rollout.sampler_logprobs[j]
+                losses.append(jensen_shannon(s, t) * gap.exp().clamp(max=1.0))
+    objective = torch.stack(losses).mean()
+    objective.backward()
+    assert metrics["objective/loss"] == pytest.approx(objective.item(), rel=1e-6)
+    for name, parameter in model.named_parameters():
+        torch.testing.assert_close(got[name], parameter.grad, rtol=1e-4, atol=1e-8)
+
+
+def test_tokens_that_are_not_own_still_condition_what_follows():
+    lesson = make_lessons(1)[0]
+    rollout = Rollout(0, (8, 9, 10, 11), (True, False, False, True), (-1.0,) * 4, "", False)
+    other = Rollout(0, (8, 12, 13, 11), (True, False, False, True), (-1.0,) * 4, "", False)
+    config = build_config({}, [])
+    lessons = [Lesson("p", "d", r, lesson.prompt_ids, lesson.context_ids) for r in (rollout, other)]
+    one, two = (gradients(config, [lesson])[1]["objective/loss"] for lesson in lessons)
+    assert one != pytest.approx(two, rel=1e-6)
+
+
+def test_no_lessons_compute_nothing_and_move_nothing():
+    model, teacher = model_and_teacher()
+    before = copy.deepcopy(model.state_dict())
+    calls = []
+    for module in (model, teacher):
+        module.register_forward_pre_hook(lambda *_: calls.append(1))
+    learning = Learner(model, build_config({}, [])).learn([], teacher, 0, clock)
+    assert not learning.is_updated
+    assert learning.metrics == {"update/skipped_empty_count": 1.0}
+    assert not calls
+    assert all(torch.equal(value, model.state_dict()[name]) for name, value in before.items())
+
+
+def test_a_non_finite_gradient_updates_nothing_and_is_counted():
+    model, teacher = model_and_teacher()
+    learner = Learner(model, build_config({}, []))
+    learner.learn(make_lessons(), teacher, 0, clock)
+    before = copy.deepcopy(model.state_dict())
+    moments = {name: value.clone() for name, value in learner.optimizer.state_tensors().items()}
+    poison = next(model.parameters()).register_hook(lambda gradient: gradient * float("nan"))
+    learning = learner.learn(make_lessons(), teacher, 1, clock)
+    poison.remove()
+    assert not learning.is_updated
+    assert learning.metrics["update/skipped_nonfinite_count"] == 1.0
+    assert all(torch.equal(value, model.state_dict()[name]) for name, value in before.items())
+    assert all(torch.equal(value, moments[name]) for name, value in learner.optimizer.state_tensors().items())
+    assert learner.learn(make_lessons(), teacher, 2, clock).is_updated
+
+
+def test_an_update_lowers_the_divergence_it_minimises():
+    model, teacher = model_and_teacher()
+    config = build_config({}, ["optimizer.learning_rate=1e-3", "optimizer.warmup_steps=0"])
+    learner = Learner(model, config)
+    losses = [learner.learn(make_lessons(), teacher, step, clock).metrics["objective/loss"] for step in range(15)]
+    assert losses[-1] < 0.5 * losses[0]
+
+
+def test_a_reused_batch_is_weighted_against_its_first_update():
+    model, teacher = model_and_teacher()
+    config = build_config({}, ["optimizer.updates_per_step=3", "optimizer.learning_rate=1e-3"])
+    learning = Learner(model, config).learn(make_lessons(), teacher, 20, clock)
+    assert learning.is_updated
+    assert learning.metrics["objective/tokens_count"] == sum(x.rollout.own_token_count for x in make_lessons())
+
+
+def test_the_learning_rate_rises_then_stays():
+    config = build_config({}, ["optimizer.learning_rate=2e-5", "optimizer.warmup_steps=4"]).optimizer
+    rates = [learning_rate_at(step, config) for step in range(6)]
+    assert rates == pytest.approx([0.5e-5, 1e-5, 1.5e-5, 2e-5, 2e-5, 2e-5])
+
+
+def test_ema_frozen_and_live_teachers_follow_as_named():
+    student = as_student(*EMBEDDED["digits"].build(seed=0)).model
+    teachers = {
+        kind: Teacher(student, build_config({}, [f"teacher.kind='{kind}'"]).teacher) for kind in ("ema", "frozen", "live")
+    }
+    start = {name: p.detach().clone() for name, p in student.named_parameters()}
+    with torch.no_grad():
+        for parameter in student.parameters():
+            parameter += 1.0
+    for teacher in teachers.values():
+        teacher.follow(student)
+    for name, parameter in student.named_parameters():
+        torch.testing.assert_close(dict(teachers["ema"].model.named_parameters())[name], start[name] + 0.05)
+        assert torch.equal(dict(teachers["frozen"].model.named_parameters())[name], start[name])
+        assert torch.equal(dict(teachers["live"].model.named_parameters())[name], parameter)
+    assert not any(p.requires_grad for p in teachers["ema"].model.parameters())

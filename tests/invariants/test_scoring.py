@@ -1,0 +1,132 @@
+"""Scoring and sampling change nothing: padding, packing, batching and the head agree with the plain model."""
+
+import numpy as np
+import pytest
+import torch
+
+from mopd.embedded import EMBEDDED
+from mopd.engines.local import LocalEngine, SamplingRequest, sample_tokens
+from mopd.errors import StudentError
+from mopd.scoring import Row, check_head, live_logprobs
+from mopd.students import as_student
+
+
+@pytest.fixture(scope="module")
+def student():
+    return as_student(*EMBEDDED["digits"].build(seed=3))
+
+
+def plain_logprobs(model, row, temperature):
+    """One row at a time through the model's own forward pass."""
+    logits = model(torch.tensor([row.prefix + row.completion])).logits[0]
+    start = len(row.prefix) - 1
+    scored = logits[start : start + len(row.completion)][torch.tensor(row.is_live)]
+    return (scored / temperature).log_softmax(-1)
+
+
+ROWS = [
+    Row((1, 8, 9, 10, 3), (8, 9, 2), (True, True, True)),
+    Row((1, 8, 3), (9, 10, 11, 12, 2), (True, False, False, True, True)),
+    Row((1, 8, 9, 10, 11, 12, 13, 14, 15, 3), (8,), (True,)),
+]
+
+
+@pytest.mark.parametrize("temperature", [1.0, 0.6])
+def test_padded_rows_score_like_single_rows(student, temperature):
+    model = student.model.double()
+    together = live_logprobs(model, ROWS, temperature)
+    alone = torch.cat([plain_logprobs(model, row, temperature) for row in ROWS])
+    assert together.shape == (3 + 3 + 1, 18)
+    torch.testing.assert_close(together, alone, rtol=0, atol=1e-10)
+
+
+def test_half_precision_logits_are_normalised_in_float32(student):
+    model = as_student(*EMBEDDED["digits"].build(seed=3)).model.bfloat16()
+    logprobs = live_logprobs(model, ROWS)
+    assert logprobs.dtype == torch.float32
+    torch.testing.assert_close(logprobs.exp().sum(-1), torch.ones(7), rtol=0, atol=1e-5)
+
+
+def test_logits_exist_only_for_live_tokens(student):
+    seen = []
+    head = student.model.get_output_embeddings()
+    handle = head.register_forward_hook(lambda module, args, output: seen.append(tuple(output.shape)))
+    live_logprobs(student.model, ROWS)
+    handle.remove()
+    assert seen == [(7, 18)]
+
+
+def test_a_model_whose_head_does_more_is_refused():
+    model, _ = EMBEDDED["digits"].build(seed=0)
+    check_head(model)
+    model.config.logits_scaling = 3.0  # scoring would apply a scale that this model does not
+    with pytest.raises(StudentError, match="differ by"):
+        check_head(model)
+
+
+def requests(student, count):
+    prompts = ["31", "5", "8642097531", "777"]
+    ids = [tuple(student.tokenizer.encode_prompt([{"role": "user", "content": p}])) for p in prompts]
+    return [SamplingRequest(prompt, count, ("test", index)) for index, prompt in enumerate(ids)]
+
+
+@pytest.mark.parametrize("max_rows", [1, 7, 512])
+def test_batching_changes_no_sampled_token(student, max_rows):
+    wanted = LocalEngine(student, 512).sample(requests(student, 6), 12, 1.0, 1.0)
+    got = LocalEngine(student, max_rows).sample(requests(student, 6), 12, 1.0, 1.0)
+    for ours, theirs in zip(got, wanted, strict=True):
+        assert [r.token_ids for r in ours] == [r.token_ids for r in theirs]
+        for a, b in zip(ours, theirs, strict=True):
+            np.testing.assert_allclose(a.sampler_logprobs, b.sampler_logprobs, atol=1e-4)
+
+
+def test_a_rollout_does_not_depend_on_how_many_there_are(student):
+    few = LocalEngine(student, 512).sample(requests(student, 2), 12, 1.0, 1.0)
+    many = LocalEngine(student, 512).sample(requests(student, 9), 12, 1.0, 1.0)
+    assert [[r.token_ids for r in group] for group in few] == [[r.token_ids for r in group[:2]] for group in many]
+
+
+@pytest.mark.parametrize(("temperature", "top_p"), [(1.0, 1.0), (0.7, 1.0)])
+def test_sampler_logprobs_are_those_the_learner_computes(student, temperature, top_p):
+    engine = LocalEngine(student, 512)
+    asked = requests(student, 4)
+    for request, rollouts in zip(asked, engine.sample(asked, 12, temperature, top_p), strict=True):
+        for rollout in rollouts:
+            row = Row(request.prompt_ids, rollout.token_ids, rollout.is_own)
+            scored = live_logprobs(student.model, [row], temperature)
+            learner = scored.gather(-1, torch.tensor(rollout.token_ids)[:, None]).squeeze(-1)
+            np.testing.assert_allclose(rollout.sampler_logprobs, learner.detach().numpy(), atol=1e-4)
+
+
+def test_completions_end_with_the_end_token_or_are_marked_truncated(student):
+    rollouts = [r for group in LocalEngine(student, 512).sample(requests(student, 16), 8, 1.0, 1.0) for r in group]
+    ends = student.tokenizer.end_ids
+    assert {r.is_truncated for r in rollouts} == {True, False}
+    for rollout in rollouts:
+        assert rollout.is_truncated == (rollout.token_ids[-1] not in ends)
+        assert not any(token in ends for token in rollout.token_ids[:-1])
+        assert len(rollout.token_ids) == 8 or not rollout.is_truncated
+
+
+def test_tokens_are_drawn_in_proportion_to_their_probability():
+    logits = torch.tensor([[0.0, 1.0, -2.0, 3.0]])
+    uniforms = (torch.arange(20000, dtype=torch.float64) + 0.5) / 20000
+    tokens, logprobs = sample_tokens(logits.expand(20000, 4), uniforms, 1.0, 1.0)
+    shares = torch.bincount(tokens, minlength=4) / 20000
+    torch.testing.assert_close(shares, logits[0].softmax(-1), rtol=0, atol=1e-3)
+    torch.testing.assert_close(logprobs, logits[0].double().log_softmax(-1)[tokens])
+
+
+def test_top_p_keeps_the_smallest_set_that_holds_the_mass():
+    logits = torch.log(torch.tensor([[0.5, 0.3, 0.15, 0.05]]))
+    uniforms = (torch.arange(1000, dtype=torch.float64) + 0.5) / 1000
+    tokens, logprobs = sample_tokens(logits.expand(1000, 4), uniforms, 1.0, 0.7)
+    assert set(tokens.tolist()) == {0, 1}
+    expected = torch.log(torch.tensor([0.5 / 0.8, 0.3 / 0.8], dtype=torch.float64))[tokens]
+    torch.testing.assert_close(logprobs, expected, rtol=0, atol=1e-6)
+
+
+def test_the_ends_of_the_unit_interval_draw_possible_tokens():
+    logits = torch.tensor([[-torch.inf, 0.0, 0.0, -torch.inf]])
+    tokens, _ = sample_tokens(logits.expand(2, 4), torch.tensor([0.0, 1.0 - 2**-53], dtype=torch.float64), 1.0, 1.0)
+    assert tokens.tolist() == [1, 2]
