@@ -6,10 +6,11 @@ import math
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from typing import Any
 
 from mopd import verifiers
-from mopd.types import Group, Problem, Rollout, Verdict
-from mopd.verifiers.pool import pool_size
+from mopd.types import VERDICT_KINDS, Group, Problem, Rollout, Verdict
+from mopd.verifiers.pool import GraderFailure, pool_size
 
 
 def verify(groups: Sequence[Group]) -> list[Group]:
@@ -32,12 +33,42 @@ def verdict_of(problem: Problem, rollout: Rollout) -> Verdict:
 
 
 def judge(problem: Problem, completion: str) -> Verdict:
-    """The verdict on one completion; a grader that fails gives kind `error`, with what it said as feedback."""
+    """The verdict on one completion; never raises, even where the verifier calls `sys.exit`.
+
+    A verifier that raises or returns no proper verdict gives kind `error`, with what went wrong as feedback, but
+    never with the reference answer in it.
+    """
     try:
         verdict = verifiers.get(problem.verifier)(problem, completion)
-        if isinstance(verdict, Verdict) and math.isfinite(verdict.reward):
+        fault = _fault_of(verdict)
+        if not fault:
             return verdict
-        failure = f"returned {verdict!r}, not a verdict with a finite reward"
-    except Exception as error:  # whatever a grader raises is counted, and the run goes on
-        failure = f"raised {type(error).__name__}: {error}"
+        failure = f"returned {fault}"
+    except GraderFailure as error:
+        failure = f"failed: {error}{_quoted(error.said, problem)}"
+    except (Exception, SystemExit) as error:  # whatever a grader raises is counted, and the run goes on
+        failure = f"raised {type(error).__name__}{_quoted(error, problem)}"
     return Verdict(0.0, "error", None, f"The verifier {problem.verifier} {failure}"[:500])
+
+
+def _fault_of(verdict: Any) -> str:
+    """What is wrong with what a verifier returned; empty where it is a verdict to count."""
+    if not isinstance(verdict, Verdict):
+        return f"an object of type {type(verdict).__name__}"
+    if verdict.kind not in VERDICT_KINDS:
+        return "a verdict of unknown kind"
+    if not (isinstance(verdict.feedback, str) and isinstance(verdict.answer, str | None)):
+        return "a verdict whose feedback or answer is no text"
+    return "" if math.isfinite(verdict.reward) else f"a reward of {verdict.reward}, which is not finite"
+
+
+def _quoted(said: object, problem: Problem) -> str:
+    """What a failing grader said, to append; withheld where it holds the reference answer or cannot be read."""
+    try:
+        text = str(said)
+    except Exception:
+        return ""
+    reference = (problem.reference or "").strip()
+    if reference and (reference in text or repr(reference)[1:-1] in text):
+        return " (its message is withheld, since it holds the reference answer)"
+    return f": {text}" if text else ""

@@ -122,9 +122,10 @@ class Demonstrator:
         is_unrelated = rng.random() < self.warmup.unrelated_share
         successes, failures = rng.choice(PEER_COUNTS)
         source = rng.choice(self.problems) if is_unrelated else problem
+        shown = self._answer(source, rng)
         context = render_context(
             problem.messages,
-            [source.reference or ""] * min(successes, 1),  # one right answer: distinct texts leave one success
+            [shown] * min(successes, 1),  # one right answer: distinct texts leave one success
             [self._corrupted(source, rng) for _ in range(failures)],
             template=self.config.context.template or self.student.template,
             order="shuffled",
@@ -132,8 +133,8 @@ class Demonstrator:
             count_tokens=self.student.tokenizer.count_tokens,
             rng=rng,
         )
-        shows_answer = successes > 0 and not is_unrelated
-        answer = problem.reference or "" if shows_answer else self._answer(problem, rng)
+        is_repeated = successes > 0 and not is_unrelated
+        answer = shown if is_repeated else self._answer(problem, rng)
         return self._as_row(self.student.tokenizer.encode_prompt(context.messages), answer)
 
     def _answer(self, problem: Problem, rng: random.Random) -> str:

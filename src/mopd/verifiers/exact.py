@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 from mopd.types import Problem, Verdict
+from mopd.verifiers.pool import GraderFailure
 
 
 def verify(problem: Problem, completion: str) -> Verdict:
-    """Correct iff the whole completion is the reference, white space at both ends aside."""
+    """Correct iff the whole completion is the reference, white space at both ends aside.
+
+    Raises GraderFailure where the problem has no reference.
+    """
+    reference = (problem.reference or "").strip()
+    if not reference:
+        raise GraderFailure("the problem has no reference answer")
     answer = completion.strip()
     if not answer:
         return Verdict(0.0, "unparsable", None, "The completion is empty.")
-    if problem.reference is not None and answer == problem.reference.strip():
+    if answer == reference:
         return Verdict(1.0, "correct", answer)
     return Verdict(0.0, "wrong", answer, "The answer is wrong.")

@@ -1,7 +1,14 @@
-"""Mathematics: the last balanced \\boxed{...}, judged equivalent to the reference by math-verify in a worker process."""
+"""Mathematics: the last balanced \\boxed{...}, judged equivalent to the reference by math-verify in a worker process.
+
+What math-verify decides is its own: 1/2 equals 0.5, 50 equals 50\\%, x = 5 equals 5, 5 cm equals 5, (1, 2) differs from
+[1, 2]. Three things are decided here. The same text is the same answer, whatever math-verify makes of it. A full stop
+at the end is no part of an answer. And where math-verify cannot read the *reference*, only the same text is right, and
+any other answer gets kind `error`, not `wrong`: nobody can tell whether it is.
+"""
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from mopd.types import Problem, Verdict
@@ -10,62 +17,130 @@ from mopd.verifiers.pool import GraderFailure, grade
 MAX_ANSWER_CHARACTERS = 2000
 """A longer box is no answer to grade: it is `unparsable`, so that no expression can occupy the grader."""
 
+_BOX_OR_BRACE = re.compile(r"\\boxed\s*\{|\\(?!\\boxed).|[{}]", re.DOTALL)
+_MATH_MARKS = (("$$", "$$"), ("$", "$"), (r"\(", r"\)"), (r"\[", r"\]"))
+_SPACED_THOUSANDS = re.compile(r"-?\d{1,3}(?: \d{3})+(?:\.\d+)?")
+_MIXED_NUMBER = re.compile(r"(-?\d+) (\d+)/(\d+)")
+
 
 def verify(problem: Problem, completion: str) -> Verdict:
     """Correct iff the last balanced box is mathematically equal to the reference.
 
-    Raises GraderFailure where math-verify fails or runs over its time limit.
+    Raises GraderFailure where the problem has no reference, or math-verify fails, cannot read the reference, or runs
+    over its time limit.
     """
+    reference_text = plain(unboxed(problem.reference or ""))
+    if not reference_text:
+        raise GraderFailure("the problem has no reference answer")
     answer = last_boxed(completion)
     if answer is None:
         return Verdict(0.0, "unparsable", None, "There is no complete \\boxed{} in the completion.")
     if len(answer) > MAX_ANSWER_CHARACTERS:
         return Verdict(0.0, "unparsable", answer[:80], f"The box holds over {MAX_ANSWER_CHARACTERS} characters.")
-    if problem.reference is None:
-        raise GraderFailure("the problem has no reference answer")
-    if grade("math", {"reference": problem.reference, "answer": answer}):
+    answer_text = plain(answer)
+    if answer_text == reference_text:
         return Verdict(1.0, "correct", answer)
+    finding = grade("math", {"reference": reference_text, "answer": answer_text})
+    if finding == "equal":
+        return Verdict(1.0, "correct", answer)
+    if finding == "unreadable answer":
+        return Verdict(0.0, "unparsable", answer, f"The boxed answer {answer[:80]!r} cannot be read as mathematics.")
+    if finding == "unreadable reference":
+        raise GraderFailure("math-verify cannot read the reference answer, and the boxed answer is another text")
     return Verdict(0.0, "wrong", answer, f"The boxed answer {answer[:80]!r} is wrong.")
 
 
 def last_boxed(text: str) -> str | None:
-    """The content of the last \\boxed{...} whose braces balance; None where there is none or it is empty. Linear time."""
-    last: str | None = None
-    open_boxes: list[tuple[int, int]] = []  # (depth outside the box, where its content starts)
-    depth, position = 0, 0
-    while position < len(text):
-        if text.startswith("\\boxed{", position):
-            position += len("\\boxed{")
-            open_boxes.append((depth, position))
+    """The content of the \\boxed{...} that closes last; None where none closes or that one is empty. Linear time.
+
+    Escaped braces do not count, an unclosed box or brace hides no later box, and of boxes in each other the outer counts.
+    """
+    span = None
+    starts: list[tuple[int, int]] = []  # of the boxes still open: (braces open before it, where its content begins)
+    depth = 0
+    for token in _BOX_OR_BRACE.finditer(text):
+        if token[0].startswith("\\boxed"):
+            starts.append((depth, token.end()))
             depth += 1
-            continue
-        if text[position] == "\\":  # \{ and \} are no braces
-            position += 2
-            continue
-        if text[position] == "{":
+        elif token[0] == "{":
             depth += 1
-        elif text[position] == "}" and depth > 0:
+        elif token[0] == "}" and depth > 0:
             depth -= 1
-            if open_boxes and open_boxes[-1][0] == depth:
-                _, start = open_boxes.pop()
-                if not open_boxes:
-                    last = text[start:position]
-        position += 1
-    return last.strip() or None if last is not None else None
+            if starts and starts[-1][0] == depth:
+                span = starts.pop()[1], token.start()
+    return text[slice(*span)].strip() or None if span is not None else None
 
 
-def grade_in_worker(task: dict[str, Any]) -> bool:
-    """Runs in the worker: whether `answer` equals `reference`, both as LaTeX. Raises where the reference cannot be parsed."""
-    from math_verify import parse
-    from math_verify import verify as equivalent
-
-    reference = parse(f"\\boxed{{{strip_box(task['reference'])}}}", parsing_timeout=None)
-    if not reference:
-        raise ValueError(f"the reference answer {task['reference']!r} cannot be parsed")
-    answer = parse(f"\\boxed{{{task['answer']}}}", parsing_timeout=None)
-    return bool(equivalent(reference, answer, timeout_seconds=None))
-
-
-def strip_box(reference: str) -> str:
+def unboxed(reference: str) -> str:
     """A reference given with its box, without it."""
     return last_boxed(reference) or reference
+
+
+def plain(text: str) -> str:
+    """The same answer without the marks of mathematics around it, a full stop behind it, and surplus white space.
+
+    Two ways to write numbers that math-verify misreads are written in its own: 1 000 and 1 2/3.
+    Examples: `plain("$ x =  5. $")` is `"x = 5"`, `plain("1 2/3")` is `"1\\frac{2}{3}"`.
+    """
+    text = _without_full_stop(" ".join(text.split()))
+    for opening, closing in _MATH_MARKS:
+        inside = text[len(opening) : -len(closing)]
+        if text == f"{opening}{inside}{closing}" and "$" not in inside:
+            text = _without_full_stop(inside.strip())
+    if _SPACED_THOUSANDS.fullmatch(text):
+        return text.replace(" ", "")
+    return _MIXED_NUMBER.sub(r"\1\\frac{\2}{\3}", text) if _MIXED_NUMBER.fullmatch(text) else text
+
+
+def _without_full_stop(text: str) -> str:
+    return text[:-1].rstrip() if text.endswith(".") and not text.endswith("..") else text
+
+
+# --- in the worker --------------------------------------------------------------------------------------------------
+
+
+def prepare_worker() -> None:
+    """Import math-verify, and silence its warning that time limits are left to the caller."""
+    import logging
+
+    import math_verify
+
+    logging.getLogger(math_verify.__name__).setLevel(logging.ERROR)
+
+
+def grade_in_worker(task: dict[str, Any]) -> str:
+    """Whether `answer` equals `reference`: "equal", "different", "unreadable answer" or "unreadable reference".
+
+    Where the comparison raises, the answer is at fault (and "different") if the reference compares with itself;
+    otherwise the exception is passed on.
+    """
+    reference, answer = _parse(task["reference"]), _parse(task["answer"])
+    if not reference:
+        return "unreadable reference"
+    if not answer:
+        return "unreadable answer"
+    try:
+        return "equal" if _are_equal(reference, answer) else "different"
+    except MemoryError:
+        raise
+    except Exception:
+        _are_equal(reference, reference)
+        return "different"
+
+
+def _parse(latex: str) -> list[Any]:
+    """The expression math-verify reads in the whole box, or none.
+
+    As LaTeX only: its other way, to look for a number anywhere in the text, reads "n \\equiv 1 \\pmod 3" as 3.
+    """
+    from math_verify import LatexExtractionConfig, parse
+
+    as_latex = [LatexExtractionConfig(boxed_match_priority=0)]
+    read = parse(f"\\boxed{{{latex}}}", as_latex, fallback_mode="no_fallback", parsing_timeout=None)
+    return list(read)
+
+
+def _are_equal(reference: list[Any], answer: list[Any]) -> bool:
+    from math_verify import verify as equivalent
+
+    return bool(equivalent(reference, answer, timeout_seconds=None, raise_on_error=True))

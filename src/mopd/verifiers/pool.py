@@ -1,8 +1,9 @@
 """Worker processes for graders that may hang, crash or eat memory.
 
-Each worker is `python -m mopd.verifiers.worker`: one JSON task a line in, one JSON reply a line out. The time limit is
-kept by the parent, which kills the worker and starts another, so it holds in every thread and inside C code. A plain
-subprocess instead of multiprocessing: it never imports the user's `__main__`.
+Each worker is `python -m mopd.verifiers.worker`: one JSON request a line in, one JSON reply a line out. The time limit
+is kept by the parent, which kills the worker and starts another, so it holds in every thread and inside C code. A plain
+subprocess instead of multiprocessing: it never imports the user's `__main__`. A worker outlives its parent by no more
+than the time limit of the task it is in: it ends when its standard input closes, and the kernel's alarm ends it in a task.
 """
 
 from __future__ import annotations
@@ -10,8 +11,10 @@ from __future__ import annotations
 import atexit
 import contextlib
 import json
+import os
 import queue
 import select
+import signal
 import subprocess
 import sys
 import threading
@@ -19,64 +22,109 @@ import time
 from typing import Any
 
 START_LIMIT_S = 120.0
-"""Wall time a worker may take to start and import its libraries."""
+"""Wall time a worker may take to start, and to import the libraries of one kind of grader."""
 
 
 class GraderFailure(Exception):
-    """The grader itself failed: it raised, died, or ran over its time limit. The verdict is then `error`."""
+    """The grader itself failed: it raised, died, or ran over its time limit. The verdict is then `error`.
+
+    The text is this package's own; `said` is what the failing grader said, which may quote the reference answer.
+    """
+
+    def __init__(self, text: str, said: str = "") -> None:
+        super().__init__(text)
+        self.said = said
 
 
 class Worker:
-    """One worker process. Not thread-safe; the pool lends it to one thread at a time."""
+    """One worker process, started when first needed. Not thread-safe; the pool lends it to one thread at a time."""
 
     def __init__(self) -> None:
         self._process: subprocess.Popen[bytes] | None = None
         self._buffer = b""
+        self._prepared: set[str] = set()
 
     def grade(self, kind: str, task: dict[str, Any], time_limit_s: float) -> Any:
-        """The worker's result. Raises GraderFailure."""
-        if self._process is None or self._process.poll() is not None:
-            self._start()
-        assert self._process is not None and self._process.stdin is not None
+        """The worker's result. Raises GraderFailure; the next call then has a fresh process where that is needed."""
         try:
-            self._process.stdin.write(json.dumps({"kind": kind, "task": task}).encode() + b"\n")
-            self._process.stdin.flush()
-            reply = json.loads(self._read_line(time_limit_s))
-        except (OSError, ValueError, TimeoutError) as error:
-            self.close()
+            if self._process is None or self._process.poll() is not None:
+                self._start()
+            if kind not in self._prepared:  # importing libraries is not a task's time
+                self._exchange({"kind": kind, "task": None, "limit_s": START_LIMIT_S})
+                self._prepared.add(kind)
+            reply = self._exchange({"kind": kind, "task": task, "limit_s": time_limit_s})
+        except (OSError, ValueError) as error:
+            self.end()
             raise GraderFailure(f"the {kind} grader {error}") from error
+        except BaseException:  # interrupted: a late reply must not meet the next task
+            self.end()
+            raise
+        if reply.get("is_spent"):
+            self.end()
         if "error" in reply:
-            raise GraderFailure(f"the {kind} grader raised {reply['error']}")
+            raise GraderFailure(f"the {kind} grader raised {reply['error']}", reply["said"])
         return reply["result"]
 
     def _start(self) -> None:
-        self.close()
+        self.end()
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "mopd.verifiers.worker"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0
+            [sys.executable, "-P", "-m", "mopd.verifiers.worker"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            bufsize=0,
+            env=_environment(),
         )
-        self._buffer = b""
-        try:
-            self._read_line(START_LIMIT_S)
-        except (OSError, TimeoutError) as error:
-            self.close()
-            raise GraderFailure(f"did not start: {error}") from error
+        assert self._process.stdin is not None
+        os.set_blocking(self._process.stdin.fileno(), False)
+        self._read_line(time.monotonic() + START_LIMIT_S)
 
-    def _read_line(self, limit_s: float) -> bytes:
+    def _exchange(self, request: dict[str, Any]) -> dict[str, Any]:
+        """The reply to one request. Raises OSError where the worker dies or is late."""
+        deadline = time.monotonic() + request["limit_s"]
+        try:
+            self._write(json.dumps(request).encode() + b"\n", deadline)
+            reply: dict[str, Any] = json.loads(self._read_line(deadline))
+        except TimeoutError:
+            raise TimeoutError(f"ran over its time limit of {request['limit_s']:g} s") from None
+        return reply
+
+    def _write(self, data: bytes, deadline: float) -> None:
+        assert self._process is not None and self._process.stdin is not None
+        left = memoryview(data)
+        while left:
+            _wait_for(self._process.stdin.fileno(), select.POLLOUT, deadline)
+            try:
+                left = left[os.write(self._process.stdin.fileno(), left) :]
+            except BrokenPipeError:
+                raise OSError(f"died {self._cause_of_death()}") from None
+
+    def _read_line(self, deadline: float) -> bytes:
         assert self._process is not None and self._process.stdout is not None
-        deadline = time.monotonic() + limit_s
         while b"\n" not in self._buffer:
-            left = deadline - time.monotonic()
-            if left <= 0 or not select.select([self._process.stdout], [], [], left)[0]:
-                raise TimeoutError(f"ran over its time limit of {limit_s:g} s")
-            chunk = self._process.stdout.read(65536)
+            _wait_for(self._process.stdout.fileno(), select.POLLIN, deadline)
+            chunk = os.read(self._process.stdout.fileno(), 65536)
             if not chunk:
-                raise OSError("died")
+                raise OSError(f"died {self._cause_of_death()}")
             self._buffer += chunk
         line, _, self._buffer = self._buffer.partition(b"\n")
         return line
 
-    def close(self) -> None:
-        """End the process, if there is one."""
+    def _cause_of_death(self) -> str:
+        assert self._process is not None
+        try:
+            code = self._process.wait(timeout=1.0)
+        except subprocess.TimeoutExpired:
+            return "without a cause to be seen"
+        return f"by {signal.Signals(-code).name}" if code < 0 else f"with exit code {code}"
+
+    def kill(self) -> None:
+        """Kill the process, if there is one; the thread that uses it sees it die. Safe from any thread."""
+        process = self._process
+        if process is not None:
+            process.kill()
+
+    def end(self) -> None:
+        """Kill the process, if there is one, and leave nothing of it."""
         if self._process is not None:
             self._process.kill()
             self._process.wait()
@@ -84,31 +132,61 @@ class Worker:
                 if pipe is not None:
                     with contextlib.suppress(OSError):
                         pipe.close()
-            self._process = None
+        self._process, self._buffer, self._prepared = None, b"", set()
+
+
+def _wait_for(descriptor: int, event: int, deadline: float) -> None:
+    """Returns when the descriptor is ready or hung up. `poll`, since `select` refuses descriptors above 1023."""
+    poller = select.poll()
+    poller.register(descriptor, event)
+    left_s = deadline - time.monotonic()
+    if left_s <= 0 or not poller.poll(left_s * 1000):
+        raise TimeoutError("is late")
+
+
+def _environment() -> dict[str, str]:
+    """The worker's environment: it finds the modules its parent finds, computes on one thread, and hashes alike always."""
+    return os.environ | {
+        "PYTHONPATH": os.pathsep.join(os.path.abspath(path) for path in sys.path),
+        "PYTHONHASHSEED": "0",
+        "OMP_NUM_THREADS": "1",
+        "OPENBLAS_NUM_THREADS": "1",
+    }
 
 
 class Pool:
-    """Lends up to `size` workers to threads; workers start when first needed."""
+    """Lends up to `size` workers to threads; workers start when first needed. `time_limit_s` is for one task."""
 
     def __init__(self, size: int, time_limit_s: float) -> None:
         self.size, self.time_limit_s = size, time_limit_s
-        self._idle: queue.LifoQueue[Worker] = queue.LifoQueue()
+        self._is_closed = False
         self._workers = [Worker() for _ in range(size)]
-        for worker in self._workers:
-            self._idle.put(worker)
+        self._idle: queue.LifoQueue[Worker] = queue.LifoQueue()
+        self._put_back(self._workers)
 
     def grade(self, kind: str, task: dict[str, Any]) -> Any:
         """The result of one task. Blocks while all workers are busy. Raises GraderFailure."""
         worker = self._idle.get()
         try:
+            if self._is_closed:
+                raise GraderFailure("the pool of graders is closed")
             return worker.grade(kind, task, self.time_limit_s)
         finally:
             self._idle.put(worker)
 
     def close(self) -> None:
-        """End all workers."""
+        """End all workers. Tasks under way fail, and so do later ones."""
+        self._is_closed = True
         for worker in self._workers:
-            worker.close()
+            worker.kill()
+        returned = [self._idle.get() for _ in self._workers]  # a lent worker comes back as soon as it is dead
+        for worker in returned:
+            worker.end()
+        self._put_back(returned)
+
+    def _put_back(self, workers: list[Worker]) -> None:
+        for worker in workers:
+            self._idle.put(worker)
 
 
 _lock = threading.Lock()
@@ -140,3 +218,12 @@ def pool_size() -> int:
 def _close_at_exit() -> None:
     if _pool is not None:
         _pool.close()
+
+
+def _forget_in_fork() -> None:
+    """A forked child starts workers of its own; its parent's are not its to speak to or to end."""
+    global _pool, _lock
+    _pool, _lock = None, threading.Lock()
+
+
+os.register_at_fork(after_in_child=_forget_in_fork)

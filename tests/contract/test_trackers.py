@@ -1,0 +1,50 @@
+"""Trackers receive every metric: the real packages, offline, each skipped where it is not installed."""
+
+import sys
+
+import pytest
+
+from mopd import load_config, train
+from mopd.config import build_config
+from mopd.errors import ConfigError
+from mopd.run import read_jsonl
+from mopd.trackers import open_tracker
+from tests.conftest import TINY
+
+
+def test_tensorboard_holds_the_metrics_of_a_run(tmp_path):
+    pytest.importorskip("tensorboard", reason="tensorboard is not installed")
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    run = tmp_path / "run"
+    train(load_config(TINY, [f"run='{run}'", "steps=2", "tracker.kind='tensorboard'"]), quiet=True)
+    events = EventAccumulator(str(run / "tensorboard"))
+    events.Reload()
+    written = [event.value for event in events.Scalars("reward/success_share")]
+    assert written == pytest.approx([row["reward/success_share"] for row in read_jsonl(run / "metrics.jsonl")], rel=1e-5)
+    assert [event.step for event in events.Scalars("evaluation/mean_at_8")] == [0, 2]
+
+
+def test_trackio_takes_metrics(tmp_path, monkeypatch):
+    monkeypatch.setenv("TRACKIO_DIR", str(tmp_path))
+    pytest.importorskip("trackio", reason="trackio is not installed")
+    tracker = open_tracker(build_config({}, ["tracker.kind='trackio'", f"run='{tmp_path / 'run'}'"]))
+    tracker.log(0, {"reward/mean": 0.5})
+    tracker.close()
+    assert list(tmp_path.rglob("*.db"))
+
+
+def test_wandb_takes_metrics_offline(tmp_path, monkeypatch):
+    pytest.importorskip("wandb", reason="wandb is not installed")
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    (tmp_path / "run").mkdir()
+    tracker = open_tracker(build_config({}, ["tracker.kind='wandb'", f"run='{tmp_path / 'run'}'"]))
+    tracker.log(0, {"reward/mean": 0.5})
+    tracker.close()
+    assert list((tmp_path / "run").rglob("*.wandb"))
+
+
+def test_a_tracker_that_is_not_installed_is_named(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "wandb", None)  # what Python does for a package that cannot be imported
+    with pytest.raises(ConfigError, match="pip install wandb"):
+        open_tracker(build_config({}, ["tracker.kind='wandb'", f"run='{tmp_path}'"]))
