@@ -18,7 +18,7 @@ from mopd.errors import ConfigError, MopdError
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; 0 on success, 2 where the user can mend something, 130 when interrupted."""
-    options = _parser().parse_args(arguments)
+    options = _parse(arguments)
     errors = Console(stderr=True)
     try:
         options.command(options)
@@ -31,6 +31,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         return 0
     return 0
+
+
+def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    """Options of a command line; overrides may stand before and after flags, which argparse alone does not allow."""
+    parser = _parser()
+    options, rest = parser.parse_known_args(arguments)
+    unknown = [argument for argument in rest if argument.startswith("-") or "=" not in argument]
+    if unknown or (rest and not hasattr(options, "overrides")):
+        parser.error(f"unrecognized arguments: {' '.join(unknown or rest)}")
+    if rest:
+        options.overrides = [*options.overrides, *rest]
+    return options
 
 
 def _parser() -> argparse.ArgumentParser:
