@@ -7,7 +7,7 @@ STAMP := .venv/installed
 # Small models on a shared machine: a second thread of one process costs more than it brings.
 ONE_THREAD := OMP_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false
 
-.PHONY: help setup demo test check format docs bench demo-table second-task proof-resume proof-demo audit-reasoning-gym clean
+.PHONY: help setup demo test check format docs bench demo-table second-task picture proof-resume proof-demo audit-reasoning-gym clean
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 22
@@ -45,6 +45,9 @@ demo-table: $(STAMP) ## methods and options compared on the demo, three seeds
 
 second-task: $(STAMP) ## the second task: spelling words backward, from reasoning-gym
 	$(ONE_THREAD) $(BIN)/mopd train configs/spell_backward.toml seed=$(SEED) --fresh
+
+picture: $(STAMP) ## draw docs/group.svg again, from the demo's first step
+	$(ONE_THREAD) $(BIN)/python docs/picture.py > docs/group.svg
 
 proof-resume: $(STAMP) ## kill a run KILLS times at random moments; it must equal the run nobody killed
 	KILLS=$(KILLS) $(ONE_THREAD) $(BIN)/python -m pytest -m slow -s tests/integration/test_resume.py

@@ -70,6 +70,21 @@ def print_table(results: list[dict[str, Any]]) -> None:
         )
 
 
+def broken_promises(results: list[dict[str, Any]]) -> list[str]:
+    """What a seed did not keep: base in 0.10-0.50, gain at least 0.30, gain of the control below half of it."""
+    broken = []
+    control = {r["seed"]: r["gain"] for r in results if r["method"] == "mopd, peers of other problems"}
+    for result in (r for r in results if r["method"] == "mopd"):
+        seed, gain = result["seed"], result["gain"]
+        if not 0.10 <= result["before"] <= 0.50:
+            broken.append(f"seed {seed}: base mean@8 {result['before']:.3f} is outside 0.10-0.50")
+        if gain < 0.30:
+            broken.append(f"seed {seed}: gain {gain:+.3f} is below +0.30")
+        if control.get(seed, 0.0) >= gain / 2:
+            broken.append(f"seed {seed}: unrelated peers gain {control[seed]:+.3f}, half or more of {gain:+.3f}")
+    return broken
+
+
 def _half_width(values: list[float]) -> float:
     t_95 = {2: 12.706, 3: 4.303, 4: 3.182, 5: 2.776, 6: 2.571, 8: 2.365, 10: 2.262}
     if len(values) not in t_95:
@@ -86,13 +101,16 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--methods", nargs="+", choices=list(METHODS), default=list(METHODS))
     parser.add_argument("--set", nargs="*", default=[], metavar="KEY=VALUE", help="overrides for every run")
+    parser.add_argument("--promise", action="store_true", help="fail where the demo's promise is not kept")
     options = parser.parse_args()
-    results = []
+    results: list[dict[str, Any]] = []
     for seed in options.seeds:
         for name in options.methods:
             results.append(run_method(name, options.config, seed, options.set))
             print(json.dumps(results[-1]), flush=True)
     print_table(results)
+    if options.promise and (broken := broken_promises(results)):
+        raise SystemExit("\n".join(broken))
 
 
 if __name__ == "__main__":

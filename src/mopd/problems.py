@@ -152,16 +152,16 @@ def _reasoning_gym(config: ProblemsConfig) -> list[Problem]:
         )
     entries = reasoning_gym_tasks.generate(name, config.seed, config.size, config.options)
     problems: dict[str, Problem] = {}
-    for entry in entries:  # small tasks repeat themselves; one question is one problem
+    for index, entry in enumerate(entries):  # small tasks repeat themselves; one question is one problem
         problems.setdefault(
             entry["question"],
             Problem(
-                id=f"{name}-{config.seed}-{entry['metadata'].get('source_index', len(problems))}",
+                id=f"{name}-{config.seed}-{index}",
                 messages=(Message(role="user", content=entry["question"]),),
                 reference=entry["answer"],
                 verifier="reasoning_gym",
                 domain=name,
-                columns={"task": name, "options": config.options, "entry": entry},
+                columns={"task": name, "options": config.options, "entry": entry["entry"]},
             ),
         )
     return list(problems.values())
@@ -202,7 +202,8 @@ def _read_text(path: Path) -> str:
     except OSError as error:
         raise ProblemError(must, f"{path}: {error.strerror}", "check problems.source") from error
     except UnicodeDecodeError as error:
-        where = f"{path}, line {data.count(b'\n', 0, error.start) + 1}"
+        number = data.count(b"\n", 0, error.start) + 1
+        where = f"{path}, line {number}"
         raise ProblemError(must, f"{where}: {error.reason}", "save the file as UTF-8") from error
 
 

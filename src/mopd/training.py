@@ -104,8 +104,23 @@ class Stepper:
 
     def step(self, step: int, clock: StepClock) -> StepResult:
         """Sample, verify, teach, update."""
-        config = self.config
         began = time.perf_counter()
+        groups = self.attempt(step, clock)
+        with clock("contexts"):
+            records = self.lesson_maker.make(groups)
+        lessons = [record.lesson for group in records for record in group if record.lesson is not None]
+        contexts = self._teacher_accuracy(groups, records, step, clock)
+        learning = self.learner.learn(lessons, self.teacher.model if self.teacher else None, step, clock)
+        if learning.is_updated and self.teacher is not None:
+            with clock("update"):
+                self.teacher.follow(self.student.model)
+        metrics = group_metrics(groups) | lesson_metrics(records) | contexts | learning.metrics
+        durations = {f"time/{phase}_s": seconds for phase, seconds in clock.seconds.items()}
+        return StepResult(groups, records, metrics | durations | {"time/step_s": time.perf_counter() - began})
+
+    def attempt(self, step: int, clock: StepClock) -> list[Group]:
+        """The step's groups: the student attempts every problem several times, and verifiers say which succeeded."""
+        config = self.config
         with clock("sample"):
             groups = self.engine.sample_groups(
                 self.problems.take(step, config.problems_per_step, config.seed),
@@ -118,18 +133,7 @@ class Stepper:
                 top_p=config.sampling.top_p,
             )
         with clock("verify"):
-            groups = verify(groups)
-        with clock("contexts"):
-            records = self.lesson_maker.make(groups)
-        contexts = self._teacher_accuracy(groups, records, step, clock)
-        lessons = [record.lesson for group in records for record in group if record.lesson is not None]
-        learning = self.learner.learn(lessons, self.teacher.model if self.teacher else None, step, clock)
-        if learning.is_updated and self.teacher is not None:
-            with clock("update"):
-                self.teacher.follow(self.student.model)
-        metrics = group_metrics(groups) | lesson_metrics(records) | contexts | learning.metrics
-        durations = {f"time/{phase}_s": seconds for phase, seconds in clock.seconds.items()}
-        return StepResult(groups, records, metrics | durations | {"time/step_s": time.perf_counter() - began})
+            return verify(groups)
 
     def _teacher_accuracy(
         self, groups: Sequence[Group], records: Sequence[Sequence[LessonRecord]], step: int, clock: StepClock

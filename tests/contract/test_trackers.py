@@ -21,7 +21,8 @@ def test_tensorboard_holds_the_metrics_of_a_run(tmp_path):
     events = EventAccumulator(str(run / "tensorboard"))
     events.Reload()
     written = [event.value for event in events.Scalars("reward/success_share")]
-    assert written == pytest.approx([row["reward/success_share"] for row in read_jsonl(run / "metrics.jsonl")], rel=1e-5)
+    expected = [row["reward/success_share"] for row in read_jsonl(run / "metrics.jsonl")]
+    assert written == pytest.approx(expected, rel=1e-5)
     assert [event.step for event in events.Scalars("evaluation/mean_at_8")] == [0, 2]
 
 

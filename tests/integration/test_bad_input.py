@@ -134,7 +134,9 @@ def test_a_verifier_that_raises_or_returns_nan_is_counted_and_the_run_goes_on(tm
     in_contexts = {
         (g["step"], g["problem_id"], i) for g in groups for r in g["rollouts"] for p in r["peers"].values() for i in p
     }
-    assert not any((g["step"], g["problem_id"], r["index"]) in in_contexts for g in groups for r in g["rollouts"] if r in failed)
+    assert not any(
+        (g["step"], g["problem_id"], r["index"]) in in_contexts for g in groups for r in g["rollouts"] if r in failed
+    )
     assert summary["before"]["kinds"]["error"] > 0
 
 

@@ -65,7 +65,9 @@ def test_transformers_opens_a_checkpoint(finished):
     run, _ = finished
     model = AutoModelForCausalLM.from_pretrained(run / "checkpoints" / "step-6")
     tokenizer = AutoTokenizer.from_pretrained(run / "checkpoints" / "step-6")
-    prompt = tokenizer.apply_chat_template([{"role": "user", "content": "312"}], add_generation_prompt=True, tokenize=False)
+    prompt = tokenizer.apply_chat_template(
+        [{"role": "user", "content": "312"}], add_generation_prompt=True, tokenize=False
+    )
     assert prompt == "^312>"
     ids = tokenizer.apply_chat_template(
         [{"role": "user", "content": "312"}], add_generation_prompt=True, return_tensors="pt", return_dict=True

@@ -166,9 +166,8 @@ def test_the_learning_rate_rises_then_stays():
 
 def test_ema_frozen_and_live_teachers_follow_as_named():
     student = as_student(*EMBEDDED["digits"].build(seed=0)).model
-    teachers = {
-        kind: Teacher(student, build_config({}, [f"teacher.kind='{kind}'"]).teacher) for kind in ("ema", "frozen", "live")
-    }
+    configs = {kind: build_config({}, [f"teacher.kind='{kind}'"]).teacher for kind in ("ema", "frozen", "live")}
+    teachers = {kind: Teacher(student, config) for kind, config in configs.items()}
     start = {name: p.detach().clone() for name, p in student.named_parameters()}
     with torch.no_grad():
         for parameter in student.parameters():

@@ -1,25 +1,37 @@
-"""reasoning-gym: procedural tasks with their own scorers, wrapped, made binary, the exploitable ones refused by name."""
+"""reasoning-gym: procedural tasks with their own scorers, wrapped, made binary, those that cannot be trusted refused by name.
+
+Problems are generated and answers scored in worker processes. There every run sees the same hash seed (some tasks draw
+from sets, so that in any other process a seed would not fix their problems), nothing is printed, and limits hold.
+"""
 
 from __future__ import annotations
 
-import base64
+import ast
 import difflib
+import json
 import math
-import pickle
+from functools import lru_cache
 from typing import Any
 
 from mopd.errors import ConfigError, VerifierError
 from mopd.types import Problem, Verdict
 from mopd.verifiers.multiple_choice import last_tagged
-from mopd.verifiers.pool import GraderFailure, grade
+from mopd.verifiers.pool import GraderFailure, Worker, grade
 
-FULL_SCORE = 1.0 - 1e-9
-"""Partial scores (floors of 0.01-0.05, shares of a string) are no success: only a full score is."""
+FULL_SCORE = 1.0
+"""Nothing but this very score is a success. Partial scores are none: floors of 0.01-0.05, shares of a string, and the
+0.9999999999999999 that some scorers add up for a right beginning with anything behind it."""
+
+MAX_ANSWER_CHARACTERS = 20_000
+"""A longer answer is `unparsable`, so that no answer can occupy a scorer."""
+
+GENERATION_LIMIT_S = 3600.0
+"""Wall time in which a task must have generated its problems."""
 
 RUNS_ANSWER = "its scorer runs the answer as Python code"
-OWN_ANSWER_FAILS = "its scorer does not accept its own answer"
+OWN_ANSWER_FAILS = "it gives no answer of its own, so nothing shows that its scorer works"
+ACCEPTS_NAN = "its scorer accepts nan for any number"
 REFUSED: dict[str, str] = {
-    "game_of_life_halting": "its scorer accepts any word",
     "binary_matrix": RUNS_ANSWER,
     "countdown": RUNS_ANSWER,
     "intermediate_integration": RUNS_ANSWER,
@@ -34,57 +46,70 @@ REFUSED: dict[str, str] = {
     "propositional_logic": OWN_ANSWER_FAILS,
     "rubiks_cube": OWN_ANSWER_FAILS,
     "rush_hour": OWN_ANSWER_FAILS,
+    "complex_arithmetic": ACCEPTS_NAN,
+    "number_sorting": ACCEPTS_NAN,
+    "coin_flip": "its scorer accepts 0 for every probability below 1",
+    "game_of_life_halting": "its scorer accepts any word",
+    "composite": "it mixes other tasks, refused ones too; use one task",
 }
 """Tasks that cannot give a verdict to trust, with why (found by reading and by auditing reasoning-gym 0.1.25)."""
 
 
 def generate(name: str, seed: int, size: int, options: dict[str, Any]) -> list[dict[str, Any]]:
-    """`size` entries of a task: question, answer, metadata. Raises ConfigError or VerifierError."""
-    check_task(name)
-    import reasoning_gym
+    """`size` entries of a task: `question`, `answer`, and the whole `entry`, packed for its scorer.
 
+    reasoning-gym makes entry i from `seed + i`, so that sets whose seeds are closer than their size share problems.
+    Raises VerifierError where the task is unknown or refused, ConfigError where it does not suit its options.
+    """
+    refuse(name)
+    worker = Worker()
+    task = {"name": name, "seed": seed, "size": size, "options": options}
     try:
-        return list(reasoning_gym.create_dataset(name, seed=seed, size=size, **options))
-    except (TypeError, AssertionError, ValueError) as error:
+        made = worker.grade("reasoning_gym", task, GENERATION_LIMIT_S)
+    except GraderFailure as failure:
         raise ConfigError(
-            f"problems.options suit reasoning_gym:{name}", f"{options}: {error}", "see the task's own options"
-        ) from error
-
-
-def check_task(name: str) -> None:
-    """Raises VerifierError where a task is unknown or refused."""
-    if name in REFUSED:
-        raise VerifierError(
-            "a reasoning-gym task has a scorer to trust", f"{name}: {REFUSED[name]}", "use another task"
-        )
-    from reasoning_gym.factory import DATASETS
-
-    if name not in DATASETS:
-        near = difflib.get_close_matches(name, list(DATASETS), n=1)
+            f"reasoning_gym:{name} generates its problems", f"{options}: {failure} {failure.said}", "see the task's own options"
+        ) from failure
+    finally:
+        worker.end()
+    if "names" in made:
+        near = difflib.get_close_matches(name, made["names"], n=1)
         do = f"did you mean {near[0]}?" if near else "see reasoning_gym's list of data sets"
         raise VerifierError("a reasoning-gym task exists", repr(name), do)
+    if "unsuitable" in made:
+        raise ConfigError(
+            f"problems.options suit reasoning_gym:{name}", f"{options}: {made['unsuitable']}", "see the task's own options"
+        )
+    entries: list[dict[str, Any]] = made["entries"]
+    return entries
+
+
+def refuse(name: str) -> None:
+    """Raises VerifierError where a task is refused."""
+    if name in REFUSED:
+        raise VerifierError("a reasoning-gym task has a scorer to trust", f"{name}: {REFUSED[name]}", "use another task")
 
 
 def verify(problem: Problem, completion: str) -> Verdict:
     """Correct iff the task's own scorer gives the full score to the answer: the last <answer> tag, else the whole completion.
 
-    Raises GraderFailure where the scorer fails, returns no number, or runs over its time limit.
+    Where the scorer raises on the answer, but gives the full score to the problem's own answer, the answer is at fault:
+    `unparsable`. Raises GraderFailure where the scorer fails otherwise, returns no number, or runs over its time limit.
     """
+    name = problem.columns["task"]
+    refuse(name)
     answer = extract_answer(completion)
     if not answer:
         return Verdict(0.0, "unparsable", None, "The completion holds no answer.")
-    score = grade(
-        "reasoning_gym",
-        {
-            "name": problem.columns["task"],
-            "options": problem.columns["options"],
-            "entry": pack_entry(problem.columns["entry"]),
-            "answer": answer,
-        },
-    )
-    if not isinstance(score, int | float) or not math.isfinite(score):
-        raise GraderFailure(f"the scorer of {problem.columns['task']} returned {score!r}")
-    if score >= FULL_SCORE:
+    if len(answer) > MAX_ANSWER_CHARACTERS:
+        return Verdict(0.0, "unparsable", answer[:80], f"The answer has over {MAX_ANSWER_CHARACTERS} characters.")
+    task = {"name": name, "options": problem.columns["options"], "entry": problem.columns["entry"], "answer": answer}
+    score = grade("reasoning_gym", task)
+    if score is None:
+        return Verdict(0.0, "unparsable", answer, "The answer is not in a form that the task reads.")
+    if not math.isfinite(score):
+        raise GraderFailure(f"the scorer of {name} returned {score}")
+    if score == FULL_SCORE:
         return Verdict(1.0, "correct", answer)
     return Verdict(0.0, "wrong", answer, "The answer is wrong.")
 
@@ -96,15 +121,75 @@ def extract_answer(completion: str) -> str:
     return completion.strip()
 
 
-def pack_entry(entry: dict[str, Any]) -> str:
-    """An entry as text for the worker. Pickled, since metadata holds tuples and sets; it is our own, never the model's."""
-    return base64.b64encode(pickle.dumps(entry)).decode()
+# --- in the worker --------------------------------------------------------------------------------------------------
 
 
-def grade_in_worker(task: dict[str, Any]) -> float:
-    """Runs in the worker: the scorer's own score of `answer`."""
+def prepare_worker() -> None:
+    """Import reasoning-gym."""
+    import reasoning_gym  # noqa: F401
+
+
+def grade_in_worker(task: dict[str, Any]) -> Any:
+    """The score of `answer`, or without one the task's entries."""
+    return score_in_worker(task) if "answer" in task else generate_in_worker(task)
+
+
+def generate_in_worker(task: dict[str, Any]) -> dict[str, Any]:
+    """`entries`, or `names` of all tasks where this one is unknown, or what makes the options `unsuitable`."""
+    import reasoning_gym
+    from reasoning_gym.factory import DATASETS
+
+    if task["name"] not in DATASETS:
+        return {"names": sorted(DATASETS)}
+    try:
+        dataset = reasoning_gym.create_dataset(task["name"], seed=task["seed"], size=task["size"], **task["options"])
+        entries = list(dataset)
+    except (TypeError, AssertionError, ValueError, KeyError, IndexError) as error:
+        return {"unsuitable": f"{type(error).__name__}: {error}"}
+    return {"entries": [{"question": e["question"], "answer": e["answer"], "entry": pack(e)} for e in entries]}
+
+
+def score_in_worker(task: dict[str, Any]) -> float | None:
+    """The scorer's own score of `answer`; None where it raises on it, yet gives the full score to the entry's own answer."""
+    refuse(task["name"])
+    dataset = _dataset(task["name"], json.dumps(task["options"], sort_keys=True))
+    try:
+        return float(dataset.score_answer(task["answer"], unpack(task["entry"])))
+    except MemoryError:
+        raise
+    except Exception:
+        entry = unpack(task["entry"])
+        if dataset.score_answer(entry["answer"], entry) != FULL_SCORE:
+            raise
+        return None
+
+
+@lru_cache(maxsize=8)
+def _dataset(name: str, options: str) -> Any:
     import reasoning_gym
 
-    dataset = reasoning_gym.create_dataset(task["name"], seed=0, size=1, **task["options"])
-    entry = pickle.loads(base64.b64decode(task["entry"]))
-    return float(dataset.score_answer(task["answer"], entry))
+    return reasoning_gym.create_dataset(name, seed=0, size=1, **json.loads(options))
+
+
+def pack(entry: dict[str, Any]) -> str:
+    """An entry as a Python literal, since metadata holds tuples and sets. Raises TypeError where it holds other objects."""
+    return repr(_as_literals(entry))
+
+
+def unpack(packed: str) -> Any:
+    """The entry of `pack`. Only literals are read, so that a file of problems cannot bring code."""
+    return ast.literal_eval(packed)
+
+
+def _as_literals(value: Any) -> Any:
+    if value is None or type(value) in (bool, int, float, str):
+        return value
+    if isinstance(value, dict):
+        return {_as_literals(key): _as_literals(inner) for key, inner in value.items()}
+    for container in (list, tuple, set):
+        if isinstance(value, container):
+            return container(_as_literals(inner) for inner in value)
+    for plain in (str, int, float):  # numpy's own texts and numbers, enumerations
+        if isinstance(value, plain):
+            return plain(value)
+    raise TypeError(f"metadata of type {type(value).__name__} cannot be packed")

@@ -1,0 +1,32 @@
+"""Small builders of problems, groups, configurations and lessons for the tests."""
+
+from mopd.config import build_config
+from mopd.types import Group, Lesson, Problem, Rollout, Verdict
+
+
+def make_rollout(index=0, text="12", *, is_own=None, is_truncated=False):
+    """A rollout of one token a character, all of them its own unless `is_own` says otherwise."""
+    own = (True,) * max(1, len(text)) if is_own is None else tuple(is_own)
+    return Rollout(index, tuple(range(8, 8 + len(own))), own, (-1.0,) * len(own), text, is_truncated)
+
+
+def make_group(texts, rewards=None, *, kinds=None, problem="21", problem_id="p", domain="d", step=0, feedback=()):
+    """A verified group: successes are reward 1 or kind `correct`; a rollout of kind `truncated` is truncated."""
+    kinds = kinds or ["correct" if reward >= 1 else "wrong" for reward in rewards]
+    rewards = [float(kind == "correct") for kind in kinds] if rewards is None else rewards
+    feedback = [*feedback, *[""] * (len(texts) - len(feedback))]
+    rollouts = [make_rollout(i, t, is_truncated=k == "truncated") for i, (t, k) in enumerate(zip(texts, kinds, strict=True))]
+    verdicts = [Verdict(float(r), k, None, f) for r, k, f in zip(rewards, kinds, feedback, strict=True)]
+    asked = Problem(problem_id, ({"role": "user", "content": problem},), None, "exact", domain)
+    return Group(step, asked, (1, 10, 9, 3), tuple(rollouts), tuple(verdicts))
+
+
+def make_lesson(own_tokens=3, *, other_tokens=0, domain="d", advantage=0.0):
+    """A lesson with `own_tokens` tokens of the student and `other_tokens` of a tool."""
+    rollout = make_rollout(is_own=[True] * own_tokens + [False] * other_tokens)
+    return Lesson("p", domain, rollout, (1, 10, 9, 3), None, advantage)
+
+
+def make_config(*overrides):
+    """A configuration of defaults and `key=value` overrides."""
+    return build_config({}, overrides)
