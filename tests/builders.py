@@ -15,7 +15,9 @@ def make_group(texts, rewards=None, *, kinds=None, problem="21", problem_id="p",
     kinds = kinds or ["correct" if reward >= 1 else "wrong" for reward in rewards]
     rewards = [float(kind == "correct") for kind in kinds] if rewards is None else rewards
     feedback = [*feedback, *[""] * (len(texts) - len(feedback))]
-    rollouts = [make_rollout(i, t, is_truncated=k == "truncated") for i, (t, k) in enumerate(zip(texts, kinds, strict=True))]
+    rollouts = [
+        make_rollout(i, t, is_truncated=k == "truncated") for i, (t, k) in enumerate(zip(texts, kinds, strict=True))
+    ]
     verdicts = [Verdict(float(r), k, None, f) for r, k, f in zip(rewards, kinds, feedback, strict=True)]
     asked = Problem(problem_id, ({"role": "user", "content": problem},), None, "exact", domain)
     return Group(step, asked, (1, 10, 9, 3), tuple(rollouts), tuple(verdicts))

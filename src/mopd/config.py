@@ -122,6 +122,8 @@ class TemplateConfig(Table):
     """The verifier's feedback on the rollout itself; contains `{text}`."""
     turn: str
     """The whole user turn; contains `{problem}` and `{blocks}`."""
+    marker: str = " [...] "
+    """Stands where the middle of a peer was cut out to hold the token budget."""
 
     @model_validator(mode="after")
     def _fields_present(self) -> TemplateConfig:

@@ -1,12 +1,13 @@
 """What the teacher reads: one user turn with the problem, its peers, feedback and a closing instruction.
 
-The one renderer for training, evaluation and `show-context`. Pure: token counts come from a function it is given.
+The one renderer for training, evaluation and `show-context`. Pure: token ids come from a function it is given.
 Nothing is cut silently: over the token budget peers are shortened in the middle or left out, and both are counted.
 """
 
 from __future__ import annotations
 
 import random
+import re
 from collections.abc import Callable, Sequence
 from typing import Literal
 
@@ -22,9 +23,6 @@ ENGLISH = TemplateConfig(
 )
 """Default wording for students that read English."""
 
-MARKER = " [...] "
-"""Stands where the middle of a peer was cut out."""
-
 BlockOrder = Literal["failures_first", "successes_first", "shuffled"]
 
 
@@ -38,13 +36,14 @@ def render_context(
     feedback: str = "",
     budget: int | None = None,
     over_budget: Literal["shorten", "drop"] = "shorten",
-    count_tokens: Callable[[Messages], int] | None = None,
+    encode: Callable[[Messages], Sequence[int]] | None = None,
     rng: random.Random | None = None,
 ) -> Context:
     """The context for one rollout: `messages` with the last user turn extended by its peers.
 
     `successes` and `failures` are texts in the order shown within their kind; `rng` is needed only for order
-    `shuffled`. With a `budget` (tokens, generation header included) `count_tokens` measures rendered messages.
+    `shuffled`. `encode` turns messages into token ids, generation header included, and `budget` bounds their number;
+    without `encode` the context has messages only.
     System turns and earlier turns are kept as they are. Problem, closing instruction and header always survive.
 
     Raises ProblemError where there is no user turn or the problem alone is over the budget.
@@ -52,14 +51,14 @@ def render_context(
     blocks = _ordered(successes, failures, order, rng)
     if feedback:
         blocks.append(Block("feedback", feedback))
-    count = count_tokens or (lambda _: 0)
+    encode = encode or (lambda _: ())
     rendered = _render(messages, blocks, template)
-    tokens = count(rendered)
-    if budget is None or tokens <= budget:
-        return Context(rendered, tuple(blocks), tokens)
-    kept, shortened, dropped = _fit(messages, blocks, template, budget, over_budget, count)
+    token_ids = tuple(encode(rendered))
+    if budget is None or len(token_ids) <= budget:
+        return Context(rendered, tuple(blocks), token_ids)
+    kept, shortened, dropped = _fit(messages, blocks, template, budget, over_budget, encode)
     rendered = _render(messages, kept, template)
-    return Context(rendered, tuple(kept), count(rendered), shortened, dropped)
+    return Context(rendered, tuple(kept), tuple(encode(rendered)), shortened, dropped)
 
 
 def _ordered(
@@ -85,9 +84,8 @@ def _render(messages: Messages, blocks: Sequence[Block], template: TemplateConfi
             "put the problem into a user turn",
         )
     shown = "".join(getattr(template, block.kind).replace("{text}", block.text) for block in blocks)
-    before, _, rest = template.turn.partition("{problem}")
-    middle, _, after = rest.partition("{blocks}")
-    content = before + messages[-1]["content"] + middle + shown + after
+    values = {"{problem}": messages[-1]["content"], "{blocks}": shown}
+    content = re.sub(r"\{problem\}|\{blocks\}", lambda mark: values[mark.group()], template.turn)
     return (*messages[:-1], Message(role="user", content=content))
 
 
@@ -97,49 +95,49 @@ def _fit(
     template: TemplateConfig,
     budget: int,
     over_budget: Literal["shorten", "drop"],
-    count: Callable[[Messages], int],
+    encode: Callable[[Messages], Sequence[int]],
 ) -> tuple[list[Block], int, int]:
     """The blocks that hold the budget, how many were shortened, and how many were dropped (the last first)."""
 
     def fits(candidate: Sequence[Block]) -> bool:
-        return count(_render(messages, candidate, template)) <= budget
+        return len(encode(_render(messages, candidate, template))) <= budget
 
     for kept_count in range(len(blocks), 0, -1):
         kept = blocks[:kept_count]
         if fits(kept):
             return kept, 0, len(blocks) - kept_count
-        if over_budget == "shorten" and fits(_shortened(kept, 1)):
-            short = _shortened(kept, _longest_fitting(kept, fits))
+        if over_budget == "shorten" and fits(_shortened(kept, 1, template.marker)):
+            short = _shortened(kept, _longest_fitting(kept, fits, template.marker), template.marker)
             changed = sum(a != b for a, b in zip(kept, short, strict=True))
             return short, changed, len(blocks) - kept_count
     if not fits([]):
         raise ProblemError(
             f"the problem without any peer fits context.tokens = {budget}",
-            f"{count(_render(messages, [], template))} tokens",
+            f"{len(encode(_render(messages, [], template)))} tokens",
             "raise context.tokens or leave the problem out",
         )
     return [], 0, len(blocks)
 
 
-def _longest_fitting(blocks: Sequence[Block], fits: Callable[[Sequence[Block]], bool]) -> int:
+def _longest_fitting(blocks: Sequence[Block], fits: Callable[[Sequence[Block]], bool], marker: str) -> int:
     """The largest number of characters a block may keep so that all fit, by bisection; at least 1."""
     low, high = 1, max(len(block.text) for block in blocks)
     while low < high:
         middle = (low + high + 1) // 2
-        if fits(_shortened(blocks, middle)):
+        if fits(_shortened(blocks, middle, marker)):
             low = middle
         else:
             high = middle - 1
     return low
 
 
-def _shortened(blocks: Sequence[Block], characters: int) -> list[Block]:
+def _shortened(blocks: Sequence[Block], characters: int, marker: str) -> list[Block]:
     """Blocks with the middle of every text longer than `characters` replaced by the marker."""
-    return [Block(block.kind, _cut_middle(block.text, characters)) for block in blocks]
+    return [Block(block.kind, _cut_middle(block.text, characters, marker)) for block in blocks]
 
 
-def _cut_middle(text: str, characters: int) -> str:
-    if len(text) <= characters + len(MARKER):
+def _cut_middle(text: str, characters: int, marker: str) -> str:
+    if len(text) <= characters + len(marker):
         return text
     tail = characters // 2
-    return text[: characters - tail] + MARKER + text[len(text) - tail :]
+    return text[: characters - tail] + marker + text[len(text) - tail :]

@@ -35,12 +35,13 @@ class EmbeddedStudent:
     @property
     def template(self) -> TemplateConfig:
         """The wording of its contexts; kept in the model's configuration, so that a checkpoint carries it."""
-        success, failure, closing, feedback = tuple(self.markers)[4:]
+        pad, _, _, _, success, failure, closing, feedback = tuple(self.markers)
         return TemplateConfig(
             success=success + "{text}",
             failure=failure + "{text}",
             feedback=feedback + "{text}",
             turn="{problem}{blocks}" + closing,
+            marker=pad,
         )
 
     def build(self, seed: int) -> tuple[Any, Any]:

@@ -20,9 +20,11 @@ class LessonMaker:
         self.config = config
         self.tokenizer = tokenizer
         self.template = config.context.template or template
+        self._rendered: dict[tuple[object, ...], Context] = {}  # contexts of one step; many rollouts share theirs
 
     def make(self, groups: Sequence[Group]) -> list[list[LessonRecord]]:
         """For each group, for each rollout, its record."""
+        self._rendered.clear()
         return [[self.make_one(group, rollout.index, groups) for rollout in group.rollouts] for group in groups]
 
     def make_one(self, group: Group, rollout_index: int, groups: Sequence[Group]) -> LessonRecord:
@@ -63,22 +65,27 @@ class LessonMaker:
         shown = {block.kind for block in context.blocks}
         if not shown or (self.config.peers.require_success and "success" not in shown):
             return LessonRecord(peers, context, None, "over_budget")
-        ids = tuple(self.tokenizer.encode_prompt(context.messages))
-        return LessonRecord(peers, context, _lesson(group, rollout, ids, 0.0), None)
+        return LessonRecord(peers, context, _lesson(group, rollout, context.token_ids, 0.0), None)
 
     def choose(self, group: Group, rollout_index: int, groups: Sequence[Group]) -> Peers:
         """The rollout's peers under the recipe, or under the control it names."""
         clean = strip_thinking if self.config.context.strip_thinking else str.strip
         peers = choose_peers(group, rollout_index, self.config.peers, self.config.seed, clean)
         if self.config.peers.control == "unrelated_problem":
-            return unrelated_peers(peers, group, groups, self.config.seed, rollout_index, clean)
+            seed, recipe = self.config.seed, self.config.peers
+            return unrelated_peers(peers, group, groups, seed, rollout_index, clean, recipe)
         return peers
 
     def render(self, group: Group, rollout_index: int, peers: Peers, feedback: str) -> Context:
-        """The context of one rollout."""
+        """The context of one rollout. Under policy `group` a shuffled order is the group's, not the rollout's."""
+        whose = () if self.config.peers.policy == "group" else (rollout_index,)
+        key = (group.step, group.problem.id, peers.success_texts, peers.failure_texts, feedback, whose)
+        if key not in self._rendered:
+            self._rendered[key] = self._render(group, peers, feedback, whose)
+        return self._rendered[key]
+
+    def _render(self, group: Group, peers: Peers, feedback: str, whose: tuple[int, ...]) -> Context:
         recipe = self.config.context
-        policy_is_group = self.config.peers.policy == "group"
-        whose = () if policy_is_group else (rollout_index,)
         return render_context(
             group.problem.messages,
             peers.success_texts,
@@ -88,7 +95,7 @@ class LessonMaker:
             feedback=feedback,
             budget=recipe.tokens,
             over_budget=recipe.over_budget,
-            count_tokens=self.tokenizer.count_tokens,
+            encode=self.tokenizer.encode_prompt,
             rng=derive_rng(self.config.seed, "order", group.step, group.problem.id, *whose),
         )
 

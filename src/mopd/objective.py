@@ -9,13 +9,13 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from statistics import mean as exact_mean
 
 import torch
 from torch import Tensor
 
 from mopd.config import Config, DistillObjective, GrpoObjective, SftObjective
 from mopd.divergence import sampled_reverse_kl, token_divergence
-from mopd.statistics import mean_or_zero
 from mopd.types import Group, Lesson
 
 
@@ -103,7 +103,7 @@ def token_coefficients(
     """
     lengths = [lesson.rollout.own_token_count for lesson in lessons]
     if objective.aggregation == "token_mean":
-        return [1 / sum(lengths)] * len(lengths)
+        return [1 / sum(lengths) for _ in lengths]
     if objective.aggregation == "rollout_mean":
         return [1 / (len(lengths) * length) for length in lengths]
     tokens: Counter[str] = Counter()
@@ -115,5 +115,5 @@ def token_coefficients(
 def group_advantages(group: Group) -> list[float | None]:
     """reward - mean reward of the group, for each rollout; None where the grader failed (left out of the mean)."""
     judged = [v.reward for v in group.verdicts if v.kind != "error"]
-    mean = mean_or_zero(judged)
+    mean = exact_mean(judged) if judged else 0.0  # exact, so that equal rewards have no advantage at all
     return [None if v.kind == "error" else v.reward - mean for v in group.verdicts]

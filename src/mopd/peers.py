@@ -50,9 +50,9 @@ def choose_peers(
     own_text = texts[rollout_index]
     order = _candidate_order(group, rollout_index, recipe.policy, seed)
     successes = [i for i in order if group.is_success(i)]
-    failures = [i for i in order if group.is_failure(i) and _may_be_failure_peer(group, i, recipe)]
-
     success_peers, own_success = _pick(successes, texts, rollout_index, own_text, recipe.successes)
+    passed = {texts[i] for i in successes}  # a noisy verifier may pass a text once and fail it once: no failure to show
+    failures = [i for i in order if may_be_failure_peer(group, i, recipe) and texts[i] not in passed]
     hide_failures = recipe.show_failures == "when_no_success" and success_peers
     wanted = 0 if hide_failures else recipe.failures
     failure_peers, own_failure = _pick(failures, texts, rollout_index, own_text, wanted)
@@ -65,8 +65,9 @@ def choose_peers(
     )
 
 
-def _may_be_failure_peer(group: Group, index: int, recipe: PeersConfig) -> bool:
-    return recipe.truncated_failures or not group.rollouts[index].is_truncated
+def may_be_failure_peer(group: Group, index: int, recipe: PeersConfig) -> bool:
+    """Whether a rollout failed and, cut at its length limit, may be shown all the same."""
+    return group.is_failure(index) and (recipe.truncated_failures or not group.rollouts[index].is_truncated)
 
 
 def _candidate_order(group: Group, rollout_index: int, policy: str, seed: int) -> list[int]:
@@ -107,7 +108,13 @@ def _pick(
 
 
 def unrelated_peers(
-    peers: Peers, group: Group, others: Sequence[Group], seed: int, rollout_index: int, clean: Callable[[str], str]
+    peers: Peers,
+    group: Group,
+    others: Sequence[Group],
+    seed: int,
+    rollout_index: int,
+    clean: Callable[[str], str] = str.strip,
+    recipe: PeersConfig | None = None,
 ) -> Peers:
     """The control `unrelated_problem`: as many blocks as `peers` has, with texts from other problems' groups.
 
@@ -115,10 +122,11 @@ def unrelated_peers(
     replacement by (seed, step, problem id, rollout index). Indices in the result belong to `problem_ids`,
     successes first.
     """
+    recipe = recipe or PeersConfig()
     rng = derive_rng(seed, "unrelated", group.step, group.problem.id, rollout_index)
     elsewhere = [other for other in others if other.problem.id != group.problem.id]
     successes = _draw(elsewhere, Group.is_success, len(peers.successes), rng, clean)
-    failures = _draw(elsewhere, Group.is_failure, len(peers.failures), rng, clean)
+    failures = _draw(elsewhere, lambda g, i: may_be_failure_peer(g, i, recipe), len(peers.failures), rng, clean)
     return replace(
         peers,
         successes=tuple(index for _, index, _ in successes),

@@ -126,7 +126,9 @@ def _sort_digits(config: ProblemsConfig) -> list[Problem]:
     options = dict(config.options)
     length = options.pop("length", 8)
     if options or type(length) is not int or not 1 <= length <= 32:
-        raise ConfigError("sort-digits has one option, length, from 1 to 32", repr(config.options), "mend problems.options")
+        raise ConfigError(
+            "sort-digits has one option, length, from 1 to 32", repr(config.options), "mend problems.options"
+        )
     if config.size > 10**length // 2:
         raise ConfigError(
             "there are at least twice as many digit strings as problems asked for",
@@ -241,10 +243,11 @@ def _messages(record: dict[str, Any], where: str) -> tuple[Message, ...]:
     if not (system is None or isinstance(system, str)) or (isinstance(system, str) and not _is_unicode(system)):
         raise _field_error(where, "system", "text or null", system)
     turns = [Message(role="system", content=system)] if system and system.strip() else []
-    if _is_text(prompt):
+    if isinstance(prompt, str) and _is_text(prompt):
         return (*turns, Message(role="user", content=prompt))
     if not isinstance(prompt, list) or not prompt or not all(_is_message(turn) for turn in prompt):
-        raise _field_error(where, "prompt", f"text, or a list of {{role, content}} with roles {', '.join(ROLES)}", prompt)
+        roles = ", ".join(ROLES)
+        raise _field_error(where, "prompt", f"text, or a list of {{role, content}} with roles {roles}", prompt)
     if prompt[-1]["role"] != "user":
         raise _field_error(where, "prompt", "a list that ends with a user turn", f"last turn: {prompt[-1]['role']}")
     if turns and any(turn["role"] == "system" for turn in prompt):

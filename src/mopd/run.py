@@ -43,7 +43,7 @@ class Run:
 
     @classmethod
     def begin(cls, config: Config, fresh: bool = False) -> Run:
-        """A new run at `config.run`; `fresh` moves one that is there aside, to `NAME.1`, `NAME.2`, ...
+        """A new run at `config.run`; `fresh` moves one that is there aside, to `NAME.1` or the next free.
 
         Raises RunError where a run is there already and `fresh` is not set.
         """
@@ -53,7 +53,7 @@ class Run:
                 raise RunError(
                     "a new run has a directory of its own",
                     f"{path} holds a run",
-                    f"`mopd train --resume {path}`, or give another directory with run=..., or --fresh to move it aside",
+                    f"`mopd train --resume {path}`, or run=... for another directory, or --fresh to move it aside",
                 )
             _move_aside(path)
         try:

@@ -114,7 +114,7 @@ def check_window(student: Student, problems: ProblemSet, config: Config) -> None
             f"set context.tokens to at most {max(window - completion, 0)}, or lower completion_tokens",
         )
     for problem in (*problems.train, *problems.held_out):
-        tokens = student.tokenizer.count_tokens(problem.messages)
+        tokens = len(student.tokenizer.encode_prompt(problem.messages))
         if tokens + completion > window:
             raise ProblemError(
                 f"a prompt and its completion fit the student's window of {window} tokens",
@@ -128,7 +128,7 @@ def check_window(student: Student, problems: ProblemSet, config: Config) -> None
                 (),
                 template=config.context.template or student.template,
                 budget=config.context.tokens,
-                count_tokens=student.tokenizer.count_tokens,
+                encode=student.tokenizer.encode_prompt,
             )
 
 

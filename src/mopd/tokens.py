@@ -71,7 +71,3 @@ class ChatTokenizer:
     def decode(self, ids: Sequence[int]) -> str:
         """Text of a completion without special tokens."""
         return str(self.inner.decode(list(ids), skip_special_tokens=True, clean_up_tokenization_spaces=False))
-
-    def count_tokens(self, messages: Messages) -> int:
-        """Length of `encode_prompt(messages)`."""
-        return len(self.encode_prompt(messages))

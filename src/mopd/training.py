@@ -74,6 +74,7 @@ class StepClock:
 
     @contextmanager
     def __call__(self, name: str) -> Iterator[None]:
+        """Count the block's wall seconds under `name`."""
         if self._phase is not None:
             self._phase.note(name)
         began = time.perf_counter()

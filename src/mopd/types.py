@@ -60,7 +60,9 @@ class Verdict:
 class Verifier(Protocol):
     """A verifier maps (problem, completion text) to a verdict. It may raise: that is counted as `error`."""
 
-    def __call__(self, problem: Problem, completion: str) -> Verdict: ...
+    def __call__(self, problem: Problem, completion: str) -> Verdict:
+        """The verdict on one completion."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,16 +141,20 @@ class Block:
 class Context:
     """What the teacher reads before a completion.
 
-    `messages` go through the student's chat template; `token_count` counts the rendered tokens, generation
-    header included. `shortened_count` and `dropped_count` count peers cut in the middle or left out to hold
-    the token budget.
+    `messages` went through the student's chat template to `token_ids`, generation header included.
+    `shortened_count` and `dropped_count` count peers cut in the middle or left out to hold the token budget.
     """
 
     messages: tuple[Message, ...]
     blocks: tuple[Block, ...]
-    token_count: int
+    token_ids: tuple[int, ...]
     shortened_count: int = 0
     dropped_count: int = 0
+
+    @property
+    def token_count(self) -> int:
+        """Length of the context in tokens."""
+        return len(self.token_ids)
 
 
 NoLessonReason = Literal[

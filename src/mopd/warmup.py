@@ -130,12 +130,12 @@ class Demonstrator:
             template=self.config.context.template or self.student.template,
             order="shuffled",
             budget=self.config.context.tokens,
-            count_tokens=self.student.tokenizer.count_tokens,
+            encode=self.student.tokenizer.encode_prompt,
             rng=rng,
         )
         is_repeated = successes > 0 and not is_unrelated
         answer = shown if is_repeated else self._answer(problem, rng)
-        return self._as_row(self.student.tokenizer.encode_prompt(context.messages), answer)
+        return self._as_row(context.token_ids, answer)
 
     def _answer(self, problem: Problem, rng: random.Random) -> str:
         is_wrong = rng.random() < self.warmup.demonstrator_error

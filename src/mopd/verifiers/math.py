@@ -17,6 +17,10 @@ from mopd.verifiers.pool import GraderFailure, grade
 MAX_ANSWER_CHARACTERS = 2000
 """A longer box is no answer to grade: it is `unparsable`, so that no expression can occupy the grader."""
 
+MAX_NESTING = 16
+"""Brackets deeper in each other than this make a box `unparsable`: math-verify's parser slows down without bound."""
+
+_WARM_UP = (r"\left(\frac{1}{2}, \sqrt{3}\right)", r"x = (y+1)^2 \cdot 5\%", r"\{1, 2\} \cup [0, 1)", r"\text{no}")
 _BOX_OR_BRACE = re.compile(r"\\boxed\s*\{|\\(?!\\boxed).|[{}]", re.DOTALL)
 _MATH_MARKS = (("$$", "$$"), ("$", "$"), (r"\(", r"\)"), (r"\[", r"\]"))
 _SPACED_THOUSANDS = re.compile(r"-?\d{1,3}(?: \d{3})+(?:\.\d+)?")
@@ -40,7 +44,9 @@ def verify(problem: Problem, completion: str) -> Verdict:
     answer_text = plain(answer)
     if answer_text == reference_text:
         return Verdict(1.0, "correct", answer)
-    finding = grade("math", {"reference": reference_text, "answer": answer_text})
+    if nesting(answer_text) > MAX_NESTING:
+        return Verdict(0.0, "unparsable", answer, f"The box nests brackets over {MAX_NESTING} deep.")
+    finding = grade(__name__, {"reference": reference_text, "answer": answer_text})
     if finding == "equal":
         return Verdict(1.0, "correct", answer)
     if finding == "unreadable answer":
@@ -53,7 +59,7 @@ def verify(problem: Problem, completion: str) -> Verdict:
 def last_boxed(text: str) -> str | None:
     """The content of the \\boxed{...} that closes last; None where none closes or that one is empty. Linear time.
 
-    Escaped braces do not count, an unclosed box or brace hides no later box, and of boxes in each other the outer counts.
+    Escaped braces do not count, an unclosed box or brace hides no later box, of boxes in each other the outer counts.
     """
     span = None
     starts: list[tuple[int, int]] = []  # of the boxes still open: (braces open before it, where its content begins)
@@ -69,6 +75,18 @@ def last_boxed(text: str) -> str | None:
             if starts and starts[-1][0] == depth:
                 span = starts.pop()[1], token.start()
     return text[slice(*span)].strip() or None if span is not None else None
+
+
+def nesting(text: str) -> int:
+    """How deep brackets of any kind are in each other, at most; closing ones need not match. Linear time."""
+    depth = deepest = 0
+    for character in text:
+        if character in "([{":
+            depth += 1
+            deepest = max(deepest, depth)
+        elif character in ")]}":
+            depth -= 1
+    return deepest
 
 
 def unboxed(reference: str) -> str:
@@ -100,12 +118,14 @@ def _without_full_stop(text: str) -> str:
 
 
 def prepare_worker() -> None:
-    """Import math-verify, and silence its warning that time limits are left to the caller."""
+    """Import math-verify, let its parser learn common forms, and silence its warning that no time limit is set."""
     import logging
 
     import math_verify
 
     logging.getLogger(math_verify.__name__).setLevel(logging.ERROR)
+    for latex in _WARM_UP:
+        _are_equal(_parse(latex), _parse(latex))
 
 
 def grade_in_worker(task: dict[str, Any]) -> str:

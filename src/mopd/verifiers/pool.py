@@ -2,8 +2,8 @@
 
 Each worker is `python -m mopd.verifiers.worker`: one JSON request a line in, one JSON reply a line out. The time limit
 is kept by the parent, which kills the worker and starts another, so it holds in every thread and inside C code. A plain
-subprocess instead of multiprocessing: it never imports the user's `__main__`. A worker outlives its parent by no more
-than the time limit of the task it is in: it ends when its standard input closes, and the kernel's alarm ends it in a task.
+subprocess instead of multiprocessing: it never imports the user's `__main__`. A worker does not outlive its parent: it
+ends when its standard input closes or it has another parent, and inside C code by the kernel's alarm at its time limit.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ import time
 from typing import Any
 
 START_LIMIT_S = 120.0
-"""Wall time a worker may take to start, and to import the libraries of one kind of grader."""
+"""Wall time a worker may take to start, and to import the libraries of one grader."""
 
 
 class GraderFailure(Exception):
@@ -41,38 +41,39 @@ class Worker:
 
     def __init__(self) -> None:
         self._process: subprocess.Popen[bytes] | None = None
-        self._buffer = b""
         self._prepared: set[str] = set()
 
-    def grade(self, kind: str, task: dict[str, Any], time_limit_s: float) -> Any:
-        """The worker's result. Raises GraderFailure; the next call then has a fresh process where that is needed."""
+    def grade(self, grader: str, task: dict[str, Any], time_limit_s: float) -> Any:
+        """What the module `grader` makes of a task. Raises GraderFailure; the next call starts afresh if it must."""
+        name = grader.rpartition(".")[2]
         try:
             if self._process is None or self._process.poll() is not None:
                 self._start()
-            if kind not in self._prepared:  # importing libraries is not a task's time
-                self._exchange({"kind": kind, "task": None, "limit_s": START_LIMIT_S})
-                self._prepared.add(kind)
-            reply = self._exchange({"kind": kind, "task": task, "limit_s": time_limit_s})
+            if grader not in self._prepared:  # importing libraries is not a task's time
+                self._exchange({"grader": grader, "task": None, "limit_s": START_LIMIT_S})
+                self._prepared.add(grader)
+            reply = self._exchange({"grader": grader, "task": task, "limit_s": time_limit_s})
         except (OSError, ValueError) as error:
             self.end()
-            raise GraderFailure(f"the {kind} grader {error}") from error
+            raise GraderFailure(f"the grader {name} {error}") from error
         except BaseException:  # interrupted: a late reply must not meet the next task
             self.end()
             raise
         if reply.get("is_spent"):
             self.end()
         if "error" in reply:
-            raise GraderFailure(f"the {kind} grader raised {reply['error']}", reply["said"])
+            raise GraderFailure(f"the grader {name} raised {reply['error']}", reply["said"])
         return reply["result"]
 
     def _start(self) -> None:
         self.end()
         self._process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "mopd.verifiers.worker"],
+            [sys.executable, "-P", "-m", "mopd.verifiers.worker", str(os.getpid())],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             bufsize=0,
             env=_environment(),
+            process_group=0,  # an interrupt from the keyboard is for the parent alone
         )
         assert self._process.stdin is not None
         os.set_blocking(self._process.stdin.fileno(), False)
@@ -89,7 +90,8 @@ class Worker:
         return reply
 
     def _write(self, data: bytes, deadline: float) -> None:
-        assert self._process is not None and self._process.stdin is not None
+        assert self._process is not None
+        assert self._process.stdin is not None
         left = memoryview(data)
         while left:
             _wait_for(self._process.stdin.fileno(), select.POLLOUT, deadline)
@@ -99,15 +101,15 @@ class Worker:
                 raise OSError(f"died {self._cause_of_death()}") from None
 
     def _read_line(self, deadline: float) -> bytes:
-        assert self._process is not None and self._process.stdout is not None
-        while b"\n" not in self._buffer:
+        assert self._process is not None
+        assert self._process.stdout is not None
+        chunks: list[bytes] = []  # a worker writes one line a request and nothing behind it
+        while not (chunks and chunks[-1].endswith(b"\n")):
             _wait_for(self._process.stdout.fileno(), select.POLLIN, deadline)
-            chunk = os.read(self._process.stdout.fileno(), 65536)
-            if not chunk:
+            chunks.append(os.read(self._process.stdout.fileno(), 2**20))
+            if not chunks[-1]:
                 raise OSError(f"died {self._cause_of_death()}")
-            self._buffer += chunk
-        line, _, self._buffer = self._buffer.partition(b"\n")
-        return line
+        return b"".join(chunks)
 
     def _cause_of_death(self) -> str:
         assert self._process is not None
@@ -132,11 +134,11 @@ class Worker:
                 if pipe is not None:
                     with contextlib.suppress(OSError):
                         pipe.close()
-        self._process, self._buffer, self._prepared = None, b"", set()
+        self._process, self._prepared = None, set()
 
 
 def _wait_for(descriptor: int, event: int, deadline: float) -> None:
-    """Returns when the descriptor is ready or hung up. `poll`, since `select` refuses descriptors above 1023."""
+    """Returns when the descriptor is ready or hung up; raises TimeoutError. (`select` refuses numbers over 1023.)"""
     poller = select.poll()
     poller.register(descriptor, event)
     left_s = deadline - time.monotonic()
@@ -145,7 +147,7 @@ def _wait_for(descriptor: int, event: int, deadline: float) -> None:
 
 
 def _environment() -> dict[str, str]:
-    """The worker's environment: it finds the modules its parent finds, computes on one thread, and hashes alike always."""
+    """The worker's environment: it finds the modules its parent finds, computes on one thread, always hashes alike."""
     return os.environ | {
         "PYTHONPATH": os.pathsep.join(os.path.abspath(path) for path in sys.path),
         "PYTHONHASHSEED": "0",
@@ -164,13 +166,13 @@ class Pool:
         self._idle: queue.LifoQueue[Worker] = queue.LifoQueue()
         self._put_back(self._workers)
 
-    def grade(self, kind: str, task: dict[str, Any]) -> Any:
-        """The result of one task. Blocks while all workers are busy. Raises GraderFailure."""
+    def grade(self, grader: str, task: dict[str, Any], time_limit_s: float | None = None) -> Any:
+        """What the module `grader` makes of a task. Blocks while all workers are busy. Raises GraderFailure."""
         worker = self._idle.get()
         try:
             if self._is_closed:
                 raise GraderFailure("the pool of graders is closed")
-            return worker.grade(kind, task, self.time_limit_s)
+            return worker.grade(grader, task, self.time_limit_s if time_limit_s is None else time_limit_s)
         finally:
             self._idle.put(worker)
 
@@ -204,9 +206,13 @@ def configure(workers: int, time_limit_s: float) -> Pool:
         return _pool
 
 
-def grade(kind: str, task: dict[str, Any]) -> Any:
-    """The result of one task in the process's pool (2 workers, 10 s, unless configured). Raises GraderFailure."""
-    return (_pool or configure(2, 10.0)).grade(kind, task)
+def grade(grader: str, task: dict[str, Any], time_limit_s: float | None = None) -> Any:
+    """What a grader makes of a task in the process's pool (2 workers, 10 s, unless configured). Raises GraderFailure.
+
+    `grader` names a module that workers can import, with the functions of `worker.Grader`. `time_limit_s`, where given,
+    holds instead of the pool's.
+    """
+    return (_pool or configure(2, 10.0)).grade(grader, task, time_limit_s)
 
 
 def pool_size() -> int:

@@ -1,4 +1,4 @@
-"""reasoning-gym: procedural tasks with their own scorers, wrapped, made binary, those that cannot be trusted refused by name.
+"""reasoning-gym: procedural tasks with their own scorers, made binary; those not to be trusted are refused by name.
 
 Problems are generated and answers scored in worker processes. There every run sees the same hash seed (some tasks draw
 from sets, so that in any other process a seed would not fix their problems), nothing is printed, and limits hold.
@@ -16,7 +16,7 @@ from typing import Any
 from mopd.errors import ConfigError, VerifierError
 from mopd.types import Problem, Verdict
 from mopd.verifiers.multiple_choice import last_tagged
-from mopd.verifiers.pool import GraderFailure, Worker, grade
+from mopd.verifiers.pool import GraderFailure, grade
 
 FULL_SCORE = 1.0
 """Nothing but this very score is a success. Partial scores are none: floors of 0.01-0.05, shares of a string, and the
@@ -62,23 +62,24 @@ def generate(name: str, seed: int, size: int, options: dict[str, Any]) -> list[d
     Raises VerifierError where the task is unknown or refused, ConfigError where it does not suit its options.
     """
     refuse(name)
-    worker = Worker()
     task = {"name": name, "seed": seed, "size": size, "options": options}
     try:
-        made = worker.grade("reasoning_gym", task, GENERATION_LIMIT_S)
+        made = grade(__name__, task, GENERATION_LIMIT_S)
     except GraderFailure as failure:
         raise ConfigError(
-            f"reasoning_gym:{name} generates its problems", f"{options}: {failure} {failure.said}", "see the task's own options"
+            f"reasoning_gym:{name} generates its problems",
+            f"{options}: {failure} {failure.said}",
+            "see the task's own options",
         ) from failure
-    finally:
-        worker.end()
     if "names" in made:
         near = difflib.get_close_matches(name, made["names"], n=1)
         do = f"did you mean {near[0]}?" if near else "see reasoning_gym's list of data sets"
         raise VerifierError("a reasoning-gym task exists", repr(name), do)
     if "unsuitable" in made:
         raise ConfigError(
-            f"problems.options suit reasoning_gym:{name}", f"{options}: {made['unsuitable']}", "see the task's own options"
+            f"problems.options suit reasoning_gym:{name}",
+            f"{options}: {made['unsuitable']}",
+            "see the task's own options",
         )
     entries: list[dict[str, Any]] = made["entries"]
     return entries
@@ -87,14 +88,17 @@ def generate(name: str, seed: int, size: int, options: dict[str, Any]) -> list[d
 def refuse(name: str) -> None:
     """Raises VerifierError where a task is refused."""
     if name in REFUSED:
-        raise VerifierError("a reasoning-gym task has a scorer to trust", f"{name}: {REFUSED[name]}", "use another task")
+        raise VerifierError(
+            "a reasoning-gym task has a scorer to trust", f"{name}: {REFUSED[name]}", "use another task"
+        )
 
 
 def verify(problem: Problem, completion: str) -> Verdict:
-    """Correct iff the task's own scorer gives the full score to the answer: the last <answer> tag, else the whole completion.
+    """Correct iff the task's own scorer gives the full score to the answer.
 
-    Where the scorer raises on the answer, but gives the full score to the problem's own answer, the answer is at fault:
-    `unparsable`. Raises GraderFailure where the scorer fails otherwise, returns no number, or runs over its time limit.
+    The answer is what the last <answer> tag holds, else the whole completion. Where the scorer raises on it, but gives
+    the full score to the problem's own answer, the answer is at fault: `unparsable`. Raises GraderFailure where the
+    scorer fails otherwise, returns no number, or runs over its time limit.
     """
     name = problem.columns["task"]
     refuse(name)
@@ -104,7 +108,7 @@ def verify(problem: Problem, completion: str) -> Verdict:
     if len(answer) > MAX_ANSWER_CHARACTERS:
         return Verdict(0.0, "unparsable", answer[:80], f"The answer has over {MAX_ANSWER_CHARACTERS} characters.")
     task = {"name": name, "options": problem.columns["options"], "entry": problem.columns["entry"], "answer": answer}
-    score = grade("reasoning_gym", task)
+    score = grade(__name__, task)
     if score is None:
         return Verdict(0.0, "unparsable", answer, "The answer is not in a form that the task reads.")
     if not math.isfinite(score):
@@ -150,7 +154,7 @@ def generate_in_worker(task: dict[str, Any]) -> dict[str, Any]:
 
 
 def score_in_worker(task: dict[str, Any]) -> float | None:
-    """The scorer's own score of `answer`; None where it raises on it, yet gives the full score to the entry's own answer."""
+    """The scorer's own score of `answer`; None where it raises, yet gives the full score to the entry's own answer."""
     refuse(task["name"])
     dataset = _dataset(task["name"], json.dumps(task["options"], sort_keys=True))
     try:
@@ -172,7 +176,7 @@ def _dataset(name: str, options: str) -> Any:
 
 
 def pack(entry: dict[str, Any]) -> str:
-    """An entry as a Python literal, since metadata holds tuples and sets. Raises TypeError where it holds other objects."""
+    """An entry as a Python literal, since metadata holds tuples and sets. Raises TypeError at other objects."""
     return repr(_as_literals(entry))
 
 

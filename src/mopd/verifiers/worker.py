@@ -1,7 +1,7 @@
 """The worker process of `pool`: reads JSON requests from standard input, writes JSON replies to standard output.
 
-A request is {kind, task, limit_s}; without a task it asks to import what the kind needs. A reply is {result} or
-{error, said}, with `is_spent` where the parent should start a fresh worker.
+A request is {grader, task, limit_s}: the name of a module with the functions of `Grader`; without a task it asks to
+prepare. A reply is {result} or {error, said}, with `is_spent` where the parent should start a fresh worker.
 """
 
 from __future__ import annotations
@@ -12,6 +12,8 @@ import os
 import resource
 import signal
 import sys
+import threading
+import time
 from contextlib import suppress
 from typing import Any, Protocol, cast
 
@@ -22,12 +24,9 @@ SPENT_BYTES = 2**30
 PATIENCE_S = 1.0
 """The kernel ends a worker this long after its task's time limit, should the parent no longer be there to do it."""
 
-GRADERS = {"math": "mopd.verifiers.math", "reasoning_gym": "mopd.verifiers.reasoning_gym_tasks"}
-"""The module of each kind of grader."""
-
 
 class Grader(Protocol):
-    """What a grader's module has for the worker."""
+    """What a grader's module has for the worker. Its other imports must be light: every worker waits for them."""
 
     def prepare_worker(self) -> None:
         """Import what is needed, outside any task's time."""
@@ -36,17 +35,10 @@ class Grader(Protocol):
         """The result of one task, as JSON can hold it."""
 
 
-def grader_of(kind: str) -> Grader:
-    """The grader of a kind. Raises ValueError."""
-    if kind not in GRADERS:
-        raise ValueError(f"no grader is called {kind!r}")
-    return cast(Grader, importlib.import_module(GRADERS[kind]))
-
-
 def answer_request(request: dict[str, Any]) -> dict[str, Any]:
     """The reply to one request. Never raises, whatever the grader does."""
     try:
-        grader = grader_of(request["kind"])
+        grader = cast(Grader, importlib.import_module(request["grader"]))
         if request["task"] is None:
             grader.prepare_worker()
             reply: dict[str, Any] = {"result": None}
@@ -66,12 +58,12 @@ def _text_of(error: BaseException) -> str:
 
 
 def serve() -> None:
-    """Answer requests until standard input closes. Graders that print or read cannot disturb the conversation."""
+    """Answer requests until standard input closes. What graders print is dropped, and they read nothing."""
     requests = os.fdopen(os.dup(0), "r", encoding="utf-8")
     replies = os.fdopen(os.dup(1), "w", encoding="utf-8")
-    with open(os.devnull) as nothing:
+    with open(os.devnull, "r+") as nothing:
         os.dup2(nothing.fileno(), 0)
-    os.dup2(2, 1)
+        os.dup2(nothing.fileno(), 1)
     _send(replies, {"result": None})
     for line in requests:
         request = json.loads(line)
@@ -91,12 +83,19 @@ def _peak_memory_bytes() -> int:
     return peak if sys.platform == "darwin" else peak * 1024
 
 
+def _end_with(parent: int) -> None:
+    """Ends this process soon after its parent, also in the middle of a task of Python code."""
+    while os.getppid() == parent:
+        time.sleep(0.5)
+    os._exit(1)
+
+
 def main() -> None:
     """Serve under a memory limit. The default action of SIGALRM ends the process even inside C code."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides when a worker ends
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
     with suppress(ValueError, OSError):  # some systems do not limit address space
         resource.setrlimit(resource.RLIMIT_AS, (MEMORY_LIMIT_BYTES, MEMORY_LIMIT_BYTES))
+    threading.Thread(target=_end_with, args=(int(sys.argv[1]),), daemon=True).start()
     serve()
 
 
