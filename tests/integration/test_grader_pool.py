@@ -265,19 +265,16 @@ def test_a_runaway_math_answer_is_an_error_and_the_next_honest_one_is_judged():
     def verdict_of(answer):
         return judge(Problem("p", (), "5", "math"), f"\\boxed{{{answer}}}")
 
-    before = pool.grade("mopd.verifiers.math", {"reference": "1", "answer": "1"})
-    assert before == "equal"
     pool.configure(1, 1.0)
     try:
-        verdict_of("2+3")
         for runaway in ("9^{9^{9^{9}}}", "(10^{8})!"):
+            assert verdict_of("2+3").kind == "correct"
             began = time.monotonic()
             with ThreadPoolExecutor(1) as thread:  # not the main thread
                 verdict = thread.submit(verdict_of, runaway).result()
             assert verdict.kind == "error"
             assert "time limit" in verdict.feedback
             assert time.monotonic() - began < 8.0
-            assert verdict_of("2+3").kind == "correct"
     finally:
         pool.configure(2, 10.0)
 
@@ -300,10 +297,8 @@ def test_a_script_without_a_main_guard_works_beside_files_named_like_libraries_a
     command = script(
         tmp_path,
         f"""
-        from mopd.types import Problem
-        from mopd.verification import judge
         from mopd.verifiers import pool
-        print(judge(Problem("p", (), "\\\\frac12", "math"), "\\\\boxed{{0.5}}").kind)
+        print(pool.grade({HERE!r}, {{"do": "echo", "value": "echoed"}}))
         print(pool.grade({HERE!r}, {{"do": "pid"}}))
         """,
     )
@@ -312,9 +307,9 @@ def test_a_script_without_a_main_guard_works_beside_files_named_like_libraries_a
     done = subprocess.run(
         command, capture_output=True, text=True, timeout=120, cwd=tmp_path / "elsewhere", env=environment(), check=False
     )
-    kind, *pids = done.stdout.split()
-    assert (kind, done.stderr, done.returncode) == ("correct", "", 0)
-    assert all(dies(int(pid), 5) for pid in pids)
+    echoed, pid = done.stdout.split()
+    assert (echoed, done.stderr, done.returncode) == ("echoed", "", 0)
+    assert dies(int(pid), 5)
 
 
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])

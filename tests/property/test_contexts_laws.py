@@ -13,7 +13,8 @@ from mopd.types import Context
 
 LAW = settings(deadline=None, max_examples=150)
 TEMPLATE = TemplateConfig(success="<S{text}>", failure="<F{text}>", feedback="<V{text}>", turn="{problem}:{blocks}!end")
-TEXTS = st.lists(st.text("ab {}textproblems", min_size=1, max_size=40), max_size=4)
+LONG = st.integers(1, 60).map(lambda length: ("abc {text} {problem} " * 3)[:length])
+TEXTS = st.lists(st.text("ab {}textproblems", min_size=1, max_size=20) | LONG, max_size=4)
 PROBLEMS = st.text("xyz{problem}{blocks}", min_size=1, max_size=12)
 ORDERS = st.sampled_from(["failures_first", "successes_first", "shuffled"])
 POLICIES = st.sampled_from(["shorten", "drop"])

@@ -62,7 +62,7 @@ balanced = st.recursive(
 )
 """Text whose braces balance, escaped ones aside."""
 
-quick = settings(max_examples=300, deadline=None)
+quick = settings(max_examples=200, deadline=None)
 
 
 @quick
@@ -151,7 +151,7 @@ def test_eight_times_the_text_takes_no_more_than_linear_time(hostile):
     assert min(seconds_for(long) for _ in range(2)) < 8 * base * 3  # quadratic: 64 times
 
 
-@pytest.mark.parametrize("name", ["boxes in boxes", "backslashes", "tags in tags", "spaces"])
+@pytest.mark.parametrize("name", ["boxes in boxes", "tags in tags", "spaces"])
 def test_ten_megabytes_are_no_trouble(name):
     text = HOSTILE[name](10_000_000)
     began = time.process_time()

@@ -120,9 +120,11 @@ def test_grpos_clips_are_configured():
     assert losses(tokens, *options) == pytest.approx([-1.6, 0.6, 2.0])
 
 
-def test_grpo_of_a_wildly_different_token_stays_finite():
-    tokens = batch([0.9], first=[1e-300], advantages=[-1.0])
-    assert losses(tokens, GRPO) == pytest.approx([3.0])
+@pytest.mark.parametrize(("advantage", "loss"), [(1.0, -1.28), (-1.0, 3.0)])
+def test_grpo_of_a_ratio_beyond_all_bounds_stays_finite(advantage, loss):
+    tokens = batch([0.9], first=[1e-320], advantages=[advantage])
+    assert losses(tokens, GRPO) == pytest.approx([loss])
+    assert gradients(tokens, GRPO) == [0.0]
 
 
 def test_sft_is_minus_the_log_probability_of_the_sampled_token():
