@@ -153,17 +153,18 @@ def _reasoning_gym(config: ProblemsConfig) -> list[Problem]:
             "reasoning-gym problems are judged by their own scorer", f"verifier {config.verifier}", "use auto"
         )
     entries = reasoning_gym_tasks.generate(name, config.seed, config.size, config.options)
+    made_from = {"task": name, "seed": config.seed, "size": config.size, "options": config.options}
     problems: dict[str, Problem] = {}
-    for index, entry in enumerate(entries):  # small tasks repeat themselves; one question is one problem
+    for entry in entries:  # small tasks repeat themselves; one question is one problem
         problems.setdefault(
             entry["question"],
             Problem(
-                id=f"{name}-{config.seed}-{index}",
+                id=f"{name}-{config.seed}-{entry['index']}",
                 messages=(Message(role="user", content=entry["question"]),),
                 reference=entry["answer"],
                 verifier="reasoning_gym",
                 domain=name,
-                columns={"task": name, "options": config.options, "entry": entry["entry"]},
+                columns=made_from | {"index": entry["index"]},
             ),
         )
     return list(problems.values())

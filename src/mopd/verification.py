@@ -9,6 +9,7 @@ from dataclasses import replace
 from typing import Any
 
 from mopd import verifiers
+from mopd.errors import VerifierError
 from mopd.types import VERDICT_KINDS, Group, Problem, Rollout, Verdict
 from mopd.verifiers.pool import GraderFailure, pool_size
 
@@ -44,6 +45,8 @@ def judge(problem: Problem, completion: str) -> Verdict:
         if not fault:
             return verdict
         failure = f"returned {fault}"
+    except VerifierError as error:
+        failure = f"failed: {error}"
     except GraderFailure as error:
         failure = f"failed: {error}{_quoted(error.said, problem)}"
     except (Exception, SystemExit) as error:  # whatever a grader raises is counted, and the run goes on

@@ -5,6 +5,7 @@ The audit puts junk through every scorer. It runs in workers: this module is its
 
 from __future__ import annotations
 
+import copy
 import json
 import math
 import os
@@ -13,6 +14,7 @@ import subprocess
 import sys
 import time
 from contextlib import closing
+from dataclasses import replace
 from types import CodeType
 
 import pytest
@@ -30,8 +32,6 @@ from mopd.verifiers.reasoning_gym_tasks import (
     REFUSED,
     RUNS_ANSWER,
     generate,
-    pack,
-    unpack,
 )
 
 HERE = "tests.integration.test_reasoning_gym"
@@ -112,7 +112,7 @@ def _entries(name, at_most):
 
 def _score(dataset, entry, answer):
     try:
-        return dataset.score_answer(answer, unpack(pack(entry)))
+        return dataset.score_answer(answer, copy.deepcopy(entry))
     except Exception:
         return math.nan
 
@@ -130,10 +130,12 @@ def _runs_code(entries):
 
 
 def _own_answer_fails(entries):
-    for dataset, entry in entries:
-        own = entry["answer"]
-        if not isinstance(own, str) or not own.strip() or _score(dataset, entry, own.strip()) != FULL_SCORE:
-            return f"{OWN_ANSWER_FAILS}: {own!r}"[:200]
+    answered = [(dataset, entry) for dataset, entry in entries if (entry["answer"] or "").strip()]
+    if len(answered) < 0.9 * len(entries):
+        return OWN_ANSWER_FAILS
+    for dataset, entry in answered:
+        if _score(dataset, entry, entry["answer"].strip()) != FULL_SCORE:
+            return f"does not accept its own answer {entry['answer']!r}"[:200]
     return ""
 
 
@@ -253,8 +255,10 @@ def test_options_that_do_not_suit_a_task_are_named(options):
 def test_a_refused_task_gives_no_problems_and_no_verdict(name):
     with pytest.raises(VerifierError, match=re.escape(REFUSED[name])):
         generate(name, 0, 1, {})
-    columns = {"task": name, "options": {}, "entry": pack({"question": "?", "answer": "1", "metadata": {}})}
-    assert judge(Problem("p", (), "1", "reasoning_gym", columns=columns), "1").kind == "error"
+    columns = {"task": name, "seed": 0, "size": 1, "options": {}, "index": 0}
+    verdict = judge(Problem("p", ({"role": "user", "content": "?"},), "1", "reasoning_gym", columns=columns), "1")
+    assert verdict.kind == "error"
+    assert REFUSED[name] in verdict.feedback
 
 
 def test_another_verifier_is_refused():
@@ -291,13 +295,12 @@ def test_an_answer_that_the_scorer_chokes_on_is_unparsable():
     assert judge(problem, "2 × 2 × 2 × 2 × 2 × 2 × 2 × 2 × 2 × 2").kind == "wrong"
 
 
-def test_a_scorer_that_chokes_on_its_own_answer_is_an_error():
-    problem = one_problem("prime_factorization")
-    entry = unpack(problem.columns["entry"]) | {"answer": "two"}
-    broken = Problem("p", (), "two", "reasoning_gym", columns={**problem.columns, "entry": pack(entry)})
-    verdict = judge(broken, "2")
+def test_a_problem_that_reasoning_gym_would_now_make_otherwise_is_an_error():
+    problem = one_problem("spell_backward")
+    changed = replace(problem, messages=({"role": "user", "content": "Spell this word backward: sun"},))
+    verdict = judge(changed, "nus")
     assert verdict.kind == "error"
-    assert "ValueError" in verdict.feedback
+    assert "another question" in verdict.feedback
 
 
 def test_a_scorer_that_prints_disturbs_nobody(capfd):
@@ -315,17 +318,12 @@ def test_an_endless_answer_is_unparsable_at_once():
     assert time.process_time() - began < 5.0
 
 
-def test_a_problem_from_a_file_cannot_bring_code(tmp_path):
-    path = tmp_path / "touched"
-    entry = f"__import__('pathlib').Path({str(path)!r}).touch()"
-    columns = {"task": "spell_backward", "options": {}, "entry": entry}
-    assert judge(Problem("p", (), "x", "reasoning_gym", columns=columns), "x").kind == "error"
-    assert judge(Problem("p", (), "x", "reasoning_gym", columns={}), "x").kind == "error"
-    assert not path.exists()
+def test_entries_without_an_answer_are_left_out():
+    """One in a hundred entries of this task has the empty answer, which no completion can give."""
+    problems = problems_of("ab", size=400, held_out=1)
+    assert 300 < len(problems.train) < 399
+    assert all(p.reference.strip() for p in problems.train)
 
 
-def test_entries_survive_packing():
-    entry = {"a": [(1, 2.5), {3, 4}, set(), None, True], (1, "b"): {"deep": "é\n'\""}}
-    assert unpack(pack(entry)) == entry
-    with pytest.raises(TypeError, match="object"):
-        pack({"a": object()})
+def test_a_problem_without_its_columns_is_an_error():
+    assert judge(Problem("p", ({"role": "user", "content": "?"},), "x", "reasoning_gym"), "x").kind == "error"

@@ -9,12 +9,13 @@ from hypothesis import HealthCheck, assume, example, given, settings
 from hypothesis import strategies as st
 
 from mopd import verifiers
+from mopd.config import ProblemsConfig
+from mopd.problems import load_problems
 from mopd.types import VERDICT_KINDS, Problem, Verdict
 from mopd.verification import judge
-from mopd.verifiers import reasoning_gym_tasks
 from mopd.verifiers.math import last_boxed, nesting, plain
 from mopd.verifiers.multiple_choice import last_tagged
-from mopd.verifiers.reasoning_gym_tasks import extract_answer, pack, unpack
+from mopd.verifiers.reasoning_gym_tasks import extract_answer
 
 PIECES = [
     *(
@@ -163,15 +164,14 @@ def test_ten_megabytes_are_no_trouble(name):
 # --- verdicts -------------------------------------------------------------------------------------------------------
 
 MARK = "qZx41903"
-WORD = "sub" + MARK
 
 
 @pytest.fixture(scope="module")
 def spelling():
-    """One reasoning-gym problem, its reference replaced by the marker."""
-    (made,) = reasoning_gym_tasks.generate("spell_backward", 0, 1, {})
-    entry = unpack(made["entry"]) | {"answer": WORD}
-    return {"task": "spell_backward", "options": {}, "entry": pack(entry)}
+    """One reasoning-gym problem; its reference is a marker of its own."""
+    config = ProblemsConfig(source="reasoning_gym:spell_backward", size=2, held_out=1, options={"min_word_len": 8})
+    (problem,) = load_problems(config).train
+    return problem
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -182,13 +182,16 @@ def spelling():
 @example("<answer>A</answer>")
 @example("<answer>" + "x" * 30_000)
 def test_no_verdict_on_any_text_holds_the_reference(spelling, text):
-    for verifier in ("exact", "multiple_choice", "math", "reasoning_gym"):
-        for reference in (WORD, f"\\text{{{WORD}}}", f"{WORD} \\to ((", f"\\boxed{{{WORD}}}"):
-            verdict = judge(Problem("p", (), reference, verifier, columns=spelling), text)
-            assert MARK not in verdict.feedback
-            assert MARK not in (verdict.answer or "")
-            assert verdict.kind in VERDICT_KINDS
-            assert verdict.reward == 0.0
+    references = (MARK, f"\\text{{{MARK}}}", f"{MARK} \\to ((", f"\\boxed{{{MARK}}}")
+    problems = [Problem("p", (), r, verifier) for r in references for verifier in ("exact", "multiple_choice", "math")]
+    assume(spelling.reference not in text)
+    for problem in (*problems, spelling):
+        marker = spelling.reference if problem is spelling else MARK
+        verdict = judge(problem, text)
+        assert marker not in verdict.feedback
+        assert marker not in (verdict.answer or "")
+        assert verdict.kind in VERDICT_KINDS
+        assert verdict.reward == 0.0
 
 
 @settings(max_examples=100, deadline=None)

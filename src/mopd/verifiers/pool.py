@@ -68,7 +68,7 @@ class Worker:
     def _start(self) -> None:
         self.end()
         self._process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "mopd.verifiers.worker", str(os.getpid())],
+            [sys.executable, "-P", "-W", "ignore", "-m", "mopd.verifiers.worker", str(os.getpid())],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             bufsize=0,

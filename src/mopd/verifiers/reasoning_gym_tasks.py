@@ -6,7 +6,7 @@ from sets, so that in any other process a seed would not fix their problems), no
 
 from __future__ import annotations
 
-import ast
+import copy
 import difflib
 import json
 import math
@@ -56,7 +56,7 @@ REFUSED: dict[str, str] = {
 
 
 def generate(name: str, seed: int, size: int, options: dict[str, Any]) -> list[dict[str, Any]]:
-    """`size` entries of a task: `question`, `answer`, and the whole `entry`, packed for its scorer.
+    """Entries of a task: `index` (below `size`), `question` and `answer`. Entries without an answer are left out.
 
     reasoning-gym makes entry i from `seed + i`, so that sets whose seeds are closer than their size share problems.
     Raises VerifierError where the task is unknown or refused, ConfigError where it does not suit its options.
@@ -107,8 +107,8 @@ def verify(problem: Problem, completion: str) -> Verdict:
         return Verdict(0.0, "unparsable", None, "The completion holds no answer.")
     if len(answer) > MAX_ANSWER_CHARACTERS:
         return Verdict(0.0, "unparsable", answer[:80], f"The answer has over {MAX_ANSWER_CHARACTERS} characters.")
-    task = {"name": name, "options": problem.columns["options"], "entry": problem.columns["entry"], "answer": answer}
-    score = grade(__name__, task)
+    task = {key: problem.columns[key] for key in ("seed", "size", "options", "index")}
+    score = grade(__name__, task | {"name": name, "question": problem.messages[-1]["content"], "answer": answer})
     if score is None:
         return Verdict(0.0, "unparsable", answer, "The answer is not in a form that the task reads.")
     if not math.isfinite(score):
@@ -140,60 +140,54 @@ def grade_in_worker(task: dict[str, Any]) -> Any:
 
 def generate_in_worker(task: dict[str, Any]) -> dict[str, Any]:
     """`entries`, or `names` of all tasks where this one is unknown, or what makes the options `unsuitable`."""
-    import reasoning_gym
     from reasoning_gym.factory import DATASETS
 
     if task["name"] not in DATASETS:
         return {"names": sorted(DATASETS)}
     try:
-        dataset = reasoning_gym.create_dataset(task["name"], seed=task["seed"], size=task["size"], **task["options"])
-        entries = list(dataset)
+        entries = list(_dataset(task["name"], task["seed"], task["size"], _as_key(task["options"])))
     except (TypeError, AssertionError, ValueError, KeyError, IndexError) as error:
         return {"unsuitable": f"{type(error).__name__}: {error}"}
-    return {"entries": [{"question": e["question"], "answer": e["answer"], "entry": pack(e)} for e in entries]}
+    answered = [
+        {"index": index, "question": entry["question"], "answer": entry["answer"]}
+        for index, entry in enumerate(entries)
+        if isinstance(entry["answer"], str) and entry["answer"].strip()
+    ]
+    return {"entries": answered} if answered else {"unsuitable": "no entry has an answer"}
 
 
 def score_in_worker(task: dict[str, Any]) -> float | None:
-    """The scorer's own score of `answer`; None where it raises, yet gives the full score to the entry's own answer."""
+    """The scorer's own score of `answer`; None where it raises, yet gives the full score to the entry's own answer.
+
+    The entry is generated again. Raises ValueError where it is no longer the problem's.
+    """
     refuse(task["name"])
-    dataset = _dataset(task["name"], json.dumps(task["options"], sort_keys=True))
+    what = task["name"], task["seed"], task["size"], _as_key(task["options"])
+    dataset, entry = _dataset(*what), _entry(*what, task["index"])
+    if entry["question"] != task["question"]:
+        raise ValueError("reasoning-gym generates another question than the problem's")
     try:
-        return float(dataset.score_answer(task["answer"], unpack(task["entry"])))
+        return float(dataset.score_answer(task["answer"], copy.deepcopy(entry)))
     except MemoryError:
         raise
     except Exception:
-        entry = unpack(task["entry"])
-        if dataset.score_answer(entry["answer"], entry) != FULL_SCORE:
+        if dataset.score_answer(entry["answer"], copy.deepcopy(entry)) != FULL_SCORE:
             raise
         return None
 
 
+def _as_key(options: dict[str, Any]) -> str:
+    return json.dumps(options, sort_keys=True)
+
+
 @lru_cache(maxsize=8)
-def _dataset(name: str, options: str) -> Any:
+def _dataset(name: str, seed: int, size: int, options: str) -> Any:
     import reasoning_gym
 
-    return reasoning_gym.create_dataset(name, seed=0, size=1, **json.loads(options))
+    return reasoning_gym.create_dataset(name, seed=seed, size=size, **json.loads(options))
 
 
-def pack(entry: dict[str, Any]) -> str:
-    """An entry as a Python literal, since metadata holds tuples and sets. Raises TypeError at other objects."""
-    return repr(_as_literals(entry))
-
-
-def unpack(packed: str) -> Any:
-    """The entry of `pack`. Only literals are read, so that a file of problems cannot bring code."""
-    return ast.literal_eval(packed)
-
-
-def _as_literals(value: Any) -> Any:
-    if value is None or type(value) in (bool, int, float, str):
-        return value
-    if isinstance(value, dict):
-        return {_as_literals(key): _as_literals(inner) for key, inner in value.items()}
-    for container in (list, tuple, set):
-        if isinstance(value, container):
-            return container(_as_literals(inner) for inner in value)
-    for plain in (str, int, float):  # numpy's own texts and numbers, enumerations
-        if isinstance(value, plain):
-            return plain(value)
-    raise TypeError(f"metadata of type {type(value).__name__} cannot be packed")
+@lru_cache(maxsize=64)
+def _entry(name: str, seed: int, size: int, options: str, index: int) -> dict[str, Any]:
+    entry: dict[str, Any] = _dataset(name, seed, size, options)[index]
+    return entry
