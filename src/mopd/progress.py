@@ -12,6 +12,7 @@ from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
     Progress,
+    ProgressColumn,
     TaskID,
     TextColumn,
     TimeElapsedColumn,
@@ -47,11 +48,13 @@ class Phase:
 
 
 class ProgressDisplay:
-    """Shows phases one after another."""
+    """Shows phases, one after another or one inside another, on one display."""
 
     def __init__(self, quiet: bool = False) -> None:
         self.quiet = quiet
         self._console = Console(stderr=True)
+        self._bars: Progress | None = None
+        self._depth = 0
 
     @contextmanager
     def phase(self, name: str, total: int) -> Iterator[Phase]:
@@ -59,13 +62,25 @@ class ProgressDisplay:
         if self.quiet or not self._console.is_terminal:
             yield Phase(name, total, None, self.quiet)
             return
-        columns = (
-            TextColumn("{task.description:>24}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TimeElapsedColumn(),
-            TimeRemainingColumn(),
-            TextColumn("{task.fields[note]}"),
-        )
-        with Progress(*columns, console=self._console) as bars:
-            yield Phase(name, total, bars, quiet=False)
+        if self._bars is None:
+            self._bars = Progress(*_columns(), console=self._console)
+            self._bars.start()
+        self._depth += 1
+        try:
+            yield Phase(name, total, self._bars, quiet=False)
+        finally:
+            self._depth -= 1
+            if self._depth == 0:
+                self._bars.stop()
+                self._bars = None
+
+
+def _columns() -> tuple[ProgressColumn, ...]:
+    return (
+        TextColumn("{task.description:>24}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[note]}"),
+    )
