@@ -8,26 +8,26 @@ from __future__ import annotations
 
 import random
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 
 from mopd.config import PeersConfig
 from mopd.seeding import derive_rng
 from mopd.types import Group, Peers
 
-_THINKING = re.compile(r"<think>.*?(?:</think>|\Z)", re.DOTALL)
+_CLOSED_SPAN = re.compile(r"<think>(?:(?!<think>).)*?</think>", re.DOTALL)
 
 
 def strip_thinking(text: str) -> str:
-    """`text` without its thinking spans.
+    """`text` without its thinking spans, nested ones included.
 
     An unclosed span runs to the end. Where the template opened the span in the prompt, the completion holds only
     its closing tag, and all up to that tag is thinking.
     """
-    opening, closing = text.find("<think>"), text.find("</think>")
-    if closing >= 0 and (opening < 0 or closing < opening):
-        text = text[closing + len("</think>") :]
-    return _THINKING.sub("", text).strip()
+    before = None
+    while before != text:
+        before, text = text, _CLOSED_SPAN.sub("", text)
+    return text.rpartition("</think>")[2].partition("<think>")[0].strip()
 
 
 def choose_peers(
@@ -126,7 +126,8 @@ def unrelated_peers(
     rng = derive_rng(seed, "unrelated", group.step, group.problem.id, rollout_index)
     elsewhere = [other for other in others if other.problem.id != group.problem.id]
     successes = _draw(elsewhere, Group.is_success, len(peers.successes), rng, clean)
-    failures = _draw(elsewhere, lambda g, i: may_be_failure_peer(g, i, recipe), len(peers.failures), rng, clean)
+    shown = {text for *_, text in successes}
+    failures = _draw(elsewhere, lambda g, i: may_be_failure_peer(g, i, recipe), len(peers.failures), rng, clean, shown)
     return replace(
         peers,
         successes=tuple(index for _, index, _ in successes),
@@ -144,11 +145,12 @@ def _draw(
     count: int,
     rng: random.Random,
     clean: Callable[[str], str],
+    shown: Collection[str] = (),
 ) -> list[tuple[str, int, str]]:
     pool: dict[str, tuple[str, int, str]] = {}
     for group in groups:
         for rollout in group.rollouts:
             text = clean(rollout.text)
-            if text and belongs(group, rollout.index):
+            if text and text not in shown and belongs(group, rollout.index):
                 pool.setdefault(text, (group.problem.id, rollout.index, text))
     return rng.sample(list(pool.values()), min(count, len(pool)))

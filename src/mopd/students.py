@@ -85,6 +85,18 @@ def _open_folder(name: str) -> tuple[Any, Any]:
         ) from error
 
 
+def _check_feedback(student: Student) -> None:
+    """Verifiers write feedback in English; a student with an alphabet of its own may not be able to read it."""
+    try:
+        student.tokenizer.encode_completion("The boxed answer '1' is wrong.")
+    except Exception as error:
+        raise ConfigError(
+            "context.feedback is shown to a student whose vocabulary can write it",
+            f"{type(error).__name__}: {error}",
+            "set context.feedback = 'never'",
+        ) from error
+
+
 def _hide_transformers_bars() -> None:
     """transformers would draw a bar for every checkpoint written or read."""
     from transformers.utils import logging
@@ -113,6 +125,8 @@ def check_window(student: Student, problems: ProblemSet, config: Config) -> None
             f"{config.context.tokens} + {completion}",
             f"set context.tokens to at most {max(window - completion, 0)}, or lower completion_tokens",
         )
+    if config.context.feedback != "never":
+        _check_feedback(student)
     for problem in (*problems.train, *problems.held_out):
         tokens = len(student.tokenizer.encode_prompt(problem.messages))
         if tokens + completion > window:

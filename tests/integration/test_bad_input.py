@@ -101,6 +101,12 @@ def test_a_context_budget_over_the_window_is_refused(tmp_path):
         train(tiny(tmp_path, "context.tokens=1000"), quiet=True)
 
 
+def test_feedback_for_a_student_that_cannot_read_it_is_refused_before_any_work(tmp_path):
+    with pytest.raises(ConfigError, match=r"context\.feedback"):
+        train(tiny(tmp_path, "context.feedback='always'"), quiet=True)
+    assert not (tmp_path / "run").exists()
+
+
 def test_a_prompt_over_the_context_budget_is_refused_before_any_work(tmp_path):
     with pytest.raises(ProblemError, match=r"context\.tokens = 4"):
         train(tiny(tmp_path, "context.tokens=4"), quiet=True)

@@ -63,6 +63,37 @@ def test_context_ids_are_the_rendered_messages_with_the_generation_header(record
         assert record.context.token_count == len(record.lesson.context_ids)
 
 
+@pytest.mark.parametrize("policy", ["first", "random", "group"])
+def test_every_rollout_of_a_group_reads_its_own_peers(records, policy):
+    for record in records(GROUP, f"peers.policy='{policy}'"):
+        assert [block.text for block in record.context.blocks] == [
+            *record.peers.failure_texts,
+            *record.peers.success_texts,
+        ]
+
+
+@pytest.mark.parametrize("policy", ["first", "random", "group"])
+def test_rollouts_with_the_same_peers_read_their_own_feedback(records, student, policy):
+    group = make_group(["12", "21", "22"], kinds=[C, W, W], feedback=["1", "2", "3"])
+    made = records(group, f"peers.policy='{policy}'", "peers.failures=0", "context.feedback='always'")
+    assert [read(student, record) for record in made[1:]] == ["^21+12!2?>", "^21+12!3?>"]
+
+
+def test_groups_with_the_same_texts_read_their_own_problems(student):
+    groups = [make_group(["5", "6"], kinds=[C, W], problem=p, problem_id=p) for p in ("77", "88")]
+    made = LessonMaker(make_config("context.tokens=60"), student.tokenizer, student.template).make(groups)
+    assert [read(student, of_group[1]) for of_group in made] == ["^77+5?>", "^88+5?>"]
+
+
+def test_lessons_do_not_depend_on_those_made_before(student):
+    maker = LessonMaker(make_config("context.tokens=60"), student.tokenizer, student.template)
+    read_by = []
+    for problem in ("77", "88"):
+        made = maker.make([make_group(["5", "6"], kinds=[C, W], problem=problem)])
+        read_by.append(read(student, made[0][1]))
+    assert read_by == ["^77+5?>", "^88+5?>"]
+
+
 def test_there_is_one_record_for_every_rollout_of_every_group(student):
     groups = [GROUP, make_group(["1", "2"], kinds=[W, E], problem_id="q")]
     made = LessonMaker(make_config("context.tokens=60"), student.tokenizer, student.template).make(groups)

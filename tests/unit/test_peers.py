@@ -4,6 +4,7 @@ import pytest
 
 from mopd.config import PeersConfig
 from mopd.peers import choose_peers, strip_thinking, unrelated_peers
+from mopd.types import Peers
 from tests.builders import make_group
 
 C, W, T, E = "correct", "wrong", "truncated", "error"
@@ -238,3 +239,29 @@ def test_no_unrelated_peers_are_shown_where_there_is_no_other_problem():
 )
 def test_thinking_spans_are_removed(text, left):
     assert strip_thinking(text) == left
+
+
+@pytest.mark.parametrize(
+    ("text", "kept"),
+    [
+        ("a</think>b</think>c", "c"),
+        ("<think>a<think>b</think>c</think>d", "d"),
+        ("<think>a</think>b<think>c", "b"),
+        ("x<think>a</think>y", "xy"),
+    ],
+)
+def test_stray_and_nested_thinking_tags_leave_no_thinking_behind(text, kept):
+    assert strip_thinking(text) == kept
+    assert strip_thinking(strip_thinking(text)) == kept
+
+
+def test_the_control_never_shows_a_text_both_as_right_and_as_wrong():
+    own = make_group(["x", "y"], rewards=[1, 0], problem_id="own")
+    others = [
+        make_group(["a", "b"], rewards=[1, 0], problem_id="one"),
+        make_group(["a", "c"], rewards=[0, 1], problem_id="two"),
+    ]
+    for seed in range(40):
+        drawn = unrelated_peers(Peers((0,), (1,), ("x",), ("y",)), own, [own, *others], seed, 0)
+        assert drawn.success_texts
+        assert not set(drawn.success_texts) & set(drawn.failure_texts)

@@ -31,7 +31,11 @@ def get(name: str) -> Verifier:
 
 
 def register(name: str) -> Callable[[Verifier], Verifier]:
-    """A decorator that makes a function (problem, completion) -> Verdict known under `name` in this process."""
+    """A decorator that makes a function (problem, completion) -> Verdict known under `name` in this process.
+
+    It runs in this process, in threads and without a time limit. Its feedback may be shown to the model, so that it
+    must not hold the reference answer. What it raises becomes kind `error`.
+    """
 
     def add(verifier: Verifier) -> Verifier:
         _VERIFIERS[name] = verifier
