@@ -22,7 +22,7 @@ demo: $(STAMP) ## train the embedded student on one task (SEED=n), before and af
 	$(ONE_THREAD) $(BIN)/mopd train configs/demo.toml seed=$(SEED) run=runs/demo --fresh
 
 test: $(STAMP) ## all tests but the long proofs
-	$(ONE_THREAD) $(BIN)/python -m pytest -n 2 -m "not slow"
+	$(ONE_THREAD) $(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow"
 
 check: $(STAMP) ## format, lint, types, layers
 	$(BIN)/ruff format --check .
