@@ -33,6 +33,7 @@ def print_summary(summary: dict[str, Any], console: Console) -> None:
     cached = " (warm-up from the cache)" if summary.get("warmup", {}).get("is_cached") else ""
     console.print(f"seconds: {seconds}{cached}")
     console.print(f"run: {escape(summary['run'])}/", soft_wrap=True)
+    console.print(f"what its teacher read: mopd show-context {escape(summary['run'])}", soft_wrap=True)
 
 
 def _figures_table(summary: dict[str, Any]) -> Table:
