@@ -143,7 +143,7 @@ class ContextConfig(Table):
     order: Literal["failures_first", "successes_first", "shuffled"] = "failures_first"
     """Order of the blocks of peers. A weak teacher copies the block that comes last."""
     over_budget: Literal["shorten", "drop"] = "shorten"
-    """What happens over budget: cut peers in the middle with a marker, or leave out the last peer. Both are counted."""
+    """Over budget: cut peers in the middle with a marker, or leave peers out, failures first. Both are counted."""
     feedback: Literal["never", "when_no_success", "always"] = "never"
     """When the verifier's feedback on the rollout itself is shown."""
     strip_thinking: bool = True

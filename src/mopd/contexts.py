@@ -23,6 +23,9 @@ ENGLISH = TemplateConfig(
 )
 """Default wording for students that read English."""
 
+_WORTH = ("success", "feedback", "failure")
+"""What is left out last to first, over budget: without a success most recipes have no lesson at all."""
+
 BlockOrder = Literal["failures_first", "successes_first", "shuffled"]
 
 
@@ -97,13 +100,14 @@ def _fit(
     over_budget: Literal["shorten", "drop"],
     encode: Callable[[Messages], Sequence[int]],
 ) -> tuple[list[Block], int, int]:
-    """The blocks that hold the budget, how many were shortened, and how many were dropped (the last first)."""
+    """The blocks that hold the budget, how many were shortened, and how many were dropped (failures first)."""
 
     def fits(candidate: Sequence[Block]) -> bool:
         return len(encode(_render(messages, candidate, template))) <= budget
 
+    by_worth = sorted(range(len(blocks)), key=lambda i: _WORTH.index(blocks[i].kind))  # stable: the last goes first
     for kept_count in range(len(blocks), 0, -1):
-        kept = blocks[:kept_count]
+        kept = [blocks[i] for i in sorted(by_worth[:kept_count])]
         if fits(kept):
             return kept, 0, len(blocks) - kept_count
         if over_budget == "shorten" and fits(_shortened(kept, 1, template.marker)):

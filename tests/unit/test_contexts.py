@@ -154,9 +154,10 @@ def test_a_context_of_exactly_the_budget_is_left_whole(over_budget):
     assert context.messages[-1]["content"] == turn(*TWENTY)
 
 
-def test_one_token_over_budget_drops_the_last_block():
-    context = fit(*TWENTY, FULL - 1, "drop")
-    assert context.messages[-1]["content"] == f"21:[F {'b' * 20}]!"
+@pytest.mark.parametrize("order", ["failures_first", "successes_first"])
+def test_one_token_over_budget_drops_the_failure_wherever_it_stands(order):
+    context = fit(*TWENTY, FULL - 1, "drop", order=order)
+    assert context.messages[-1]["content"] == f"21:[S {'a' * 20}]!"
     assert (context.shortened_count, context.dropped_count) == (0, 1)
 
 

@@ -177,17 +177,18 @@ def test_a_context_within_the_budget_is_whole(records, student):
     assert read(student, record) == f"^21-{'3' * 20}+{'2' * 20}?>"
 
 
-def test_a_lesson_that_keeps_its_success_survives_the_budget(records, student):
-    options = [f"context.tokens={NEEDED - 1}", "context.over_budget='drop'", "context.order='successes_first'"]
+@pytest.mark.parametrize("order", ["failures_first", "successes_first"])
+def test_a_lesson_keeps_its_success_longest_in_any_order(order, records, student):
+    options = [f"context.tokens={NEEDED - 1}", "context.over_budget='drop'", f"context.order='{order}'"]
     record = records(LONG, *options)[0]
     assert read(student, record) == f"^21+{'2' * 20}?>"
     assert record.context.dropped_count == 1
 
 
 def test_a_lesson_that_loses_its_last_success_to_the_budget_is_none(records):
-    record = records(LONG, f"context.tokens={NEEDED - 1}", "context.over_budget='drop'")[0]
+    record = records(LONG, "context.tokens=6", "context.over_budget='drop'")[0]
     assert (record.lesson, record.reason) == (None, "over_budget")
-    assert record.context.dropped_count == 1
+    assert record.context.dropped_count == 2
 
 
 def test_a_lesson_that_loses_every_block_to_the_budget_is_none(records):
