@@ -13,7 +13,7 @@ from typing import Any
 
 from mopd.config import ProblemsConfig
 from mopd.errors import ConfigError, ProblemError
-from mopd.seeding import derive_rng
+from mopd.seeding import derive_rng, derive_seed
 from mopd.types import Message, Problem
 from mopd.verifiers import reasoning_gym_tasks
 
@@ -152,8 +152,10 @@ def _reasoning_gym(config: ProblemsConfig) -> list[Problem]:
         raise ConfigError(
             "reasoning-gym problems are judged by their own scorer", f"verifier {config.verifier}", "use auto"
         )
-    entries = reasoning_gym_tasks.generate(name, config.seed, config.size, config.options)
-    made_from = {"task": name, "seed": config.seed, "size": config.size, "options": config.options}
+    # Entry i is made from seed + i: derived seeds lie so far apart that sets of seeds 0 and 1 share no problems by it.
+    seed = derive_seed(config.seed, "reasoning-gym", name) % 2**31
+    entries = reasoning_gym_tasks.generate(name, seed, config.size, config.options)
+    made_from = {"task": name, "seed": seed, "size": config.size, "options": config.options}
     problems: dict[str, Problem] = {}
     for entry in entries:  # small tasks repeat themselves; one question is one problem
         problems.setdefault(

@@ -327,3 +327,11 @@ def test_entries_without_an_answer_are_left_out():
 
 def test_a_problem_without_its_columns_is_an_error():
     assert judge(Problem("p", ({"role": "user", "content": "?"},), "x", "reasoning_gym"), "x").kind == "error"
+
+
+def test_sets_of_neighbouring_seeds_do_not_share_their_problems():
+    sets = []
+    for seed in (0, 1):
+        config = ProblemsConfig(source="reasoning_gym:chain_sum", seed=seed, size=60, held_out=0)
+        sets.append({problem.messages[0]["content"] for problem in load_problems(config).train})
+    assert len(sets[0] & sets[1]) < 6
