@@ -41,10 +41,11 @@ def train(config: Config, *, fresh: bool = False, quiet: bool = False) -> dict[s
 
     `fresh` moves a run that is already at `config.run` aside; `quiet` shows no progress. Raises MopdError.
     """
+    began = time.perf_counter()
     problems = load_problems(config.problems)  # before anything is written: bad input leaves no trace
     student = prepare_student(config, problems)
     with _closing(Run.begin(config, fresh)) as run:
-        return _Training(run, student, problems, quiet).go()
+        return _Training(run, student, problems, quiet, began).go()
 
 
 def resume(path: str | Path, *, expected: Config | None = None, quiet: bool = False) -> dict[str, Any]:
@@ -52,9 +53,10 @@ def resume(path: str | Path, *, expected: Config | None = None, quiet: bool = Fa
 
     `expected`, if given, must equal the configuration the run began with. Raises MopdError.
     """
+    began = time.perf_counter()
     with _closing(Run.reopen(Path(path), expected)) as run:
         problems = load_problems(run.config.problems)
-        return _Training(run, prepare_student(run.config, problems), problems, quiet).go()
+        return _Training(run, prepare_student(run.config, problems), problems, quiet, began).go()
 
 
 @contextmanager
@@ -186,18 +188,18 @@ class Stepper:
 
 
 class _Training:
-    """A run from where it stands to its summary."""
+    """A run from where it stands to its summary. Its seconds are those of this process, since `began`."""
 
-    def __init__(self, run: Run, student: Student, problems: ProblemSet, quiet: bool) -> None:
+    def __init__(self, run: Run, student: Student, problems: ProblemSet, quiet: bool, began: float) -> None:
         self.run, self.config, self.problems = run, run.config, problems
         self.student = student
         self.progress = ProgressDisplay(quiet)
         self.tracker = open_tracker(run.config)
+        self.began = began
         self.seconds: dict[str, float] = {"warmup": 0.0, "train": 0.0, "evaluate": 0.0, "total": 0.0}
 
     def go(self) -> dict[str, Any]:
         """Train from where the run stands and return its summary."""
-        began = time.perf_counter()
         if (self.run.path / "summary.json").exists():
             return read_summary(self.run.path)
         stepper = Stepper(self.config, self.student, self.problems)
@@ -209,7 +211,7 @@ class _Training:
             self._evaluate(0, "evaluate before")
             self.run.save(0, self.student, stepper.teacher, stepper.learner.optimizer)
         self._train(stepper, done or 0)
-        self.seconds["total"] = time.perf_counter() - began
+        self.seconds["total"] = time.perf_counter() - self.began
         summary = self._summary(report)
         self.run.write_summary(summary)
         self.tracker.close()
@@ -279,15 +281,12 @@ def group_metrics(groups: Sequence[Group]) -> dict[str, float]:
     rollouts = [(g, r) for g in groups for r in g.rollouts]
     judged = [(g, r) for g, r in rollouts if g.verdicts[r.index].kind != "error"]
     kinds = Counter(verdict.kind for group in groups for verdict in group.verdicts)
-    rates = [
-        sum(g.is_success(r.index) for r in g.rollouts) / max(1, sum(v.kind != "error" for v in g.verdicts))
-        for g in groups
-    ]
+    by_group = [[g.is_success(r.index) for g2, r in judged if g2 is g] for g in groups]
     return {
         "reward/mean": mean_or_zero([g.verdicts[r.index].reward for g, r in judged]),
         "reward/success_share": mean_or_zero([g.is_success(r.index) for g, r in judged]),
-        "groups/all_success_count": float(sum(rate == 1.0 for rate in rates)),
-        "groups/all_failure_count": float(sum(rate == 0.0 for rate in rates)),
+        "groups/all_success_count": float(sum(bool(found) and all(found) for found in by_group)),
+        "groups/all_failure_count": float(sum(bool(found) and not any(found) for found in by_group)),
         "completion/tokens_mean": mean_or_zero([len(r.token_ids) for _, r in rollouts]),
         "completion/empty_count": float(sum(not r.text.strip() for _, r in rollouts)),
         "completion/distinct_share": mean_or_zero(
