@@ -27,7 +27,7 @@ _NAME = re.compile(r"step-(\d+)")
 
 @dataclass(frozen=True)
 class Cursor:
-    """Where a run stands: steps done, updates made, and how many bytes of each of its logs belong to them."""
+    """Where a run stands: steps done, and how many bytes of each of its logs belong to them."""
 
     step: int
     log_bytes: dict[str, int]
