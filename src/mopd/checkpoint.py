@@ -60,7 +60,7 @@ def save_checkpoint(folder: Path, cursor: Cursor, student: Student, teacher: Tea
 def load_checkpoint(path: Path, student: Student, teacher: Teacher | None, optimizer: AdamW) -> Cursor:
     """Restore student, teacher and optimiser in place and return the cursor. Raises CheckpointError."""
     try:
-        _restore(student.model, load_file(path / "model.safetensors"))
+        load_model_weights(student.model, path)
         if teacher is not None and teacher.has_own_weights:
             _restore(teacher.model, load_file(path / "teacher.safetensors"))
         optimizer.load_state_tensors(load_file(path / "optimizer.safetensors"))
@@ -91,6 +91,16 @@ def remove_old_checkpoints(folder: Path, keep: int) -> None:
     """Remove all but the newest `keep` checkpoints."""
     for path in list_checkpoints(folder)[:-keep]:
         shutil.rmtree(path)
+
+
+def load_model_weights(model: Any, folder: Path) -> None:
+    """Copy the weights that `save_pretrained` wrote to `folder`, in one file or in shards, into `model`."""
+    tensors: dict[str, Any] = {}
+    for file in sorted(folder.glob("model*.safetensors")):
+        tensors |= load_file(file)
+    if not tensors:
+        raise FileNotFoundError(f"no model*.safetensors in {folder}")
+    _restore(model, tensors)
 
 
 def _named_tensors(model: Any) -> dict[str, Any]:

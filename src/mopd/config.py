@@ -46,12 +46,10 @@ class ProblemsConfig(Table):
     """Options of a generated source, passed to it unchanged (for example reasoning-gym's `max_word_len`)."""
 
 
-class WarmupConfig(Table):
-    """A supervised stage before step 0, on a noisy demonstrator, plain and with peers in the context.
+class DemonstratorWarmup(Table):
+    """For embedded students: a noisy demonstrator's answers, on bare prompts and behind contexts, in one stage."""
 
-    It exists because a model that cannot read peers cannot teach from them.
-    """
-
+    kind: Literal["demonstrator"] = "demonstrator"
     steps: PositiveInt
     """Supervised updates."""
     batch_size: PositiveInt = 64
@@ -64,6 +62,39 @@ class WarmupConfig(Table):
     """Share of demonstrations that begin with a context of peers instead of the bare prompt."""
     unrelated_share: Share = 0.15
     """Share of those contexts with another problem's peers; the demonstrator then errs as without a context."""
+
+
+class SolutionsWarmup(Table):
+    """For pretrained students: worked solutions, then solutions behind contexts of the student's own rollouts."""
+
+    kind: Literal["solutions"] = "solutions"
+    steps: PositiveInt
+    """Supervised updates on bare prompts. The target is the column `solution`, else the answer in the task's format."""
+    context_steps: NonNegativeInt = 0
+    """Further updates in which a share of prompts is a context of peers, so that the student learns to read them."""
+    batch_size: PositiveInt = 16
+    """Demonstrations in one update."""
+    learning_rate: PositiveFloat = 2e-4
+    """Peak learning rate of each stage; linear warm-up over its first 5 %, then a cosine to 5 % of the peak."""
+    problems: PositiveInt = 1024
+    """Training problems whose solutions are shown on bare prompts; a fixed, seeded part where there are more."""
+    context_problems: PositiveInt = 48
+    """Other training problems (where there are enough), attempted group_size times between the stages: their rollouts
+    are the peers of the second."""
+    context_share: Share = 0.5
+    """Share of prompts in the second stage that are contexts."""
+    unrelated_share: Share = 0.15
+    """Share of those contexts whose peers belong to another problem."""
+
+
+WarmupConfig = Annotated[DemonstratorWarmup | SolutionsWarmup, Field(discriminator="kind")]
+
+
+class ChatConfig(Table):
+    """How conversations become token ids."""
+
+    options: dict[str, Any] = Field(default_factory=dict)
+    """Passed to the student's chat template with prompts and contexts alike, for example `enable_thinking = false`."""
 
 
 class SamplingConfig(Table):
@@ -261,10 +292,13 @@ class ComputeConfig(Table):
 
     device: str = "auto"
     """Device of student and teacher: `auto`, `cpu`, `cuda`, `cuda:1`, ..."""
+    dtype: Literal["auto", "float32", "bfloat16"] = "auto"
+    """Of matrix products; weights, gradients, optimiser stay float32. `auto`: bfloat16 where the processor is fast at it
+    and the student has at least 20 million parameters."""
     threads: PositiveInt | None = None
     """CPU threads of torch; unset: torch's choice. Exact resume holds for 1."""
-    microbatch_tokens: PositiveInt = 8192
-    """Tokens scored at once, padding included. Changes speed and memory, never the objective."""
+    microbatch_tokens: PositiveInt = 1024
+    """Tokens scored at once, shared prefixes counted once. Changes speed and memory, never the objective."""
     sampling_rows: PositiveInt = 512
     """Rollouts sampled at once."""
 
@@ -297,10 +331,10 @@ class TrackerConfig(Table):
 
 
 class Config(Table):
-    """A run. Every key has a default but `warmup.steps`, so an empty file is a configuration."""
+    """A run. Every key has a default but those of a warm-up, so an empty file is a configuration."""
 
     student: str = "builtin:digits"
-    """The model that learns: `builtin:digits`, `builtin:letters`, or a folder that transformers opens."""
+    """The model that learns: `builtin:digits`, `builtin:letters`, a folder, a .gguf file, or a hub id."""
     run: str = "runs/mopd"
     """The run's directory. `mopd train NAME.toml` sets it to `runs/NAME` unless told."""
     seed: NonNegativeInt = 0
@@ -315,6 +349,7 @@ class Config(Table):
     """A rollout is a success when its reward is at least this."""
     problems: ProblemsConfig = ProblemsConfig()
     warmup: WarmupConfig | None = None
+    chat: ChatConfig = ChatConfig()
     sampling: SamplingConfig = SamplingConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
     peers: PeersConfig = PeersConfig()
@@ -395,9 +430,13 @@ def _parse_value(text: str) -> Any:
         return text
 
 
+_KINDS = ("ema", "frozen", "live", "distill", "grpo", "sft", "demonstrator", "solutions")
+"""Names of union members, which pydantic puts among the keys of an error."""
+
+
 def _explain(error: ValidationError, where: str) -> ConfigError:
     first = error.errors()[0]
-    keys = [str(part) for part in first["loc"] if part not in ("ema", "frozen", "live", "distill", "grpo", "sft")]
+    keys = [str(part) for part in first["loc"] if part not in _KINDS]
     name = ".".join(keys)
     if first["type"] == "extra_forbidden":
         near = difflib.get_close_matches(name, list(config_keys()), n=1, cutoff=0.5)

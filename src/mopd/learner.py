@@ -15,7 +15,7 @@ from torch import Tensor
 from mopd.config import Config, OptimizerConfig
 from mopd.objective import TokenBatch, sampler_weights, token_coefficients, token_losses
 from mopd.packing import pack_by_tokens
-from mopd.scoring import live_logprobs, student_row, teacher_row
+from mopd.scoring import can_share_prefixes, computing_in, live_logprobs, student_row, teacher_row
 from mopd.types import Lesson
 
 Clock = Callable[[str], AbstractContextManager[None]]
@@ -29,7 +29,11 @@ class AdamW:
         self.names = [name for name, p in model.named_parameters() if p.requires_grad]
         self.clip_norm = config.clip_norm
         self.inner = torch.optim.AdamW(
-            self.parameters, lr=config.learning_rate, betas=config.betas, weight_decay=config.weight_decay
+            self.parameters,
+            lr=config.learning_rate,
+            betas=config.betas,
+            weight_decay=config.weight_decay,
+            fused=True,  # one pass over the weights: 10 to 20 times as fast on a CPU
         )
 
     def update(self, learning_rate: float) -> tuple[bool, float]:
@@ -74,11 +78,15 @@ class Learning:
 
 
 class Learner:
-    """Holds the student's weights and optimiser; the teacher is lent to it for each step."""
+    """Holds the student's weights and optimiser; the teacher is lent to it for each step.
 
-    def __init__(self, model: Any, config: Config) -> None:
+    `dtype` is that of matrix products; weights, gradients and the optimiser's state stay in the model's own.
+    """
+
+    def __init__(self, model: Any, config: Config, dtype: torch.dtype = torch.float32) -> None:
         self.model = model
         self.config = config
+        self.dtype = dtype
         self.optimizer = AdamW(model, config.optimizer)
 
     def learn(self, lessons: Sequence[Lesson], teacher_model: Any | None, step: int, clock: Clock) -> Learning:
@@ -111,8 +119,14 @@ class Learner:
         contexts = [
             teacher_row(lesson) if teacher_model is not None else row for lesson, row in zip(lessons, rows, strict=True)
         ]
-        longest = [max(row.length, context.length) for row, context in zip(rows, contexts, strict=True)]
-        for index, pack in enumerate(pack_by_tokens(longest, self.config.compute.microbatch_tokens)):
+        packs = pack_by_tokens(
+            [
+                context.token_ids for context in contexts
+            ],  # no shorter than the student's rows, and alike where these are
+            self.config.compute.microbatch_tokens,
+            can_share_prefixes(self.model),
+        )
+        for index, pack in enumerate(packs):
             teacher_logprobs = None
             if teacher_model is not None:
                 with clock("teacher"), torch.no_grad():
@@ -132,7 +146,8 @@ class Learner:
                 self._count(batch, objective, sums)
 
     def _logprobs(self, model: Any, rows: Sequence[Any]) -> Tensor:
-        return live_logprobs(model, rows, self.config.sampling.temperature)
+        with computing_in(self.dtype, next(model.parameters()).device):
+            return live_logprobs(model, rows, self.config.sampling.temperature)
 
     def _batch(
         self, lessons: Sequence[Lesson], student: Tensor, teacher: Tensor | None, first: Tensor | None

@@ -18,6 +18,6 @@ def prepare_student(config: Config, problems: ProblemSet) -> Student:
     pool.configure(config.verification.workers, config.verification.time_limit_s)
     for name in {problem.verifier for problem in problems.train + problems.held_out}:
         verifiers.get(name)
-    student = load_student(config.student, config.seed, config.compute.device)
+    student = load_student(config.student, config.seed, config.compute, config.chat.options)
     check_window(student, problems, config)
     return student

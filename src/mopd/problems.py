@@ -14,6 +14,7 @@ from typing import Any
 from mopd.config import ProblemsConfig
 from mopd.errors import ConfigError, ProblemError
 from mopd.seeding import derive_rng, derive_seed
+from mopd.tool_calls import make_request
 from mopd.types import Message, Problem
 from mopd.verifiers import reasoning_gym_tasks
 
@@ -113,6 +114,8 @@ def _read(config: ProblemsConfig) -> list[Problem]:
         return _sort_digits(config)
     if config.source.startswith(REASONING_GYM_PREFIX):
         return _reasoning_gym(config)
+    if config.source == "tool-calls":
+        return _tool_calls(config)
     if config.options:
         raise ConfigError("problems.options belong to a generated source", f"a file, {config.source}", "remove them")
     return list(read_jsonl(Path(config.source), config.verifier))
@@ -170,6 +173,18 @@ def _reasoning_gym(config: ProblemsConfig) -> list[Problem]:
             ),
         )
     return list(problems.values())
+
+
+def _tool_calls(config: ProblemsConfig) -> list[Problem]:
+    rng = derive_rng(config.seed, "tool-calls")
+    made: dict[str, str] = {}
+    while len(made) < config.size:
+        prompt, reference = make_request(rng)
+        made.setdefault(prompt, reference)
+    return [
+        Problem(f"tool-calls-{config.seed}-{i}", (Message(role="user", content=p),), r, "tool_use", "tool-calls")
+        for i, (p, r) in enumerate(made.items())
+    ]
 
 
 # --- problem files --------------------------------------------------------------------------------------------------

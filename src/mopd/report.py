@@ -107,7 +107,7 @@ def read_context(run: Path, step: int | None, problem_id: str | None, index: int
     """(context, its rendered text, the completion it is put before) of a recorded rollout, as the teacher read it."""
     config = read_config(run)
     recorded, rollout_index, step_groups = find_rollout(run, step, problem_id, index)
-    student = load_student(str(_tokenizer_home(run, config)), config.seed)
+    student = load_student(str(_tokenizer_home(run, config)), config.seed, chat_options=config.chat.options)
     maker = LessonMaker(config, student.tokenizer, student.template)
     groups = [rebuild_group(group, config) for group in step_groups]
     group = next(g for g in groups if g.problem.id == recorded["problem_id"])

@@ -1,19 +1,24 @@
 """Forward passes: log-probabilities at the completion's live tokens, and nowhere else.
 
-Rows are padded on the right and need no attention mask: under causal attention no real token sees the padding. The
-head runs only at live positions, so logits for prompt positions never exist.
+Sequences are scored as a trie in one row where the model allows it (`can_share_prefixes`), else as rows padded on the
+right, which need no mask: under causal attention no real token sees the padding. The head runs only at live positions,
+so logits for prompt positions never exist.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor
 
 from mopd.errors import StudentError
+from mopd.packing import build_trie
+from mopd.trie_attention import attending_over
 from mopd.types import Lesson
 
 
@@ -26,9 +31,15 @@ class Row:
     is_live: tuple[bool, ...]
 
     @property
-    def length(self) -> int:
-        """Tokens read and scored."""
-        return len(self.prefix) + len(self.completion)
+    def token_ids(self) -> tuple[int, ...]:
+        """Prefix and completion."""
+        return self.prefix + self.completion
+
+    @property
+    def scored_from(self) -> list[int]:
+        """The positions whose hidden states predict the live tokens: each is one before its token."""
+        before = len(self.prefix) - 1
+        return [before + offset for offset, is_live in enumerate(self.is_live) if is_live]
 
 
 def student_row(lesson: Lesson) -> Row:
@@ -54,17 +65,40 @@ def live_logprobs(model: Any, rows: Sequence[Row], temperature: float = 1.0) -> 
 
 
 def live_logits(model: Any, rows: Sequence[Row]) -> Tensor:
-    """Logits before each live token, rows in order: [live tokens, vocabulary], in the model's dtype."""
+    """Logits before each live token, rows in order: [live tokens, vocabulary], in the dtype the head computes in."""
+    score = _trie_hidden if can_share_prefixes(model) else _padded_hidden
+    return head_logits(model, score(model, rows))
+
+
+def _trie_hidden(model: Any, rows: Sequence[Row]) -> Tensor:
+    """Hidden states before each live token, every shared prefix computed once: [live tokens, hidden]."""
     device = next(model.parameters()).device
-    width = max(row.length for row in rows)
+    trie = build_trie([row.token_ids for row in rows])
+    live = [int(path[position]) for row, path in zip(rows, trie.paths, strict=True) for position in row.scored_from]
+    with attending_over(trie, model, device):
+        hidden = model.get_decoder()(
+            input_ids=torch.from_numpy(trie.token_ids)[None].to(device),
+            position_ids=torch.from_numpy(trie.positions)[None].to(device),
+            attention_mask=torch.ones(
+                1, 1, 1, 1, dtype=torch.bool, device=device
+            ),  # not read; keeps others from being made
+            use_cache=False,
+        ).last_hidden_state
+    chosen: Tensor = hidden[0, torch.tensor(live, device=device)]
+    return chosen
+
+
+def _padded_hidden(model: Any, rows: Sequence[Row]) -> Tensor:
+    """The same, one row a sequence."""
+    device = next(model.parameters()).device
+    width = max(len(row.token_ids) for row in rows)
     ids = torch.zeros(len(rows), width, dtype=torch.long)
-    live: list[int] = []
     for index, row in enumerate(rows):
-        ids[index, : row.length] = torch.tensor(row.prefix + row.completion)
-        before_completion = index * width + len(row.prefix) - 1
-        live += [before_completion + offset for offset, is_live in enumerate(row.is_live) if is_live]
+        ids[index, : len(row.token_ids)] = torch.tensor(row.token_ids)
+    live = [index * width + position for index, row in enumerate(rows) for position in row.scored_from]
     hidden = model.get_decoder()(input_ids=ids.to(device), use_cache=False).last_hidden_state
-    return head_logits(model, hidden.flatten(0, 1)[torch.tensor(live, device=device)])
+    chosen: Tensor = hidden.flatten(0, 1)[torch.tensor(live, device=device)]
+    return chosen
 
 
 def head_logits(model: Any, hidden: Tensor) -> Tensor:
@@ -77,6 +111,40 @@ def head_logits(model: Any, hidden: Tensor) -> Tensor:
         logits = logits * config.logit_scale
     cap = getattr(config, "final_logit_softcapping", None)
     return logits if cap is None else torch.tanh(logits / cap) * cap
+
+
+def computing_in(dtype: torch.dtype, device: torch.device) -> AbstractContextManager[Any]:
+    """Matrix products of the block in `dtype`, weights and their gradients as they are."""
+    return torch.autocast(device.type, dtype, enabled=dtype != torch.float32)
+
+
+_CAN_SHARE: WeakKeyDictionary[Any, bool] = WeakKeyDictionary()
+
+
+def can_share_prefixes(model: Any) -> bool:
+    """Whether the model gives the same hidden states for a trie as for its sequences, tried once a model.
+
+    Models with sliding windows, chunked attention or a state do not, and are scored row by row.
+    """
+    if model not in _CAN_SHARE:
+        kinds = set(getattr(model.config.get_text_config(), "layer_types", None) or ["full_attention"])
+        _CAN_SHARE[model] = kinds == {"full_attention"} and _trie_agrees(model)
+    return _CAN_SHARE[model]
+
+
+@torch.no_grad()
+def _trie_agrees(model: Any) -> bool:
+    size = model.get_input_embeddings().weight.shape[0]
+    ends = [(5, 6, 7), (8, 9), (5, 6, 10, 11)]
+    rows = [Row(tuple(t % size for t in range(3, 9)), tuple(t % size for t in end), (True,) * len(end)) for end in ends]
+    with torch.autocast(next(model.parameters()).device.type, enabled=False):
+        wanted = _padded_hidden(model, rows)
+        try:
+            got = _trie_hidden(model, rows)
+        except (TypeError, ValueError, RuntimeError, IndexError, NotImplementedError):
+            return False  # its attention is of another kind
+    tolerance = 0.1 if got.dtype in (torch.bfloat16, torch.float16) else 1e-3
+    return bool((got - wanted).abs().max() <= tolerance * wanted.abs().max())
 
 
 @torch.no_grad()

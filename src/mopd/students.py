@@ -1,19 +1,21 @@
-"""The student: a causal language model with its tokenizer, from a folder or embedded."""
+"""The student: a causal language model with its tokenizer, pretrained or embedded."""
 
 from __future__ import annotations
 
 import copy
 import difflib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from mopd.config import Config, TemplateConfig
+from mopd.config import ComputeConfig, Config, TemplateConfig
 from mopd.contexts import ENGLISH, render_context
 from mopd.embedded import EMBEDDED, PREFIX
 from mopd.errors import ConfigError, ProblemError, StudentError
+from mopd.pretrained import hide_transformers_bars, open_pretrained
 from mopd.problems import ProblemSet
 from mopd.scoring import check_head
 from mopd.tokens import ChatTokenizer
@@ -21,38 +23,74 @@ from mopd.tokens import ChatTokenizer
 
 @dataclass
 class Student:
-    """A model that learns, its tokenizer, the wording it reads contexts in, and its window in tokens."""
+    """A model that learns, its tokenizer, the wording it reads contexts in, and its window in tokens.
+
+    The model's weights are float32 masters; `dtype` is that of its matrix products.
+    """
 
     model: Any
     tokenizer: ChatTokenizer
     template: TemplateConfig
     window: int
+    dtype: torch.dtype = torch.float32
 
     def save(self, folder: Path) -> None:
         """Write model, tokenizer and configuration so that `AutoModelForCausalLM.from_pretrained` opens `folder`."""
-        _hide_transformers_bars()
+        hide_transformers_bars()
         self.model.save_pretrained(folder)
         self.tokenizer.inner.save_pretrained(folder)
 
 
-def load_student(name: str, seed: int, device: str = "auto") -> Student:
-    """The student called `name`: `builtin:...`, untrained, by `seed`, or a folder. Raises StudentError."""
+def load_student(
+    name: str, seed: int, compute: ComputeConfig | None = None, chat_options: Mapping[str, Any] | None = None
+) -> Student:
+    """The student called `name`: `builtin:...`, untrained, by `seed`; a folder; a `.gguf` file; or a hub id.
+
+    `chat_options` are passed to its chat template. Raises StudentError where it cannot serve, ConfigError where
+    `compute` names a device that is not there.
+    """
+    compute = compute or ComputeConfig()
     if name.startswith(PREFIX):
         model, tokenizer = _build_embedded(name.removeprefix(PREFIX), seed)
     else:
-        model, tokenizer = _open_folder(name)
-    model.to(resolve_device(device)).eval()
+        model, tokenizer = open_pretrained(name)
+    device = resolve_device(compute.device)
+    model.to(device).eval()
+    student = as_student(model, tokenizer, chat_options)
     check_head(model)
-    return as_student(model, tokenizer)
+    student.dtype = resolve_dtype(compute.dtype, device, model)
+    return student
 
 
-def as_student(model: Any, tokenizer: Any) -> Student:
+def as_student(model: Any, tokenizer: Any, chat_options: Mapping[str, Any] | None = None) -> Student:
     """A transformers model and tokenizer as a student. Raises StudentError where they cannot serve."""
-    ends = model.generation_config.eos_token_id
-    chat = ChatTokenizer(tokenizer, ends if isinstance(ends, list) else [] if ends is None else [ends])
+    ends = getattr(model.generation_config, "eos_token_id", None)
+    chat = ChatTokenizer(tokenizer, ends if isinstance(ends, list) else [] if ends is None else [ends], chat_options)
+    _check_vocabulary(model, chat)
     own_wording = getattr(model.config, "mopd_context", None)
-    window = int(model.config.get_text_config().max_position_embeddings)
-    return Student(model, chat, TemplateConfig(**own_wording) if own_wording else ENGLISH, window)
+    template = TemplateConfig(**own_wording) if own_wording else ENGLISH
+    return Student(model, chat, template, _window(model, tokenizer))
+
+
+def _window(model: Any, tokenizer: Any) -> int:
+    """The longest sequence in tokens: the model's positions, else (positions without a limit) its tokenizer's word."""
+    positions = getattr(model.config.get_text_config(), "max_position_embeddings", None)
+    return int(positions or min(tokenizer.model_max_length, 2**30))
+
+
+def _check_vocabulary(model: Any, chat: ChatTokenizer) -> None:
+    """Ids beyond the model's embedding would be an index error in the middle of a run.
+
+    A model with more rows than its tokenizer has tokens is common (rows are padded to a round number): the engine never
+    samples ids that no token has.
+    """
+    rows = int(model.get_input_embeddings().weight.shape[0])
+    if chat.size > rows:
+        raise StudentError(
+            "every token of the student's tokenizer has a row in its model's embedding",
+            f"{chat.size} tokens, {rows} rows in {type(model).__name__}",
+            "use the model's own tokenizer, or resize the model's embeddings and save it",
+        )
 
 
 def _build_embedded(name: str, seed: int) -> tuple[Any, Any]:
@@ -64,25 +102,6 @@ def _build_embedded(name: str, seed: int) -> tuple[Any, Any]:
             f"did you mean {near[0] if near else 'digits'}?",
         )
     return EMBEDDED[name].build(seed)
-
-
-def _open_folder(name: str) -> tuple[Any, Any]:
-    from transformers import AutoModelForCausalLM, AutoTokenizer
-
-    _hide_transformers_bars()
-    if not (Path(name) / "config.json").is_file():
-        raise StudentError(
-            "a student is `builtin:NAME` or a folder with a transformers model",
-            f"{name}, which has no config.json",
-            "check the key student",
-        )
-    try:
-        model = AutoModelForCausalLM.from_pretrained(name, dtype=torch.float32, local_files_only=True)
-        return model, AutoTokenizer.from_pretrained(name, local_files_only=True)
-    except (OSError, ValueError, KeyError) as error:
-        raise StudentError(
-            "transformers can open the student", f"{name}: {error}", "check the folder's files"
-        ) from error
 
 
 def _check_feedback(student: Student) -> None:
@@ -97,13 +116,6 @@ def _check_feedback(student: Student) -> None:
         ) from error
 
 
-def _hide_transformers_bars() -> None:
-    """transformers would draw a bar for every checkpoint written or read."""
-    from transformers.utils import logging
-
-    logging.disable_progress_bar()
-
-
 def resolve_device(device: str) -> torch.device:
     """`auto` as cuda where there is one, else cpu. Raises ConfigError where a device is not there."""
     if device == "auto":
@@ -113,6 +125,26 @@ def resolve_device(device: str) -> torch.device:
     except (RuntimeError, AssertionError) as error:
         raise ConfigError("compute.device exists on this machine", f"{device}: {error}", "use auto or cpu") from error
     return torch.device(device)
+
+
+BFLOAT16_PAYS_PARAMETERS = 20_000_000
+"""Below this, conversions on a CPU cost more than faster matrix products save."""
+
+
+def resolve_dtype(dtype: str, device: torch.device, model: Any) -> torch.dtype:
+    """The dtype of matrix products. `auto`: bfloat16 where the processor multiplies it and the model is large."""
+    if dtype != "auto":
+        return {"float32": torch.float32, "bfloat16": torch.bfloat16}[dtype]
+    if device.type == "cuda":
+        return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float32
+    is_large = sum(parameter.numel() for parameter in model.parameters()) >= BFLOAT16_PAYS_PARAMETERS
+    is_fast = device.type == "cpu" and _cpu_multiplies_bfloat16()
+    return torch.bfloat16 if is_large and is_fast else torch.float32
+
+
+def _cpu_multiplies_bfloat16() -> bool:
+    """AMX or AVX-512 BF16. Measured on SmolLM2-135M: 1.8 times as fast with AVX-512 BF16, more with AMX."""
+    return bool(torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported())
 
 
 def check_window(student: Student, problems: ProblemSet, config: Config) -> None:
@@ -127,6 +159,7 @@ def check_window(student: Student, problems: ProblemSet, config: Config) -> None
         )
     if config.context.feedback != "never":
         _check_feedback(student)
+    _check_template(student, problems, config)
     for problem in (*problems.train, *problems.held_out):
         tokens = len(student.tokenizer.encode_prompt(problem.messages))
         if tokens + completion > window:
@@ -144,6 +177,30 @@ def check_window(student: Student, problems: ProblemSet, config: Config) -> None
                 budget=config.context.tokens,
                 encode=student.tokenizer.encode_prompt,
             )
+
+
+def _check_template(student: Student, problems: ProblemSet, config: Config) -> None:
+    """Refuse a template that drops a system turn, or that opens a context's answer otherwise than a prompt's."""
+    problem = next(iter(problems.train + problems.held_out), None)
+    with_system = next((p for p in problems.train + problems.held_out if p.messages[0]["role"] == "system"), None)
+    encode = student.tokenizer.encode_prompt
+    if with_system is not None and encode(with_system.messages) == encode(with_system.messages[1:]):
+        raise StudentError(
+            "the student's chat template shows a system turn",
+            f"it drops that of problem {with_system.id}",
+            "put its text into the user turn, or set another chat_template in the tokenizer",
+        )
+    if problem is None:
+        return
+    template = config.context.template or student.template
+    context = render_context(problem.messages, ("1",), ("2",), template=template)
+    headers = [student.tokenizer.generation_header(messages) for messages in (problem.messages, context.messages)]
+    if headers[0] is None or headers[0] != headers[1]:
+        raise StudentError(
+            "the student's chat template shows the last user turn and opens the answer to prompt and context alike",
+            f"behind the last turn of problem {problem.id}: {headers[0]!r} and {headers[1]!r}",
+            "set chat.options (for example enable_thinking = false), or another chat_template in the tokenizer",
+        )
 
 
 def copy_model(model: Any) -> Any:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mopd.errors import ProblemError, StudentError
@@ -12,12 +12,14 @@ from mopd.types import Messages
 class ChatTokenizer:
     """A Hugging Face tokenizer seen through its chat template.
 
-    `end_ids` are the ids that end a completion (the tokenizer's and the generation configuration's).
+    `end_ids` are the ids that end a completion (the tokenizer's and the generation configuration's). `options` go to
+    the template with every conversation, so that student and teacher begin their turn alike, thinking or not.
     Raises StudentError where there is no chat template or no end token.
     """
 
-    def __init__(self, tokenizer: Any, end_ids: Sequence[int] = ()) -> None:
+    def __init__(self, tokenizer: Any, end_ids: Sequence[int] = (), options: Mapping[str, Any] | None = None) -> None:
         self.inner = tokenizer
+        self.options = dict(options or {})
         if not tokenizer.chat_template:
             raise StudentError(
                 "the student's tokenizer has a chat template",
@@ -30,21 +32,35 @@ class ChatTokenizer:
             raise StudentError("the student has an end-of-sequence token", "none", "set eos_token in its tokenizer")
         self.pad_id: int = min(self.end_ids) if tokenizer.pad_token_id is None else tokenizer.pad_token_id
 
+    @property
+    def size(self) -> int:
+        """One more than the largest token id."""
+        return 1 + max(int(index) for index in self.inner.get_vocab().values())
+
     def encode_prompt(self, messages: Messages) -> list[int]:
         """Token ids of a conversation, generation header included. Raises ProblemError where it cannot be encoded."""
-        try:
-            encoded = self.inner.apply_chat_template(
-                list(messages), tokenize=True, add_generation_prompt=True, return_dict=True
-            )
-        except Exception as error:  # templates are programs and raise whatever they like
-            raise ProblemError(
-                "the student's chat template and vocabulary can render the prompt",
-                f"{type(error).__name__}: {error}; prompt {str(messages[-1]['content'])[:80]!r}",
-                "change the prompt, or use a student whose tokenizer covers it",
-            ) from error
+        encoded = self._apply_template(messages, tokenize=True, return_dict=True)
         ids = [int(token) for token in encoded["input_ids"]]
         self._refuse_double_bos(ids)
         return ids
+
+    def _apply_template(self, messages: Messages, **how: Any) -> Any:
+        try:
+            return self.inner.apply_chat_template(list(messages), add_generation_prompt=True, **how, **self.options)
+        except Exception as error:  # templates are programs and raise whatever they like
+            raise ProblemError(
+                "the student's chat template and vocabulary can render the prompt",
+                f"{type(error).__name__}: {error}; roles {', '.join(turn['role'] for turn in messages)}; "
+                f"prompt {str(messages[-1]['content'])[:80]!r}",
+                "change the prompt (some templates take no system turn: put its text into the user turn), "
+                "or use a student whose tokenizer covers it",
+            ) from error
+
+    def generation_header(self, messages: Messages) -> str | None:
+        """What the template writes behind the last turn, a thinking boundary included; None where it hides the turn."""
+        text = str(self._apply_template(messages, tokenize=False))
+        _, found, header = text.rpartition(str(messages[-1]["content"]).strip())
+        return header if found else None
 
     def render(self, messages: Messages) -> str:
         """A conversation as the template writes it, generation header included: the text behind `encode_prompt`."""

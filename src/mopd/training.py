@@ -12,7 +12,7 @@ import time
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -101,7 +101,7 @@ class Stepper:
     def __init__(self, config: Config, student: Student, problems: ProblemSet) -> None:
         self.config, self.student, self.problems = config, student, problems
         self.engine = LocalEngine(student, config.compute.sampling_rows)
-        self.learner = Learner(student.model, config)
+        self.learner = Learner(student.model, config, student.dtype)
         self.teacher = Teacher(student.model, config.teacher) if config.objective.kind == "distill" else None
         self.lesson_maker = LessonMaker(config, student.tokenizer, student.template)
 
@@ -125,6 +125,7 @@ class Stepper:
         """The step's groups: the student attempts every problem several times, and verifiers say which succeeded."""
         config = self.config
         with clock("sample"):
+            self.engine.sync()
             groups = self.engine.sample_groups(
                 self.problems.take(step, config.problems_per_step, config.seed),
                 config.group_size,
@@ -167,7 +168,7 @@ class Stepper:
             )
             for lesson in lessons
         ]
-        teacher = Student(self.teacher.model, self.student.tokenizer, self.student.template, self.student.window)
+        teacher = replace(self.student, model=self.teacher.model)
         engine = LocalEngine(teacher, config.compute.sampling_rows)
         sampling = config.sampling
         written = engine.sample(requests, sampling.completion_tokens, sampling.temperature, sampling.top_p)
@@ -266,7 +267,7 @@ class _Training:
             summary |= {"before": before, "after": after, "gain": {"mean": gain, "interval": list(interval)}}
         summary["seconds"] = self.seconds
         if report is not None:
-            summary["warmup"] = {"is_cached": report.is_cached, "loss_nats": report.loss}
+            summary["warmup"] = {"is_cached": report.is_cached, **report.figures}
         return summary
 
 

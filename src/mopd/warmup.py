@@ -1,167 +1,170 @@
-"""The warm-up: a supervised stage that teaches a student its task, imperfectly, and how to read peers.
+"""The warm-up: a supervised stage before step 0, by which a student learns its task a little, and to read peers.
 
-A noisy demonstrator answers problems, wrong in a share of cases. Some demonstrations begin with a context of peers:
-then the answer is right whenever a success of this very problem is shown, so that the student learns that peers are
-worth reading; some contexts hold another problem's peers, so that it learns not to copy blindly. Order is shuffled.
+A model that cannot read peers cannot teach from them, and neither an untrained nor a small pretrained model can. What
+is shown is in `demonstrations.py`; warmed-up students are cached.
 """
 
 from __future__ import annotations
 
 import hashlib
+import json
 import math
 import os
-import random
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file
 
-from mopd.config import Config, OptimizerConfig, WarmupConfig
-from mopd.contexts import render_context
+from mopd.checkpoint import load_model_weights
+from mopd.config import Config, DemonstratorWarmup, OptimizerConfig, SolutionsWarmup
+from mopd.demonstrations import NoisyDemonstrator, Solutions
 from mopd.embedded import PREFIX
-from mopd.errors import ProblemError
-from mopd.files import write_folder_atomically
+from mopd.engines.local import LocalEngine
+from mopd.files import dump_json, write_folder_atomically
 from mopd.learner import AdamW
 from mopd.packing import pack_by_tokens
 from mopd.problems import ProblemSet
 from mopd.progress import ProgressDisplay
-from mopd.scoring import Row, live_logprobs
-from mopd.seeding import derive_rng
+from mopd.scoring import Row, can_share_prefixes, computing_in, live_logprobs
 from mopd.students import Student
-from mopd.types import Problem
-
-PEER_COUNTS = ((1, 0), (2, 0), (2, 1), (1, 1), (0, 1))
-"""(successes, failures) of demonstrated contexts, drawn evenly."""
+from mopd.types import Group
+from mopd.verification import verify
 
 
 @dataclass(frozen=True)
 class WarmupReport:
-    """Seconds the warm-up took, whether it came from the cache, and the mean loss of its last tenth in nats."""
+    """What a warm-up did: its seconds, whether it came from the cache, and its figures.
+
+    `figures` holds what `measure` gave before it (`before`), the mean loss of the last tenth of each stage in nats, and
+    counts of problems that were left out.
+    """
 
     seconds: float
     is_cached: bool
-    loss: float | None
+    figures: dict[str, Any] = field(default_factory=dict)
 
 
-def warm_up(student: Student, problems: ProblemSet, config: Config, progress: ProgressDisplay) -> WarmupReport:
-    """Train `student` in place under `config.warmup`. Embedded students are cached by everything that shapes them.
+def warm_up(
+    student: Student,
+    problems: ProblemSet,
+    config: Config,
+    progress: ProgressDisplay,
+    measure: Callable[[], dict[str, Any]] | None = None,
+) -> WarmupReport:
+    """Train `student` in place under `config.warmup`, or take it from the cache. `measure` is called before training.
 
-    Raises ProblemError where problems have no reference to demonstrate.
+    Raises ProblemError where problems have nothing to demonstrate.
     """
     assert config.warmup is not None
     began = time.perf_counter()
-    cached = _cache_folder(config) if config.student.startswith(PREFIX) else None
-    if cached is not None and _load_cached(student, cached):
-        return WarmupReport(time.perf_counter() - began, True, None)
-    loss = _train(student, problems, config, config.warmup, progress)
-    if cached is not None:
-        write_folder_atomically(cached, student.save)
-    return WarmupReport(time.perf_counter() - began, False, loss)
+    cached = _cache_folder(student, problems, config, measure is not None)
+    figures = _load_cached(student, cached)
+    if figures is not None:
+        return WarmupReport(time.perf_counter() - began, True, figures)
+    before = {"before": measure()} if measure is not None else {}
+    if isinstance(config.warmup, SolutionsWarmup):
+        figures = before | _learn_solutions(student, problems, config, config.warmup, progress)
+    else:
+        figures = before | _learn_from_demonstrator(student, problems, config, config.warmup, progress)
+    seconds = time.perf_counter() - began
+
+    def fill(folder: Path) -> None:
+        student.save(folder)
+        (folder / "warmup.json").write_text(dump_json(figures), encoding="utf-8")
+
+    write_folder_atomically(cached, fill)
+    return WarmupReport(seconds, False, figures)
 
 
-def _train(
-    student: Student, problems: ProblemSet, config: Config, warmup: WarmupConfig, progress: ProgressDisplay
-) -> float:
-    demonstrator = Demonstrator(student, problems.train, config, warmup)
-    optimizer = AdamW(student.model, OptimizerConfig(learning_rate=warmup.learning_rate, betas=(0.9, 0.98)))
-    losses: list[float] = []
-    with progress.phase("warm-up", warmup.steps) as phase:
-        for step in range(warmup.steps):
-            loss = _backward(student.model, demonstrator.batch(step), config.compute.microbatch_tokens)
-            optimizer.update(_learning_rate(step, warmup))
-            losses.append(loss)
-            phase.advance(note=f"loss {loss:.3f} nats")
-    last = losses[-max(1, len(losses) // 10) :]
-    return sum(last) / len(last)
+def _learn_from_demonstrator(
+    student: Student, problems: ProblemSet, config: Config, warmup: DemonstratorWarmup, progress: ProgressDisplay
+) -> dict[str, Any]:
+    demonstrator = NoisyDemonstrator(student, problems.train, config, warmup)
+    stage = _Stage(student, config, warmup.learning_rate)
+    return {"loss_nats": stage.run("warm-up", warmup.steps, demonstrator.batch, progress)}
 
 
-def _backward(model: Any, rows: Sequence[Row], budget: int) -> float:
-    """Gradients of the mean cross-entropy over the completions' tokens, and that mean in nats."""
-    tokens = sum(len(row.completion) for row in rows)
-    total = 0.0
-    for pack in pack_by_tokens([row.length for row in rows], budget):
-        packed = [rows[index] for index in pack]
-        targets = torch.tensor([token for row in packed for token in row.completion])
-        logprobs = live_logprobs(model, packed)
-        loss = -logprobs.gather(-1, targets.to(logprobs.device)[:, None]).sum() / tokens
-        loss.backward()  # type: ignore[no-untyped-call]
-        total += loss.item()
-    return total
-
-
-def _learning_rate(step: int, warmup: WarmupConfig) -> float:
-    rise = min(1.0, (step + 1) / max(1.0, 0.05 * warmup.steps))
-    cosine = 0.5 * (1 + math.cos(math.pi * step / warmup.steps))
-    return warmup.learning_rate * rise * (0.05 + 0.95 * cosine)
-
-
-class Demonstrator:
-    """Writes demonstrations: a function of (seed, step), whatever was asked before."""
-
-    def __init__(self, student: Student, problems: Sequence[Problem], config: Config, warmup: WarmupConfig) -> None:
-        self.student, self.problems, self.config, self.warmup = student, problems, config, warmup
-        if any(problem.reference is None for problem in problems):
-            raise ProblemError("a warm-up demonstrates reference answers", "a problem without one", "remove [warmup]")
-        self.alphabet = sorted({character for problem in problems for character in problem.reference or ""})
-
-    def batch(self, step: int) -> list[Row]:
-        """The rows of one update."""
-        rng = derive_rng(self.config.seed, "warmup", step)
-        return [self._row(rng) for _ in range(self.warmup.batch_size)]
-
-    def _row(self, rng: random.Random) -> Row:
-        problem = rng.choice(self.problems)
-        if rng.random() >= self.warmup.context_share:
-            prefix = self.student.tokenizer.encode_prompt(problem.messages)
-            return self._as_row(prefix, self._answer(problem, rng))
-        is_unrelated = rng.random() < self.warmup.unrelated_share
-        successes, failures = rng.choice(PEER_COUNTS)
-        source = rng.choice(self.problems) if is_unrelated else problem
-        shown = self._answer(source, rng)
-        context = render_context(
-            problem.messages,
-            [shown] * min(successes, 1),  # one right answer: distinct texts leave one success
-            [self._corrupted(source, rng) for _ in range(failures)],
-            template=self.config.context.template or self.student.template,
-            order="shuffled",
-            budget=self.config.context.tokens,
-            encode=self.student.tokenizer.encode_prompt,
-            rng=rng,
+def _learn_solutions(
+    student: Student, problems: ProblemSet, config: Config, warmup: SolutionsWarmup, progress: ProgressDisplay
+) -> dict[str, Any]:
+    solutions = Solutions(student, problems.train, config, warmup)
+    stage = _Stage(student, config, warmup.learning_rate)
+    figures: dict[str, Any] = {f"problems_{name}_count": count for name, count in solutions.counts.items()}
+    figures["loss_nats"] = stage.run("warm-up", warmup.steps, solutions.plain_batch, progress)
+    if warmup.context_steps:
+        groups = _attempt(student, solutions, config, progress)
+        figures["rollouts_success_share"] = _success_share(groups)
+        figures["contexts_loss_nats"] = stage.run(
+            "warm-up, contexts", warmup.context_steps, lambda step: solutions.context_batch(step, groups), progress
         )
-        is_repeated = successes > 0 and not is_unrelated
-        answer = shown if is_repeated else self._answer(problem, rng)
-        return self._as_row(context.token_ids, answer)
-
-    def _answer(self, problem: Problem, rng: random.Random) -> str:
-        is_wrong = rng.random() < self.warmup.demonstrator_error
-        return self._corrupted(problem, rng) if is_wrong else problem.reference or ""
-
-    def _corrupted(self, problem: Problem, rng: random.Random) -> str:
-        return corrupt(problem.reference or "", self.alphabet, rng)
-
-    def _as_row(self, prefix: Sequence[int], answer: str) -> Row:
-        tokenizer = self.student.tokenizer
-        completion = (*tokenizer.encode_completion(answer), tokenizer.end_id)
-        return Row(tuple(prefix), completion, (True,) * len(completion))
+    return figures
 
 
-def corrupt(text: str, alphabet: Sequence[str], rng: random.Random) -> str:
-    """`text` with one or two characters swapped or replaced, never `text` itself; its length is kept."""
-    while True:
-        characters = list(text)
-        for _ in range(rng.choice((1, 1, 2))):
-            i, j = rng.randrange(len(characters)), rng.randrange(len(characters))
-            if rng.random() < 0.5:
-                characters[i], characters[j] = characters[j], characters[i]
-            else:
-                characters[i] = rng.choice(alphabet)
-        if "".join(characters) != text:
-            return "".join(characters)
+def _attempt(student: Student, solutions: Solutions, config: Config, progress: ProgressDisplay) -> list[Group]:
+    """Verified groups of the student's own rollouts, as the plain stage left it."""
+    sampling = config.sampling
+    with progress.phase("warm-up, rollouts", len(solutions.context_problems) * config.group_size) as phase:
+        groups = LocalEngine(student, config.compute.sampling_rows).sample_groups(
+            solutions.context_problems,
+            config.group_size,
+            key=lambda problem: (config.seed, "warmup rollout", problem.id),
+            step=0,
+            success_reward=config.success_reward,
+            completion_tokens=sampling.completion_tokens,
+            temperature=sampling.temperature,
+            top_p=sampling.top_p,
+            on_batch=phase.advance,
+        )
+        return verify(groups)
+
+
+def _success_share(groups: Sequence[Group]) -> float:
+    found = [group.is_success(rollout.index) for group in groups for rollout in group.rollouts]
+    return sum(found) / len(found)
+
+
+class _Stage:
+    """Supervised updates of one student; the optimiser goes on from stage to stage."""
+
+    def __init__(self, student: Student, config: Config, learning_rate: float) -> None:
+        self.student, self.budget, self.learning_rate = student, config.compute.microbatch_tokens, learning_rate
+        self.optimizer = AdamW(student.model, OptimizerConfig(learning_rate=learning_rate, betas=(0.9, 0.98)))
+
+    def run(self, name: str, steps: int, batch: Callable[[int], Sequence[Row]], progress: ProgressDisplay) -> float:
+        """`steps` updates on `batch(step)`; the mean loss of the last tenth, in nats."""
+        losses: list[float] = []
+        with progress.phase(name, steps) as phase:
+            for step in range(steps):
+                losses.append(self._backward(batch(step)))
+                self.optimizer.update(self.learning_rate * _schedule(step, steps))
+                phase.advance(note=f"loss {losses[-1]:.3f} nats")
+        last = losses[-max(1, len(losses) // 10) :]
+        return sum(last) / len(last)
+
+    def _backward(self, rows: Sequence[Row]) -> float:
+        """Gradients of the mean cross-entropy over the completions' tokens, and that mean in nats."""
+        model = self.student.model
+        tokens = sum(len(row.completion) for row in rows)
+        total = 0.0
+        for pack in pack_by_tokens([row.token_ids for row in rows], self.budget, can_share_prefixes(model)):
+            packed = [rows[index] for index in pack]
+            targets = torch.tensor([token for row in packed for token in row.completion])
+            with computing_in(self.student.dtype, next(model.parameters()).device):
+                logprobs = live_logprobs(model, packed)
+            loss = -logprobs.gather(-1, targets.to(logprobs.device)[:, None]).sum() / tokens
+            loss.backward()  # type: ignore[no-untyped-call]
+            total += loss.item()
+        return total
+
+
+def _schedule(step: int, steps: int) -> float:
+    """Share of the peak learning rate: a linear rise over 5 % of the steps, then a cosine down to 5 %."""
+    rise = min(1.0, (step + 1) / max(1.0, 0.05 * steps))
+    return rise * (0.05 + 0.95 * 0.5 * (1 + math.cos(math.pi * step / steps)))
 
 
 # --- cache ----------------------------------------------------------------------------------------------------------
@@ -174,30 +177,46 @@ def cache_root() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "mopd"
 
 
-def _cache_folder(config: Config) -> Path:
-    """A folder named by all that shapes a warmed-up student: configuration, seed, this package's code, torch."""
+SHAPING = (
+    *("embedded", "contexts", "demonstrations", "engines", "learner", "packing", "peers", "pretrained", "problems"),
+    *("scoring", "seeding", "students", "tokens", "tool_calls", "verifiers", "warmup"),
+)
+"""Modules of this package whose code shapes a warmed-up student."""
+
+
+def _cache_folder(student: Student, problems: ProblemSet, config: Config, is_measured: bool) -> Path:
+    """A folder named by all that shapes a warmed-up student: its weights, problems, configuration, this code, torch."""
     source = Path(__file__).parent
-    shaping = ("embedded", "warmup", "contexts", "learner", "packing", "problems", "scoring", "seeding", "tokens")
+    files = [path for name in SHAPING for path in (source / f"{name}.py", *sorted((source / name).glob("*.py")))]
+    table = config.model_dump(mode="json")
     parts = [
         config.student,
-        str(config.seed),
-        config.problems.model_dump_json(),
-        config.warmup.model_dump_json() if config.warmup else "",
-        str(config.context.tokens),
-        config.context.template.model_dump_json() if config.context.template else "",
-        str(config.compute.microbatch_tokens),
+        _fingerprint(student.model),
+        repr((student.dtype, next(student.model.parameters()).device.type)),
+        json.dumps([table[key] for key in ("seed", "group_size", "success_reward", "warmup", "sampling", "chat")]),
+        json.dumps([table["context"]["tokens"], table["context"]["template"], table["compute"]["microbatch_tokens"]]),
+        json.dumps(table["evaluation"]) if is_measured else "",
+        *(repr((problem.id, problem.messages, problem.reference)) for problem in problems.train),
         torch.__version__,
-        *((source / f"{module}.py").read_text(encoding="utf-8") for module in shaping),
+        *(path.read_text(encoding="utf-8") for path in files if path.is_file()),
     ]
     digest = hashlib.sha256("\x1f".join(parts).encode()).hexdigest()[:16]
-    return cache_root() / "warmups" / f"{config.student.removeprefix(PREFIX)}-seed{config.seed}-{digest}"
+    name = Path(config.student.removeprefix(PREFIX)).name
+    return cache_root() / "warmups" / f"{name}-seed{config.seed}-{digest}"
 
 
-def _load_cached(student: Student, folder: Path) -> bool:
-    """Load weights from the cache; False where they are absent or unreadable, and the warm-up is done again."""
+@torch.no_grad()
+def _fingerprint(model: Any) -> str:
+    """A digest of the model's weights: their sums, tensor by tensor."""
+    sums = [(name, p.double().sum().item(), p.double().abs().sum().item()) for name, p in model.named_parameters()]
+    return hashlib.sha256(repr(sums).encode()).hexdigest()
+
+
+def _load_cached(student: Student, folder: Path) -> dict[str, Any] | None:
+    """The figures of a cached warm-up, its weights loaded; None where it is absent or unreadable."""
     try:
-        tensors = load_file(folder / "model.safetensors")
-    except (OSError, SafetensorError):
-        return False
-    student.model.load_state_dict(tensors, strict=False)
-    return True
+        figures: dict[str, Any] = json.loads((folder / "warmup.json").read_text(encoding="utf-8"))
+        load_model_weights(student.model, folder)
+    except (OSError, SafetensorError, ValueError, KeyError):
+        return None
+    return figures

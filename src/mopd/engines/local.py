@@ -1,4 +1,4 @@
-"""The local engine: samples completions with the model in this process.
+"""The local engine: samples completions with the model in this process, in the student's dtype.
 
 Each prompt is prefilled once and its cache expanded to its rollouts; finished rows leave the batch. Every rollout
 draws from its own stream of uniform numbers, keyed by what it is for, so batching cannot change what is sampled
@@ -16,8 +16,11 @@ import torch
 from torch import Tensor
 
 from mopd.seeding import derive_seed
-from mopd.students import Student
+from mopd.students import Student, copy_model
 from mopd.types import Group, Problem, Rollout
+
+DRAW_BLOCK = 256
+"""Tokens whose probabilities are added up before a block of them is chosen."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,11 +33,23 @@ class SamplingRequest:
 
 
 class LocalEngine:
-    """Samples with `student.model` as it is at the time of the call: there is nothing to synchronise."""
+    """Samples with `student.model` as it was when last synchronised: at first, and at every `sync`.
+
+    In float32 it samples with the very model; in another dtype with a copy of its weights, so that they are converted
+    once a step and not once a token.
+    """
 
     def __init__(self, student: Student, max_rows: int) -> None:
         self.student = student
         self.max_rows = max_rows
+        is_own = student.dtype == torch.float32
+        self.model = student.model if is_own else copy_model(student.model).to(student.dtype)
+
+    @torch.no_grad()
+    def sync(self) -> None:
+        """Take over the student's weights as they are now."""
+        if self.model is not self.student.model:
+            torch._foreach_copy_(list(self.model.parameters()), list(self.student.model.parameters()))
 
     def sample_groups(
         self,
@@ -78,7 +93,8 @@ class LocalEngine:
     def _sample_batch(
         self, requests: Sequence[SamplingRequest], limit: int, temperature: float, top_p: float
     ) -> list[list[Rollout]]:
-        model, end_ids = self.student.model, self.student.tokenizer.end_ids
+        model, end_ids = self.model, self.student.tokenizer.end_ids
+        known = self.student.tokenizer.size  # a model may have more rows than there are tokens
         device = next(model.parameters()).device
         uniforms = torch.from_numpy(
             np.stack([_uniforms((*r.key, index), limit) for r in requests for index in range(r.count)])
@@ -90,7 +106,9 @@ class LocalEngine:
         logprobs: list[list[float]] = [[] for _ in range(rows)]
         live = torch.arange(rows)
         for position in range(limit):
-            chosen, chosen_logprobs = sample_tokens(logits.cpu(), uniforms[live, position], temperature, top_p)
+            chosen, chosen_logprobs = sample_tokens(
+                logits[:, :known].cpu(), uniforms[live, position], temperature, top_p
+            )
             for row, token, logprob in zip(live.tolist(), chosen.tolist(), chosen_logprobs.tolist(), strict=True):
                 tokens[row].append(token)
                 logprobs[row].append(logprob)
@@ -180,16 +198,34 @@ def _prefill(
 def sample_tokens(logits: Tensor, uniforms: Tensor, temperature: float, top_p: float) -> tuple[Tensor, Tensor]:
     """One token a row by inverse transform, and its log-probability under the sampling distribution.
 
-    logits [rows, V] on the CPU; uniforms [rows] float64 in [0, 1) -> ([rows] int64, [rows] float64). With top_p < 1
+    logits [rows, V] on the CPU; uniforms [rows] float64 in [0, 1) -> ([rows] int64, [rows] float64), computed in
+    float32. With top_p < 1
     the distribution is the smallest set of most probable tokens that holds that mass, renormalised.
     """
-    logprobs = (logits.double() / temperature).log_softmax(-1)
+    logprobs = (logits.float() / temperature).log_softmax(-1)
     if top_p < 1.0:
         ordered, indices = logprobs.sort(dim=-1, descending=True)
-        mass_before = ordered.exp().cumsum(-1) - ordered.exp()
+        mass_before = ordered.exp().double().cumsum(-1) - ordered.exp()
         ordered = ordered.masked_fill(mass_before >= top_p, -torch.inf)
         logprobs = torch.empty_like(logprobs).scatter(-1, indices, ordered).log_softmax(-1)
-    cumulative = logprobs.exp().cumsum(-1)
-    target = uniforms[:, None] * cumulative[:, -1:]  # the last sum may differ from 1 by rounding
-    tokens = torch.searchsorted(cumulative, target, right=True).squeeze(-1).clamp(max=logits.shape[-1] - 1)
-    return tokens, logprobs.gather(-1, tokens[:, None]).squeeze(-1)
+    tokens = _draw(logprobs.exp(), uniforms)
+    return tokens, logprobs.gather(-1, tokens[:, None]).squeeze(-1).double()
+
+
+def _draw(probabilities: Tensor, uniforms: Tensor) -> Tensor:
+    """The first token at which the running sum exceeds uniform x total: [rows, V], [rows] -> [rows].
+
+    First the block of tokens, then the token in it: a running sum over a whole vocabulary in float64 would take longer
+    than the model. Tokens of probability 0 are never drawn.
+    """
+    rows, size = probabilities.shape
+    blocks = torch.nn.functional.pad(probabilities, (0, -size % DRAW_BLOCK)).view(rows, -1, DRAW_BLOCK)
+    sums = blocks.sum(-1, dtype=torch.float64).cumsum(-1)
+    total = sums[:, -1:]  # may differ from 1 by rounding
+    target = torch.minimum(uniforms[:, None] * total, total.nextafter(torch.zeros_like(total)))
+    block = torch.searchsorted(sums, target, right=True)
+    before = torch.where(block > 0, sums.gather(1, (block - 1).clamp(min=0)), 0.0)
+    inside = blocks[torch.arange(rows), block.squeeze(-1)].double().cumsum(-1)
+    offset = torch.searchsorted(inside, target - before, right=True)
+    last = DRAW_BLOCK - 1 - (inside.diff(prepend=inside.new_zeros(rows, 1)) > 0).flip(-1).int().argmax(-1, keepdim=True)
+    return (block * DRAW_BLOCK + torch.minimum(offset, last)).squeeze(-1)

@@ -1,7 +1,7 @@
 """Verifiers by name. `get(name)` returns a function (problem, completion) -> verdict.
 
-`math` and `reasoning_gym` run their graders in worker processes with a time limit that can kill; `exact` and
-`multiple_choice` are plain string functions. `register` adds one of your own.
+`math` and `reasoning_gym` run their graders in worker processes with a time limit that can kill; `exact`,
+`multiple_choice` and `tool_use` are plain functions of strings. `register` adds one of your own.
 """
 
 from __future__ import annotations
@@ -10,14 +10,21 @@ import difflib
 from collections.abc import Callable
 
 from mopd.errors import VerifierError
-from mopd.types import Verifier
-from mopd.verifiers import exact, math, multiple_choice, reasoning_gym_tasks
+from mopd.types import Problem, Verifier
+from mopd.verifiers import exact, math, multiple_choice, reasoning_gym_tasks, tool_use
 
 _VERIFIERS: dict[str, Verifier] = {
     "exact": exact.verify,
     "multiple_choice": multiple_choice.verify,
     "math": math.verify,
     "reasoning_gym": reasoning_gym_tasks.verify,
+    "tool_use": tool_use.verify,
+}
+
+_DEMONSTRATIONS: dict[str, Callable[[str], str]] = {
+    "math": math.demonstrate,
+    "multiple_choice": multiple_choice.demonstrate,
+    "tool_use": tool_use.demonstrate,
 }
 
 
@@ -28,6 +35,22 @@ def get(name: str) -> Verifier:
         do = f"did you mean {near[0]}?" if near else "or add one with mopd.verifiers.register"
         raise VerifierError(f"a verifier is one of {', '.join(sorted(_VERIFIERS))}", repr(name), do)
     return _VERIFIERS[name]
+
+
+def demonstration(problem: Problem) -> str | None:
+    """A completion that solves the problem: its column `solution`, else its reference in the verifier's format.
+
+    None where it has neither, or a reference that cannot be read.
+    """
+    solution = problem.columns.get("solution")
+    if isinstance(solution, str) and solution.strip():
+        return solution
+    if problem.reference is None:
+        return None
+    try:
+        return _DEMONSTRATIONS.get(problem.verifier, str)(problem.reference)
+    except (ValueError, KeyError, TypeError):
+        return None
 
 
 def register(name: str) -> Callable[[Verifier], Verifier]:

@@ -56,6 +56,11 @@ def verify(problem: Problem, completion: str) -> Verdict:
     return Verdict(0.0, "wrong", answer, f"The boxed answer {answer[:80]!r} is wrong.")
 
 
+def demonstrate(reference: str) -> str:
+    """The reference as a completion gives it."""
+    return f"\\boxed{{{unboxed(reference)}}}"
+
+
 def last_boxed(text: str) -> str | None:
     """The content of the \\boxed{...} that closes last; None where none closes or that one is empty. Linear time.
 

@@ -25,6 +25,11 @@ def verify(problem: Problem, completion: str) -> Verdict:
     return Verdict(0.0, "wrong", answer, f"The chosen option {answer[:20]!r} {reason}.")
 
 
+def demonstrate(reference: str) -> str:
+    """The reference letter as a completion gives it."""
+    return f"{_OPENING}\n{reference.strip()}\n{_CLOSING}"
+
+
 def last_tagged(text: str) -> str | None:
     """The stripped text inside the last closed answer tag; None where there is none or it is empty. Linear time.
 
