@@ -293,8 +293,8 @@ class ComputeConfig(Table):
     device: str = "auto"
     """Device of student and teacher: `auto`, `cpu`, `cuda`, `cuda:1`, ..."""
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"
-    """Of matrix products; weights, gradients, optimiser stay float32. `auto`: bfloat16 where the processor is fast at it
-    and the student has at least 20 million parameters."""
+    """Of matrix products; all else stays float32. `auto`: bfloat16 where the processor is fast at it and the student has
+    at least 20 million parameters."""
     threads: PositiveInt | None = None
     """CPU threads of torch; unset: torch's choice. Exact resume holds for 1."""
     microbatch_tokens: PositiveInt = 1024

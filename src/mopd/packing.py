@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 class Trie:
     """Sequences as one row of T nodes, parents before children.
 
-    `token_ids` [T]; `positions` [T] the node's depth, from 0; `paths` the nodes of each sequence, in order, of which the
-    last `new_counts` belong to no sequence before it.
+    `token_ids` [T]; `positions` [T] the nodes' depths, from 0; `paths` the nodes of each sequence, in order, of which
+    the last `new_counts` belong to no sequence before it.
     """
 
     token_ids: NDArray[np.int64]
