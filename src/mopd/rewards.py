@@ -136,7 +136,8 @@ def _import(name: str, folder: str | None) -> RewardFunction:
             "a reward function is passed again where it cannot be imported", name, "pass it with reward_functions=[...]"
         )
     module_name, separator, path = name.partition(":")
-    if not separator or not all(part.isidentifier() for part in (*module_name.split("."), *path.split("."))):
+    parts = (*module_name.split("."), *path.split("."))
+    if not separator or not all(part.isidentifier() for part in parts) or module_name.endswith(".py"):
         raise ConfigError(
             "a reward function is named module:function", repr(name), 'write for example "my_rewards:accuracy"'
         )
