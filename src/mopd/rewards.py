@@ -386,7 +386,7 @@ def _value(value: Any) -> Value:
 
 
 def _sum(terms: Sequence[float]) -> float:
-    """The sum, rounded once: .1 + .2 + .7 is a success where that takes 1."""
+    """The sum, rounded once: .7 + .2 + .1 is a success where that takes 1."""
     try:
         return math.fsum(terms)
     except (OverflowError, ValueError):

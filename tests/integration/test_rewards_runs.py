@@ -97,6 +97,9 @@ def test_trls_own_and_a_users_function_judge_a_run_unchanged(home):
     assert summary["before"]["rewards/later_less_global_step"] == 0.0
     assert summary["after"]["rewards/later_less_global_step"] == 6.0
     assert summary["after"]["mean_at_8"] > 0
+    again = evaluate_target(str(home / "run"), None, None, quiet=True)
+    assert again["rewards/later_less_global_step"] == 6.0
+    assert again["rewards/right_mean"] == summary["after"]["rewards/right_mean"]
 
 
 def test_a_run_by_reward_functions_equals_one_by_verifiers_that_say_the_same(home):

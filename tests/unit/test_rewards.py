@@ -219,7 +219,7 @@ def test_the_reward_is_the_weighted_sum_and_kept_raw():
 
 def test_success_is_reached_at_the_threshold_whatever_rounding():
     ones = giving(1, 1, 1, 1)
-    assert kinds_of(ones, ones, ones, weights=[0.1, 0.2, 0.7]) == ["correct"] * 4
+    assert kinds_of(ones, ones, ones, weights=[0.7, 0.2, 0.1]) == ["correct"] * 4
     groups = make_groups(success_reward=0.5)
     assert kinds_of(giving(0.5, 0.49, 1.0, -1.0), groups=groups) == ["correct", "wrong", "correct", "wrong"]
 
@@ -525,6 +525,17 @@ def test_what_functions_log_is_in_metrics_and_details():
     assert [v.details["object"] for v in verdicts[:3]] == [None, 1.0, "nan"]
     assert "Unreadable" in verdicts[3].details["object"]
     assert "short" not in verdicts[0].details
+
+
+def test_what_a_failed_call_had_logged_is_not_told():
+    def failing(completions, log_metric, log_extra):
+        log_metric("share", 1.0)
+        log_extra("parsed", ["x"] * 4)
+        raise ValueError("fell over")
+
+    _, verdicts, metrics = judge_with(failing)
+    assert set(metrics) == {f"rewards/failing_{name}" for name in ("mean", "none_count", "error_count")}
+    assert verdicts[0].details == {"rewards/failing": None}
 
 
 def test_functions_of_one_name_are_told_apart():
