@@ -45,7 +45,7 @@ def first_step(problem_index: int) -> tuple[Group, list[LessonRecord], int, list
     student = prepare_student(config, problems)
     warm_up(student, problems, config, ProgressDisplay())
     stepper = Stepper(config, student, problems)
-    groups = stepper.attempt(0, StepClock())
+    groups, _ = stepper.attempt(0, StepClock())
     group, records = groups[problem_index], stepper.lesson_maker.make(groups)[problem_index]
     index = next(r.index for r in group.rollouts if group.is_failure(r.index) and records[r.index].lesson)
     lesson = records[index].lesson

@@ -293,8 +293,8 @@ class ComputeConfig(Table):
     device: str = "auto"
     """Device of student and teacher: `auto`, `cpu`, `cuda`, `cuda:1`, ..."""
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"
-    """Of matrix products; all else stays float32. `auto`: bfloat16 where the processor is fast at it and the student has
-    at least 20 million parameters."""
+    """Of matrix products; all else stays float32. `auto`: bfloat16 where the processor is fast at it and the student
+    has at least 20 million parameters."""
     threads: PositiveInt | None = None
     """CPU threads of torch; unset: torch's choice. Exact resume holds for 1."""
     microbatch_tokens: PositiveInt = 1024
@@ -310,6 +310,30 @@ class VerificationConfig(Table):
     """Processes that run graders which need one (math, reasoning-gym)."""
     time_limit_s: PositiveFloat = 10.0
     """Wall time of one grader call, in seconds; over it the worker is replaced and the verdict is `error`."""
+
+
+class RewardsConfig(Table):
+    """Functions of one's own, with the signature of TRL's reward functions, that judge instead of verifiers."""
+
+    functions: list[str] = Field(default_factory=list)
+    """Reward functions, each `module:function`. They judge all rollouts, instead of verifiers; none: verifiers do."""
+    weights: list[Annotated[float, Field(allow_inf_nan=False)]] | None = None
+    """Weight of each function's value in the reward, which is their weighted sum; unset: all 1."""
+    form: Literal["messages", "text"] = "messages"
+    """What functions get as prompts and completions: lists of messages, or text (a prompt's last user turn)."""
+    time_limit_s: PositiveFloat = 60.0
+    """Wall time of one call, in seconds; over it all its rollouts are of kind `error`. A late call is not killed."""
+    folder: str | None = None
+    """Where modules are looked for besides the current directory and Python's path; unset: beside CONFIG.toml."""
+
+    @model_validator(mode="after")
+    def _one_weight_each(self) -> RewardsConfig:
+        if self.functions and self.weights is not None and len(self.weights) != len(self.functions):
+            raise ValueError(
+                f"rewards.weights has one weight for each of the {len(self.functions)} reward functions, "
+                f"but holds {len(self.weights)}"
+            )
+        return self
 
 
 class CheckpointConfig(Table):
@@ -360,6 +384,7 @@ class Config(Table):
     optimizer: OptimizerConfig = OptimizerConfig()
     compute: ComputeConfig = ComputeConfig()
     verification: VerificationConfig = VerificationConfig()
+    rewards: RewardsConfig = RewardsConfig()
     checkpoint: CheckpointConfig = CheckpointConfig()
     tracker: TrackerConfig = TrackerConfig()
 
@@ -395,7 +420,11 @@ def load_config(path: str | Path, overrides: Sequence[str] = ()) -> Config:
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError("a configuration is valid TOML", f"{path}: {error}", "mend that line") from error
     values.setdefault("run", f"runs/{path.stem}")
-    return build_config(values, overrides, where=str(path))
+    config = build_config(values, overrides, where=str(path))
+    if config.rewards.functions and config.rewards.folder is None:
+        rewards = config.rewards.model_copy(update={"folder": str(path.parent.resolve())})
+        config = config.model_copy(update={"rewards": rewards})
+    return config
 
 
 def build_config(values: Mapping[str, Any], overrides: Sequence[str] = (), where: str = "the configuration") -> Config:
@@ -489,6 +518,8 @@ def _type_name(annotation: Any) -> str:
         return _type_name(arguments[0])
     if origin is dict:
         return "table"
+    if origin is list:
+        return f"array of {_type_name(arguments[0])}s"
     if origin is tuple:
         return "array of " + " and ".join(_type_name(a) for a in arguments)
     if arguments:
@@ -497,10 +528,13 @@ def _type_name(annotation: Any) -> str:
 
 
 def first_difference(ours: Config, theirs: Config) -> tuple[str, Any, Any] | None:
-    """The first key (dotted) in which two configurations differ with both values; `run` is not compared."""
+    """The first key (dotted) in which two configurations differ with both values.
+
+    `run` and `rewards.folder` are not compared: they say where things are, not what they are.
+    """
     a, b = flatten(ours.model_dump(mode="json")), flatten(theirs.model_dump(mode="json"))
     for key in [*a, *(key for key in b if key not in a)]:
-        if key != "run" and a.get(key) != b.get(key):
+        if key not in ("run", "rewards.folder") and a.get(key) != b.get(key):
             return key, a.get(key), b.get(key)
     return None
 

@@ -11,14 +11,14 @@ from mopd.config import Config
 from mopd.embedded import PREFIX
 from mopd.engines.local import LocalEngine
 from mopd.errors import ConfigError, RunError
-from mopd.preparation import prepare_student
-from mopd.problems import load_problems
+from mopd.preparation import prepare_problems, prepare_student
 from mopd.progress import ProgressDisplay
+from mopd.rewards import Given, make_judge, with_functions
 from mopd.run import is_run, read_config
 from mopd.statistics import bootstrap_interval, mean_or_zero, pass_at_k
 from mopd.students import Student
 from mopd.types import VERDICT_KINDS, Group, Problem
-from mopd.verification import verify
+from mopd.verification import Judge, by_verifiers
 from mopd.warmup import warm_up
 
 
@@ -29,10 +29,13 @@ def evaluate_student(
     seed: int,
     progress: ProgressDisplay,
     title: str = "evaluate",
+    judge: Judge = by_verifiers,
+    step: int = 0,
 ) -> dict[str, Any]:
     """mean@k and pass@k of `student` over `problems`, k = `evaluation.rollouts`, as a JSON object.
 
     Sampling is the run's own unless `[evaluation]` says otherwise; randomness is from (seed, problem id, rollout).
+    `judge` is told that `step` steps are done; its metrics are among the figures.
     """
     sampling, count = config.sampling, config.evaluation.rollouts
     engine = LocalEngine(student, config.compute.sampling_rows)
@@ -48,8 +51,8 @@ def evaluate_student(
             top_p=config.evaluation.top_p or sampling.top_p,
             on_batch=phase.advance,
         )
-        groups = verify(groups)
-    return summarise(groups, count)
+        groups, judging = judge(groups, step)
+    return summarise(groups, count) | judging
 
 
 def summarise(groups: Sequence[Group], k: int) -> dict[str, Any]:
@@ -76,37 +79,42 @@ def summarise(groups: Sequence[Group], k: int) -> dict[str, Any]:
     }
 
 
-def evaluate_target(target: str, config: Config | None, seed: int | None, quiet: bool = False) -> dict[str, Any]:
+def evaluate_target(
+    target: str, config: Config | None, seed: int | None, quiet: bool = False, reward_functions: Given = None
+) -> dict[str, Any]:
     """The figures of a run's newest checkpoint, a model folder or `builtin:NAME`, with `model` and `seed`.
 
     A run brings its own configuration (problems, sampling, seed) unless `config` is given; anything else needs one.
-    An embedded student is warmed up as `config` says. Raises MopdError.
+    An embedded student is warmed up as `config` says. `reward_functions` are those that `train` was given, where they
+    cannot be imported by name. Raises MopdError.
     """
-    path = Path(target)
+    path, step = Path(target), 0
     if is_run(path):
         config = config or read_config(path)
         newest = latest_checkpoint(path / "checkpoints")
         if newest is None:
             raise RunError("a run to evaluate has a checkpoint", f"none in {path}", f"`mopd train --resume {path}`")
-        target = str(newest)
+        target, step = str(newest), int(newest.name.removeprefix("step-"))
     elif config is None:
         raise ConfigError(
             "a model is evaluated on problems of a configuration",
             f"{target} alone",
             f"`mopd evaluate {target} CONFIG.toml`",
         )
-    config = config.model_copy(update={"student": target})
+    config = with_functions(config.model_copy(update={"student": target}), reward_functions)
     seed = config.seed if seed is None else seed
-    problems = load_problems(config.problems)
+    problems = prepare_problems(config)
     if not problems.held_out:
         raise ConfigError(
             "there are held-out problems to evaluate on", "problems.held_out = 0", "raise problems.held_out"
         )
+    judge = make_judge(config, problems, reward_functions)
     student = prepare_student(config, problems)
     progress = ProgressDisplay(quiet)
     if config.warmup is not None and target.startswith(PREFIX):
         warm_up(student, problems, config, progress)
-    return {"model": target, "seed": seed, **evaluate_student(student, problems.held_out, config, seed, progress)}
+    figures = evaluate_student(student, problems.held_out, config, seed, progress, judge=judge, step=step)
+    return {"model": target, "seed": seed, **figures}
 
 
 def _judged_and_right(group: Group) -> tuple[int, int]:

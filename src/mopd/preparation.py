@@ -6,9 +6,14 @@ import torch
 
 from mopd import verifiers
 from mopd.config import Config
-from mopd.problems import ProblemSet
+from mopd.problems import ProblemSet, load_problems
 from mopd.students import Student, check_window, load_student
 from mopd.verifiers import pool
+
+
+def prepare_problems(config: Config) -> ProblemSet:
+    """The problems of a run. Raises ProblemError or ConfigError."""
+    return load_problems(config.problems)
 
 
 def prepare_student(config: Config, problems: ProblemSet) -> Student:
@@ -16,8 +21,9 @@ def prepare_student(config: Config, problems: ProblemSet) -> Student:
     if config.compute.threads is not None:
         torch.set_num_threads(config.compute.threads)
     pool.configure(config.verification.workers, config.verification.time_limit_s)
-    for name in {problem.verifier for problem in problems.train + problems.held_out}:
-        verifiers.get(name)
+    if not config.rewards.functions:
+        for name in {problem.verifier for problem in problems.train + problems.held_out}:
+            verifiers.get(name)
     student = load_student(config.student, config.seed, config.compute, config.chat.options)
     check_window(student, problems, config)
     return student

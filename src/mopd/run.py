@@ -172,6 +172,7 @@ def _describe_rollout(group: Group, record: LessonRecord, index: int) -> dict[st
         "is_success": group.is_success(index),
         "answer": verdict.answer,
         "feedback": verdict.feedback,
+        **({"details": dict(verdict.details)} if verdict.details else {}),
         "peers": shown,
         "context_tokens": record.context.token_count if record.context else None,
         "shortened_count": record.context.shortened_count if record.context else 0,

@@ -21,42 +21,52 @@ from mopd.engines.local import LocalEngine, SamplingRequest
 from mopd.evaluation import evaluate_student, paired_gain
 from mopd.learner import Learner
 from mopd.lessons import LessonMaker
-from mopd.preparation import prepare_student
-from mopd.problems import ProblemSet, load_problems
+from mopd.preparation import prepare_problems, prepare_student
+from mopd.problems import ProblemSet
 from mopd.progress import Phase, ProgressDisplay
+from mopd.rewards import Given, make_judge, make_judge_again, with_functions
 from mopd.run import Run
 from mopd.statistics import mean_or_zero
 from mopd.students import Student
 from mopd.teacher import Teacher
 from mopd.trackers import open_tracker
 from mopd.types import VERDICT_KINDS, Group, LessonRecord
-from mopd.verification import judge, verify
+from mopd.verification import Judge, by_verifiers
 from mopd.warmup import WarmupReport, warm_up
 
 PHASES = ("sample", "verify", "contexts", "teacher", "student", "update")
 
 
-def train(config: Config, *, fresh: bool = False, quiet: bool = False) -> dict[str, Any]:
+def train(
+    config: Config, *, reward_functions: Given = None, fresh: bool = False, quiet: bool = False
+) -> dict[str, Any]:
     """Train as `config` says and return the run's summary (also written to summary.json).
 
-    `fresh` moves a run that is already at `config.run` aside; `quiet` shows no progress. Raises MopdError.
+    `reward_functions` judge instead of verifiers, as `rewards.functions` would (docs/rewards.md). `fresh` moves a run
+    that is already at `config.run` aside; `quiet` shows no progress. Raises MopdError.
     """
     began = time.perf_counter()
-    problems = load_problems(config.problems)  # before anything is written: bad input leaves no trace
+    config = with_functions(config, reward_functions)
+    problems = prepare_problems(config)  # before anything is written: bad input leaves no trace
+    judge = make_judge(config, problems, reward_functions)
     student = prepare_student(config, problems)
     with _closing(Run.begin(config, fresh)) as run:
-        return _Training(run, student, problems, quiet, began).go()
+        return _Training(run, student, problems, judge, quiet, began).go()
 
 
-def resume(path: str | Path, *, expected: Config | None = None, quiet: bool = False) -> dict[str, Any]:
+def resume(
+    path: str | Path, *, expected: Config | None = None, reward_functions: Given = None, quiet: bool = False
+) -> dict[str, Any]:
     """Continue the run at `path` from its newest checkpoint; a finished run returns its summary again.
 
-    `expected`, if given, must equal the configuration the run began with. Raises MopdError.
+    `expected`, if given, must equal the configuration the run began with. `reward_functions` are those that `train`
+    was given; those that can be imported by name need not be given again. Raises MopdError.
     """
     began = time.perf_counter()
     with _closing(Run.reopen(Path(path), expected)) as run:
-        problems = load_problems(run.config.problems)
-        return _Training(run, prepare_student(run.config, problems), problems, quiet, began).go()
+        problems = prepare_problems(run.config)
+        judge = make_judge_again(run.config, problems, reward_functions)
+        return _Training(run, prepare_student(run.config, problems), problems, judge, quiet, began).go()
 
 
 @contextmanager
@@ -98,8 +108,8 @@ class StepResult:
 class Stepper:
     """Student, teacher, engine and learner, and one step of the method with them."""
 
-    def __init__(self, config: Config, student: Student, problems: ProblemSet) -> None:
-        self.config, self.student, self.problems = config, student, problems
+    def __init__(self, config: Config, student: Student, problems: ProblemSet, judge: Judge = by_verifiers) -> None:
+        self.config, self.student, self.problems, self.judge = config, student, problems, judge
         self.engine = LocalEngine(student, config.compute.sampling_rows)
         self.learner = Learner(student.model, config, student.dtype)
         self.teacher = Teacher(student.model, config.teacher) if config.objective.kind == "distill" else None
@@ -108,7 +118,7 @@ class Stepper:
     def step(self, step: int, clock: StepClock) -> StepResult:
         """Sample, verify, teach, update."""
         began = time.perf_counter()
-        groups = self.attempt(step, clock)
+        groups, judging = self.attempt(step, clock)
         with clock("contexts"):
             records = self.lesson_maker.make(groups)
         lessons = [record.lesson for group in records for record in group if record.lesson is not None]
@@ -117,12 +127,15 @@ class Stepper:
         if learning.is_updated and self.teacher is not None:
             with clock("update"):
                 self.teacher.follow(self.student.model)
-        metrics = group_metrics(groups) | lesson_metrics(records) | contexts | learning.metrics
+        metrics = group_metrics(groups) | judging | lesson_metrics(records) | contexts | learning.metrics
         durations = {f"time/{phase}_s": seconds for phase, seconds in clock.seconds.items()}
         return StepResult(groups, records, metrics | durations | {"time/step_s": time.perf_counter() - began})
 
-    def attempt(self, step: int, clock: StepClock) -> list[Group]:
-        """The step's groups: the student attempts every problem several times, and verifiers say which succeeded."""
+    def attempt(self, step: int, clock: StepClock) -> tuple[list[Group], dict[str, float]]:
+        """The step's groups: the student attempts every problem several times, and the judge says which succeeded.
+
+        Also the judge's metrics.
+        """
         config = self.config
         with clock("sample"):
             self.engine.sync()
@@ -137,7 +150,7 @@ class Stepper:
                 top_p=config.sampling.top_p,
             )
         with clock("verify"):
-            return verify(groups)
+            return self.judge(groups, step)
 
     def _teacher_accuracy(
         self, groups: Sequence[Group], records: Sequence[Sequence[LessonRecord]], step: int, clock: StepClock
@@ -172,8 +185,11 @@ class Stepper:
         engine = LocalEngine(teacher, config.compute.sampling_rows)
         sampling = config.sampling
         written = engine.sample(requests, sampling.completion_tokens, sampling.temperature, sampling.top_p)
-        verdicts = [judge(group.problem, found[0].text) for (group, _), found in zip(taught, written, strict=True)]
-        judged = [v.reward >= config.success_reward for v in verdicts if v.kind != "error"]
+        attempts = [
+            Group(step, group.problem, request.prompt_ids, tuple(found), success_reward=config.success_reward)
+            for (group, _), request, found in zip(taught, requests, written, strict=True)
+        ]
+        judged = [g.is_success(0) for g in self.judge(attempts, step)[0] if g.verdicts[0].kind != "error"]
         with_failure = [
             (record, found[0].text.strip())
             for (_, record), found in zip(taught, written, strict=True)
@@ -191,8 +207,10 @@ class Stepper:
 class _Training:
     """A run from where it stands to its summary. Its seconds are those of this process, since `began`."""
 
-    def __init__(self, run: Run, student: Student, problems: ProblemSet, quiet: bool, began: float) -> None:
-        self.run, self.config, self.problems = run, run.config, problems
+    def __init__(
+        self, run: Run, student: Student, problems: ProblemSet, judge: Judge, quiet: bool, began: float
+    ) -> None:
+        self.run, self.config, self.problems, self.judge = run, run.config, problems, judge
         self.student = student
         self.progress = ProgressDisplay(quiet)
         self.tracker = open_tracker(run.config)
@@ -203,12 +221,13 @@ class _Training:
         """Train from where the run stands and return its summary."""
         if (self.run.path / "summary.json").exists():
             return read_summary(self.run.path)
-        stepper = Stepper(self.config, self.student, self.problems)
+        stepper = Stepper(self.config, self.student, self.problems, self.judge)
         done = self.run.restore(self.student, stepper.teacher, stepper.learner.optimizer)
         report = None
         if done is None:
             report = self._warm_up()
-            stepper = Stepper(self.config, self.student, self.problems)  # the teacher begins as the warmed-up student
+            # again: the teacher begins as the warmed-up student
+            stepper = Stepper(self.config, self.student, self.problems, self.judge)
             self._evaluate(0, "evaluate before")
             self.run.save(0, self.student, stepper.teacher, stepper.learner.optimizer)
         self._train(stepper, done or 0)
@@ -252,7 +271,7 @@ class _Training:
             return
         began = time.perf_counter()
         figures = evaluate_student(
-            self.student, self.problems.held_out, self.config, self.config.seed, self.progress, title
+            self.student, self.problems.held_out, self.config, self.config.seed, self.progress, title, self.judge, steps
         )
         self.seconds["evaluate"] += time.perf_counter() - began
         self.run.record_evaluation({"step": steps, **figures})

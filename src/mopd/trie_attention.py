@@ -29,8 +29,8 @@ _LAYOUT: ContextVar[tuple[_Bucket, ...]] = ContextVar("layout")
 class _Bucket:
     """n segments of up to q new nodes with paths of up to l nodes.
 
-    `queries` [n, q] and `keys` [n, l] are node indices, padded; `hidden` [n, q, l] is 0 where the query sees the key and
-    -inf elsewhere; `rows` and `columns` pick the queries that are no padding.
+    `queries` [n, q] and `keys` [n, l] are node indices, padded; `hidden` [n, q, l] is 0 where the query sees the key
+    and -inf elsewhere; `rows` and `columns` pick the queries that are no padding.
     """
 
     queries: Tensor
@@ -97,10 +97,11 @@ def _attend(q: Tensor, k: Tensor, v: Tensor, hidden: Tensor, scale: float) -> Te
     n, width, heads, size = q.shape
     groups = heads // k.shape[2]
     q = (q * scale).view(n, width, k.shape[2], groups, size).permute(0, 2, 3, 1, 4).flatten(2, 3)
-    scores = (q @ k.permute(0, 2, 3, 1)).unflatten(2, (groups, width)) + hidden[:, None, None]
+    kv_heads, length = k.shape[2], k.shape[1]
+    scores = (q @ k.permute(0, 2, 3, 1)).view(n, kv_heads, groups, width, length) + hidden[:, None, None]
     weights = scores.softmax(-1, dtype=torch.promote_types(scores.dtype, torch.float32)).to(v.dtype)
-    out = weights.flatten(2, 3) @ v.transpose(1, 2)
-    return out.unflatten(2, (groups, width)).permute(0, 3, 1, 2, 4).flatten(2, 3)
+    out: Tensor = weights.flatten(2, 3) @ v.transpose(1, 2)
+    return out.view(n, kv_heads, groups, width, -1).permute(0, 3, 1, 2, 4).flatten(2, 3)
 
 
 @contextmanager

@@ -48,13 +48,15 @@ class Verdict:
     """What a verifier says of one completion.
 
     `reward` is kept raw. `kind` "error" means the grader failed: such a rollout is neither a success nor a
-    failure, and `reward` is then 0.0 by convention and never averaged.
+    failure, and `reward` is then 0.0 by convention and never averaged. `details` is for the record alone: what each
+    reward function gave the rollout, and what it logged of it.
     """
 
     reward: float
     kind: VerdictKind
     answer: str | None = None
     feedback: str = ""
+    details: Mapping[str, str | float | None] = field(default_factory=dict)
 
 
 class Verifier(Protocol):
@@ -99,9 +101,9 @@ class Group:
     success_reward: float = 1.0
 
     def is_success(self, index: int) -> bool:
-        """True where the rollout's reward reaches `success_reward` and its grader did not fail."""
+        """True where the rollout's reward reaches `success_reward`, it was not cut, and its grader did not fail."""
         verdict = self.verdicts[index]
-        return verdict.kind != "error" and verdict.reward >= self.success_reward
+        return verdict.kind not in ("error", "truncated") and verdict.reward >= self.success_reward
 
     def is_failure(self, index: int) -> bool:
         """True where the grader judged the rollout and it is no success."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
@@ -12,6 +12,17 @@ from mopd import verifiers
 from mopd.errors import VerifierError
 from mopd.types import VERDICT_KINDS, Group, Problem, Rollout, Verdict
 from mopd.verifiers.pool import GraderFailure, pool_size
+
+Judge = Callable[[Sequence[Group], int], tuple[list[Group], dict[str, float]]]
+"""(groups, steps done) -> (the groups with a verdict for every rollout, metrics of the judging). Never raises."""
+
+CUT = "The completion was cut at its length limit."
+"""The feedback on a truncated completion."""
+
+
+def by_verifiers(groups: Sequence[Group], step: int) -> tuple[list[Group], dict[str, float]]:
+    """The judge that asks each problem's verifier."""
+    return verify(groups), {}
 
 
 def verify(groups: Sequence[Group]) -> list[Group]:
@@ -29,7 +40,7 @@ def verify(groups: Sequence[Group]) -> list[Group]:
 def verdict_of(problem: Problem, rollout: Rollout) -> Verdict:
     """The verdict on one rollout; never raises."""
     if rollout.is_truncated:
-        return Verdict(0.0, "truncated", None, "The completion was cut at its length limit.")
+        return Verdict(0.0, "truncated", None, CUT)
     return judge(problem, rollout.text)
 
 
@@ -48,9 +59,9 @@ def judge(problem: Problem, completion: str) -> Verdict:
     except VerifierError as error:
         failure = f"failed: {error}"
     except GraderFailure as error:
-        failure = f"failed: {error}{_quoted(error.said, problem)}"
+        failure = f"failed: {error}{quoted(error.said, [problem.reference])}"
     except (Exception, SystemExit) as error:  # whatever a grader raises is counted, and the run goes on
-        failure = f"raised {type(error).__name__}{_quoted(error, problem)}"
+        failure = f"raised {type(error).__name__}{quoted(error, [problem.reference])}"
     return Verdict(0.0, "error", None, f"The verifier {problem.verifier} {failure}"[:500])
 
 
@@ -65,13 +76,13 @@ def _fault_of(verdict: Any) -> str:
     return "" if math.isfinite(verdict.reward) else f"a reward of {verdict.reward}, which is not finite"
 
 
-def _quoted(said: object, problem: Problem) -> str:
-    """What a failing grader said, to append; withheld where it holds the reference answer or cannot be read."""
+def quoted(said: object, references: Collection[str | None]) -> str:
+    """What a failing grader said, to append; withheld where it holds a reference answer or cannot be read."""
     try:
         text = str(said)
     except Exception:
         return ""
-    reference = (problem.reference or "").strip()
-    if reference and (reference in text or repr(reference)[1:-1] in text):
+    secrets = [reference.strip() for reference in references if reference and reference.strip()]
+    if any(secret in text or repr(secret)[1:-1] in text for secret in secrets):
         return " (its message is withheld, since it holds the reference answer)"
     return f": {text}" if text else ""
