@@ -37,7 +37,24 @@ def evaluate_student(
     Sampling is the run's own unless `[evaluation]` says otherwise; randomness is from (seed, problem id, rollout).
     `judge` is told that `step` steps are done; its metrics are among the figures.
     """
-    sampling, count = config.sampling, config.evaluation.rollouts
+    count = config.evaluation.rollouts
+    groups, judging = attempt_problems(student, problems, config, count, seed, progress, title, judge, step)
+    return summarise(groups, count) | judging
+
+
+def attempt_problems(
+    student: Student,
+    problems: Sequence[Problem],
+    config: Config,
+    count: int,
+    seed: int,
+    progress: ProgressDisplay,
+    title: str,
+    judge: Judge,
+    step: int = 0,
+) -> tuple[list[Group], dict[str, float]]:
+    """A verified group of `count` rollouts a problem, sampled as `evaluate_student` says; the judge's metrics."""
+    sampling = config.sampling
     engine = LocalEngine(student, config.compute.sampling_rows)
     with progress.phase(title, len(problems) * count) as phase:
         groups = engine.sample_groups(
@@ -51,8 +68,7 @@ def evaluate_student(
             top_p=config.evaluation.top_p or sampling.top_p,
             on_batch=phase.advance,
         )
-        groups, judging = judge(groups, step)
-    return summarise(groups, count) | judging
+        return judge(groups, step)
 
 
 def summarise(groups: Sequence[Group], k: int) -> dict[str, Any]:

@@ -1,7 +1,8 @@
 """A run directory: enough to continue, to audit and to plot.
 
 `config.json` (resolved), `environment.json`, `metrics.jsonl` (one object a step; all but `time/...` is a function of
-the configuration), `groups.jsonl` (one object a group), `evaluations.jsonl`, `summary.json`, `checkpoints/step-N/`.
+the configuration), `groups.jsonl` (one object a group), `evaluations.jsonl`, `warmup.json`, `summary.json`,
+`checkpoints/step-N/`.
 """
 
 from __future__ import annotations
@@ -60,7 +61,7 @@ class Run:
             path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise RunError("the run's directory can be made", f"{path}: {error.strerror}", "set run=...") from error
-        for name in LOGS:  # left by a run that was ended before it had begun
+        for name in (*LOGS, "warmup.json"):  # left by a run that was ended before it had begun
             (path / name).unlink(missing_ok=True)
         write_atomically(path / "environment.json", dump_json(describe_environment()))
         write_atomically(path / "config.json", dump_json(config.model_dump(mode="json")))
@@ -124,6 +125,16 @@ class Run:
     def evaluations(self) -> list[dict[str, Any]]:
         """All evaluations recorded so far."""
         return read_jsonl(self.path / "evaluations.jsonl")
+
+    def record_warmup(self, figures: dict[str, Any]) -> None:
+        """Add to warmup.json: what the warm-up did and what came of it."""
+        write_atomically(self.path / "warmup.json", dump_json(self.warmup() | figures))
+
+    def warmup(self) -> dict[str, Any]:
+        """All figures of the warm-up recorded so far; empty where there was none."""
+        path = self.path / "warmup.json"
+        found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+        return found
 
     def write_summary(self, summary: dict[str, Any]) -> None:
         """Write summary.json: the run is finished."""

@@ -17,13 +17,14 @@ from pathlib import Path
 from typing import Any
 
 from mopd.config import Config
-from mopd.engines.local import LocalEngine, SamplingRequest
-from mopd.evaluation import evaluate_student, paired_gain
+from mopd.engines.local import LocalEngine
+from mopd.evaluation import attempt_problems, paired_gain, summarise
 from mopd.learner import Learner
 from mopd.lessons import LessonMaker
 from mopd.preparation import prepare_problems, prepare_student
 from mopd.problems import ProblemSet
 from mopd.progress import Phase, ProgressDisplay
+from mopd.reading import read_contexts, read_recipes
 from mopd.rewards import Given, make_judge, make_judge_again, with_functions
 from mopd.run import Run
 from mopd.statistics import mean_or_zero
@@ -32,7 +33,7 @@ from mopd.teacher import Teacher
 from mopd.trackers import open_tracker
 from mopd.types import VERDICT_KINDS, Group, LessonRecord
 from mopd.verification import Judge, by_verifiers
-from mopd.warmup import WarmupReport, warm_up
+from mopd.warmup import warm_up
 
 PHASES = ("sample", "verify", "contexts", "teacher", "student", "update")
 
@@ -168,40 +169,9 @@ class Stepper:
         if not taught:
             return {}
         with clock("teacher_accuracy"):
-            return self._accuracy_from(taught, step)
-
-    def _accuracy_from(self, taught: Sequence[tuple[Group, LessonRecord]], step: int) -> dict[str, float]:
-        assert self.teacher is not None
-        config, lessons = self.config, [record.lesson for _, record in taught if record.lesson is not None]
-        requests = [
-            SamplingRequest(
-                lesson.context_ids or (),
-                1,
-                (config.seed, "from context", step, lesson.problem_id, lesson.rollout.index),
-            )
-            for lesson in lessons
-        ]
-        teacher = replace(self.student, model=self.teacher.model)
-        engine = LocalEngine(teacher, config.compute.sampling_rows)
-        sampling = config.sampling
-        written = engine.sample(requests, sampling.completion_tokens, sampling.temperature, sampling.top_p)
-        attempts = [
-            Group(step, group.problem, request.prompt_ids, tuple(found), success_reward=config.success_reward)
-            for (group, _), request, found in zip(taught, requests, written, strict=True)
-        ]
-        judged = [g.is_success(0) for g in self.judge(attempts, step)[0] if g.verdicts[0].kind != "error"]
-        with_failure = [
-            (record, found[0].text.strip())
-            for (_, record), found in zip(taught, written, strict=True)
-            if record.peers.failures
-        ]
-        return {
-            "teacher/accuracy_from_contexts_share": mean_or_zero(judged),
-            "teacher/copied_failure_share": mean_or_zero(
-                [text in record.peers.failure_texts for record, text in with_failure]
-            ),
-            "teacher/contexts_count": float(len(taught)),
-        }
+            reader = replace(self.student, model=self.teacher.model)
+            figures = read_contexts(reader, taught, self.config, self.judge, step)
+            return {f"teacher/{name}": value for name, value in figures.items()}
 
 
 class _Training:
@@ -223,26 +193,42 @@ class _Training:
             return read_summary(self.run.path)
         stepper = Stepper(self.config, self.student, self.problems, self.judge)
         done = self.run.restore(self.student, stepper.teacher, stepper.learner.optimizer)
-        report = None
         if done is None:
-            report = self._warm_up()
+            self._warm_up()
             # again: the teacher begins as the warmed-up student
             stepper = Stepper(self.config, self.student, self.problems, self.judge)
-            self._evaluate(0, "evaluate before")
+            groups = self._evaluate(0, "evaluate before")
+            self._measure_reading(groups)
             self.run.save(0, self.student, stepper.teacher, stepper.learner.optimizer)
         self._train(stepper, done or 0)
         self.seconds["total"] = time.perf_counter() - self.began
-        summary = self._summary(report)
+        summary = self._summary()
         self.run.write_summary(summary)
         self.tracker.close()
         return summary
 
-    def _warm_up(self) -> WarmupReport | None:
+    def _warm_up(self) -> None:
+        """Warm up, with the figures before it, and record what it did."""
         if self.config.warmup is None:
-            return None
-        report = warm_up(self.student, self.problems, self.config, self.progress)
+            return
+        report = warm_up(self.student, self.problems, self.config, self.progress, self._figures_before, self.judge)
         self.seconds["warmup"] = report.seconds
-        return report
+        self.run.record_warmup({"is_cached": report.is_cached, **report.figures})
+
+    def _figures_before(self) -> dict[str, Any]:
+        """Of the student as it came, on held-out problems, one attempt each."""
+        if not self.problems.held_out:
+            return {}
+        return summarise(self._attempt_held_out(1, "evaluate as it came", 0)[0], 1)
+
+    def _measure_reading(self, groups: Sequence[Group]) -> None:
+        """How well the student that training begins with reads contexts of its own held-out rollouts."""
+        if self.config.warmup is None or self.config.objective.kind != "distill" or not groups:
+            return
+        began = time.perf_counter()
+        figures = read_recipes(self.student, groups, self.config, self.judge, self.config.evaluation.reading_contexts)
+        self.seconds["evaluate"] += time.perf_counter() - began
+        self.run.record_warmup({"reading": figures})
 
     def _train(self, stepper: Stepper, done: int) -> None:
         config = self.config
@@ -266,18 +252,26 @@ class _Training:
         if is_last or steps % config.checkpoint.every == 0:
             self.run.save(steps, self.student, stepper.teacher, stepper.learner.optimizer)
 
-    def _evaluate(self, steps: int, title: str) -> None:
+    def _evaluate(self, steps: int, title: str) -> list[Group]:
+        """Attempt the held-out problems, record the figures, and return the groups."""
         if not self.problems.held_out:
-            return
+            return []
         began = time.perf_counter()
-        figures = evaluate_student(
-            self.student, self.problems.held_out, self.config, self.config.seed, self.progress, title, self.judge, steps
-        )
+        count = self.config.evaluation.rollouts
+        groups, judging = self._attempt_held_out(count, title, steps)
+        figures = summarise(groups, count) | judging
         self.seconds["evaluate"] += time.perf_counter() - began
         self.run.record_evaluation({"step": steps, **figures})
         self.tracker.log(steps, {f"evaluation/{name}": v for name, v in figures.items() if isinstance(v, float)})
+        return groups
 
-    def _summary(self, report: WarmupReport | None) -> dict[str, Any]:
+    def _attempt_held_out(self, count: int, title: str, steps: int) -> tuple[list[Group], dict[str, float]]:
+        config, held_out = self.config, self.problems.held_out
+        return attempt_problems(
+            self.student, held_out, config, count, config.seed, self.progress, title, self.judge, steps
+        )
+
+    def _summary(self) -> dict[str, Any]:
         evaluations = self.run.evaluations()
         summary: dict[str, Any] = {"run": str(self.run.path), "steps": self.config.steps, "seed": self.config.seed}
         if evaluations:
@@ -285,8 +279,8 @@ class _Training:
             gain, interval = paired_gain(before, after)
             summary |= {"before": before, "after": after, "gain": {"mean": gain, "interval": list(interval)}}
         summary["seconds"] = self.seconds
-        if report is not None:
-            summary["warmup"] = {"is_cached": report.is_cached, **report.figures}
+        if warmup := self.run.warmup():
+            summary["warmup"] = warmup
         return summary
 
 

@@ -32,7 +32,7 @@ from mopd.progress import ProgressDisplay
 from mopd.scoring import Row, can_share_prefixes, computing_in, live_logprobs
 from mopd.students import Student
 from mopd.types import Group
-from mopd.verification import verify
+from mopd.verification import Judge, by_verifiers
 
 
 @dataclass(frozen=True)
@@ -54,8 +54,11 @@ def warm_up(
     config: Config,
     progress: ProgressDisplay,
     measure: Callable[[], dict[str, Any]] | None = None,
+    judge: Judge = by_verifiers,
 ) -> WarmupReport:
-    """Train `student` in place under `config.warmup`, or take it from the cache. `measure` is called before training.
+    """Train `student` in place under `config.warmup`, or take it from the cache.
+
+    `measure` is called before training; `judge` judges the rollouts that become peers.
 
     Raises ProblemError where problems have nothing to demonstrate.
     """
@@ -67,7 +70,7 @@ def warm_up(
         return WarmupReport(time.perf_counter() - began, True, figures)
     before = {"before": measure()} if measure is not None else {}
     if isinstance(config.warmup, SolutionsWarmup):
-        figures = before | _learn_solutions(student, problems, config, config.warmup, progress)
+        figures = before | _learn_solutions(student, problems, config, config.warmup, progress, judge)
     else:
         figures = before | _learn_from_demonstrator(student, problems, config, config.warmup, progress)
     seconds = time.perf_counter() - began
@@ -89,14 +92,19 @@ def _learn_from_demonstrator(
 
 
 def _learn_solutions(
-    student: Student, problems: ProblemSet, config: Config, warmup: SolutionsWarmup, progress: ProgressDisplay
+    student: Student,
+    problems: ProblemSet,
+    config: Config,
+    warmup: SolutionsWarmup,
+    progress: ProgressDisplay,
+    judge: Judge,
 ) -> dict[str, Any]:
     solutions = Solutions(student, problems.train, config, warmup)
     stage = _Stage(student, config, warmup.learning_rate)
     figures: dict[str, Any] = {f"problems_{name}_count": count for name, count in solutions.counts.items()}
     figures["loss_nats"] = stage.run("warm-up", warmup.steps, solutions.plain_batch, progress)
     if warmup.context_steps:
-        groups = _attempt(student, solutions, config, progress)
+        groups = _attempt(student, solutions, config, progress, judge)
         figures["rollouts_success_share"] = _success_share(groups)
         figures["contexts_loss_nats"] = stage.run(
             "warm-up, contexts", warmup.context_steps, lambda step: solutions.context_batch(step, groups), progress
@@ -104,7 +112,9 @@ def _learn_solutions(
     return figures
 
 
-def _attempt(student: Student, solutions: Solutions, config: Config, progress: ProgressDisplay) -> list[Group]:
+def _attempt(
+    student: Student, solutions: Solutions, config: Config, progress: ProgressDisplay, judge: Judge
+) -> list[Group]:
     """Verified groups of the student's own rollouts, as the plain stage left it."""
     sampling = config.sampling
     with progress.phase("warm-up, rollouts", len(solutions.context_problems) * config.group_size) as phase:
@@ -119,7 +129,7 @@ def _attempt(student: Student, solutions: Solutions, config: Config, progress: P
             top_p=sampling.top_p,
             on_batch=phase.advance,
         )
-        return verify(groups)
+        return judge(groups, 0)[0]
 
 
 def _success_share(groups: Sequence[Group]) -> float:
@@ -193,7 +203,9 @@ def _cache_folder(student: Student, problems: ProblemSet, config: Config, is_mea
         config.student,
         _fingerprint(student.model),
         repr((student.dtype, next(student.model.parameters()).device.type)),
-        json.dumps([table[key] for key in ("seed", "group_size", "success_reward", "warmup", "sampling", "chat")]),
+        json.dumps(
+            [table[key] for key in ("seed", "group_size", "success_reward", "warmup", "sampling", "chat", "rewards")]
+        ),
         json.dumps([table["context"]["tokens"], table["context"]["template"], table["compute"]["microbatch_tokens"]]),
         json.dumps(table["evaluation"]) if is_measured else "",
         *(repr((problem.id, problem.messages, problem.reference)) for problem in problems.train),
