@@ -58,7 +58,7 @@ def _mixed(values: Hashes) -> Hashes:
 def _windows(texts: Sequence[str]) -> tuple[Hashes, npt.NDArray[np.intp]]:
     """Hashes of the shingles of some texts, and where each text's begin and end (begin, end, begin, end, ...).
 
-    A shingle begins at every character; the last ones reach into the zeros behind the text.
+    A text shorter than a shingle is one, filled up with zeros.
     """
     padding = "\0" * SHINGLE
     codes = np.frombuffer((padding.join(texts) + padding).encode("utf-32-le"), dtype=np.uint32).astype(np.uint64)
@@ -66,8 +66,8 @@ def _windows(texts: Sequence[str]) -> tuple[Hashes, npt.NDArray[np.intp]]:
     for offset in range(SHINGLE):
         hashes = hashes * np.uint64(0x9E3779B97F4A7C15) + codes[offset : len(codes) - SHINGLE + 1 + offset]
     lengths = np.array([len(text) for text in texts])
-    ends = np.cumsum(lengths + SHINGLE) - SHINGLE
-    return _mixed(hashes), np.stack([ends - lengths, ends], axis=1).ravel()
+    begins = np.cumsum(lengths + SHINGLE) - SHINGLE - lengths
+    return _mixed(hashes), np.stack([begins, begins + np.maximum(1, lengths - SHINGLE + 1)], axis=1).ravel()
 
 
 def _shingles(text: str) -> Hashes:
