@@ -23,7 +23,12 @@ BANDS, ROWS = 16, 4
 CHUNK_CHARACTERS, CHUNK_PAIRS = 2**18, 256
 """Characters hashed and pairs compared at once: they bound memory and change no result."""
 
+TABLE_BITS = 18
+"""Bits of a hash that a table of one text's shingles is looked up by; more make fewer false hits."""
+
 Hashes = npt.NDArray[np.uint64]
+Shingles = tuple[Hashes, npt.NDArray[np.intp]]
+"""The set of a text's shingles as sorted hashes, and their low bits."""
 
 
 def near_duplicates(held_out: Sequence[Problem], train: Sequence[Problem]) -> tuple[int, tuple[str, str] | None]:
@@ -70,10 +75,10 @@ def _windows(texts: Sequence[str]) -> tuple[Hashes, npt.NDArray[np.intp]]:
     return _mixed(hashes), np.stack([begins, begins + np.maximum(1, lengths - SHINGLE + 1)], axis=1).ravel()
 
 
-def _shingles(text: str) -> Hashes:
-    """The set of a text's shingles, as sorted hashes."""
+def _shingles(text: str) -> Shingles:
     hashes, (begin, end) = _windows([text])
-    return np.unique(hashes[begin:end])
+    own = np.unique(hashes[begin:end])
+    return own, (own & np.uint64(2**TABLE_BITS - 1)).astype(np.intp)
 
 
 def _signatures(texts: Sequence[str]) -> Hashes:
@@ -119,22 +124,25 @@ def _candidates(held: Hashes, train: Hashes) -> Iterator[npt.NDArray[np.intp]]:
         yield np.unique(np.concatenate(found))
 
 
-def _first_match(own: Hashes, candidates: npt.NDArray[np.intp], shingles_of: Callable[[int], Hashes]) -> int | None:
+def _first_match(
+    shingles: Shingles, candidates: npt.NDArray[np.intp], shingles_of: Callable[[int], Shingles]
+) -> int | None:
     """The first candidate with the overlap.
 
     A table of the own shingles' low bits bounds the overlap from above in little time; only what passes is counted.
     """
-    mask = np.uint64(2**18 - 1)
-    table = np.zeros(2**18, dtype=bool)
-    table[own & mask] = True
+    own, low_bits = shingles
+    table = np.zeros(2**TABLE_BITS, dtype=np.uint8)
+    table[low_bits] = 1
     for start in range(0, len(candidates), CHUNK_PAIRS):
         chunk = [int(candidate) for candidate in candidates[start : start + CHUNK_PAIRS]]
         sets = [shingles_of(candidate) for candidate in chunk]
-        lengths = np.array([len(one) for one in sets])
-        hits = np.add.reduceat(table[np.concatenate(sets) & mask], np.cumsum(lengths) - lengths, dtype=np.int64)
+        lengths = np.array([len(one) for one, _ in sets])
+        is_hit = table.take(np.concatenate([low for _, low in sets]))
+        hits = np.add.reduceat(is_hit, np.cumsum(lengths) - lengths, dtype=np.uint32)
         may_match = hits * (1 + JACCARD) >= JACCARD * (lengths + len(own)) - 1e-6
         for at in np.flatnonzero(may_match):
-            shared = len(np.intersect1d(own, sets[at], assume_unique=True))
-            if shared >= JACCARD * (len(own) + len(sets[at]) - shared) - 1e-6:
+            shared = len(np.intersect1d(own, sets[at][0], assume_unique=True))
+            if shared >= JACCARD * (len(own) + lengths[at] - shared) - 1e-6:
                 return chunk[at]
     return None
