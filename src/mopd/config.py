@@ -70,7 +70,8 @@ class ProblemsConfig(SourceConfig):
     """Where problems come from and how they are split."""
 
     mix: tuple[MixConfig, ...] = ()
-    """Several sources instead of `problems.source`, each a `[[problems.mix]]` with the keys of a source."""
+    """Several sources instead of `problems.source`, each a `[[problems.mix]]` with the keys of a source. Where two
+    share an id, all ids get their source's domain or name in front, as in `physics/12`."""
     weights: dict[str, Annotated[float, Field(ge=0, allow_inf_nan=False)]] = Field(default_factory=dict)
     """Each domain's weight in the draws of the steps, as in `{ biology = 2, physics = 1 }`; 0 leaves a domain out.
     Unset: passes over all problems, so that domains come in proportion to their size."""

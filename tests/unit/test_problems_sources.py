@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 from mopd.config import ProblemsConfig, SourceConfig
 from mopd.errors import ConfigError, ProblemError
 from mopd.problems import GENERATED, VERIFIER_OF_KIND, load_problems, read_jsonl, read_problems
+from mopd.problems.sources import is_network_error
 
 DATA = Path(os.environ.get("MOPD_SHARED_DATA") or Path(__file__).parents[3] / "shared" / "data")
 
@@ -133,6 +134,21 @@ def test_times_and_decimals_of_parquet_become_text(tmp_path):
     assert problem.reference == "1.50"
     assert json.loads(json.dumps(problem.columns))["parts"] == [{"at": "2024-02-02"}]
     assert problem.columns["on"] == "2024-02-01"
+
+
+def test_a_pipe_is_read_though_it_can_be_read_only_once(tmp_path):
+    whole = write_parquet(tmp_path / "a.parquet", [record(1), record(2)]).read_bytes()
+    for content in (whole, json.dumps([record(1), record(2)]).encode()):
+        reader, writer = os.pipe()
+        os.write(writer, content)
+        os.close(writer)
+        assert [p.id for p in read(f"/dev/fd/{reader}")] == ["r1", "r2"]
+        os.close(reader)
+
+
+def test_nan_is_no_answer(tmp_path):
+    path = write_parquet(tmp_path / "a.parquet", [record(1, answer=1.5), record(2, answer=float("nan"))])
+    assert "row 2" in refused(path, "'answer'", "nothing").got
 
 
 # --- what is wrong with a file --------------------------------------------------------------------------------------
@@ -391,6 +407,21 @@ except ProblemError as error:
     assert "hub:nobody/nothing" in done.stdout
     for way in ("download its files", "problems.source", "HF_HUB_OFFLINE", "HF_HOME", "hub:./FOLDER"):
         assert way in done.stdout
+
+
+def test_errors_of_a_network_are_told_from_answers_of_the_hub():
+    import httpx
+    import requests
+
+    request = httpx.Request("GET", "http://localhost")
+    network = [httpx.ReadTimeout("late"), httpx.ConnectError("no"), requests.ConnectionError("no"), TimeoutError()]
+    for error in network:
+        wrapped = RuntimeError("the data set cannot be made")
+        wrapped.__cause__ = error
+        assert is_network_error(error)
+        assert is_network_error(wrapped)
+    answer = httpx.HTTPStatusError("404", request=request, response=httpx.Response(404))
+    assert not any(map(is_network_error, (answer, FileNotFoundError("x"), ValueError("x"))))
 
 
 def test_reading_a_file_of_lines_imports_no_data_set_library(tmp_path):

@@ -83,7 +83,7 @@ def to_problems(records: Iterable[Record], source: str, reading: Reading) -> lis
             raise ProblemError(
                 "every problem has an id of its own",
                 f"id {problem.id!r} in {record.unit}s {first.number} and {record.number} of {source}",
-                "rename or remove one of them",
+                f"rename or remove one of them, or set {reading.key}.columns.id to another column",
             )
         problems.append(problem)
     return problems
@@ -111,9 +111,9 @@ def _names(field: str, reading: Reading) -> tuple[str, ...]:
 
 
 def _get(record: Record, field: str, reading: Reading) -> Any:
-    """What the record says of a field; None where it says nothing."""
+    """What the record says of a field; None where it says nothing (nan, as tables write it, says nothing)."""
     values = (_look_up(record.values, name) for name in _names(field, reading))
-    return next((value for value in values if value is not None), None)
+    return next((value for value in values if value is not None and value == value), None)
 
 
 def _look_up(values: Mapping[str, Any], name: str) -> Any:

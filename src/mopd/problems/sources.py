@@ -44,7 +44,7 @@ def read_problems(source: SourceConfig, seed: int, needs_answer: bool = True, ke
 
 def read_jsonl(path: Path, verifier: str = "auto") -> list[Problem]:
     """Problems of a file of JSON lines. Raises ProblemError naming file, line and field."""
-    return to_problems(_json_lines(path, _read_text(path)), str(path), Reading(verifier=verifier))
+    return to_problems(_json_lines(path, _decode(path, _read_bytes(path))), str(path), Reading(verifier=verifier))
 
 
 def _check_keys(source: SourceConfig, is_generated: bool, key: str) -> None:
@@ -62,19 +62,20 @@ def _records(source: SourceConfig) -> Iterable[Record]:
     if source.source.startswith(HUB_PREFIX):
         return _hub_records(source)
     path = Path(source.source)
-    if _is_parquet(path):
-        return _parquet_records(path)
-    return _json_records(path, _read_text(path))
+    data = _read_bytes(path)
+    if data.startswith(PARQUET_MAGIC) or path.suffix == ".parquet":
+        return _parquet_records(path, data)
+    return _json_records(path, _decode(path, data))
 
 
 # --- text -----------------------------------------------------------------------------------------------------------
 
 
-def _read_text(path: Path) -> str:
-    must = "a problem file exists and is UTF-8 text"
+def _read_bytes(path: Path) -> bytes:
+    """The file's content, read once: a pipe cannot be read again."""
+    must = "a problem file exists and can be read"
     try:
-        data = path.read_bytes()
-        return data.decode("utf-8-sig")  # a byte order mark, as some editors write it, is no part of the text
+        return path.read_bytes()
     except IsADirectoryError as error:
         do = f"write {HUB_PREFIX}{path} for a folder that `datasets` opens"
         raise ProblemError(must, f"{path}: {error.strerror}", do) from error
@@ -82,10 +83,15 @@ def _read_text(path: Path) -> str:
         near = difflib.get_close_matches(str(path), generated.GENERATED, n=1)
         do = f"did you mean {near[0]}?" if near else "check problems.source"
         raise ProblemError(must, f"{path}: {error.strerror}", do) from error
+
+
+def _decode(path: Path, data: bytes) -> str:
+    try:
+        return data.decode("utf-8-sig")  # a byte order mark, as some editors write it, is no part of the text
     except UnicodeDecodeError as error:
         number = data.count(b"\n", 0, error.start) + 1
-        where = f"{path}, line {number}"
-        raise ProblemError(must, f"{where}: {error.reason}", "save the file as UTF-8") from error
+        got = f"{path}, line {number}: {error.reason}"
+        raise ProblemError("a problem file is UTF-8 text, or parquet", got, "save the file as UTF-8") from error
 
 
 def _json_records(path: Path, text: str) -> Iterable[Record]:
@@ -161,26 +167,17 @@ def _json_lines(path: Path, text: str) -> Iterator[Record]:
 # --- tables ---------------------------------------------------------------------------------------------------------
 
 
-def _is_parquet(path: Path) -> bool:
-    """True for what begins as a parquet file, and for what is called one."""
-    try:
-        with path.open("rb") as file:
-            return file.read(len(PARQUET_MAGIC)) == PARQUET_MAGIC or path.suffix == ".parquet"
-    except OSError:
-        return False  # reading it as text says what is wrong
-
-
-def _parquet_records(path: Path) -> Iterator[Record]:
+def _parquet_records(path: Path, data: bytes) -> Iterator[Record]:
     import pyarrow
     import pyarrow.parquet
 
     try:
-        with pyarrow.parquet.ParquetFile(path) as file:
+        with pyarrow.parquet.ParquetFile(pyarrow.BufferReader(data)) as file:
             yield from _rows(file.iter_batches(), str(path))
     except (pyarrow.ArrowException, OSError) as error:
         raise ProblemError(
             "a parquet file can be read to its end",
-            f"{path}, {path.stat().st_size} bytes: {_first_line(error)}",
+            f"{path}, {len(data)} bytes: {_first_line(error)}",
             "download or write it again",
         ) from error
 
@@ -255,18 +252,31 @@ def _load(path: str, source: SourceConfig) -> Any:
     datasets.disable_progress_bars()
     try:
         loaded = datasets.load_dataset(path, source.subset, split=source.split, trust_remote_code=False)
-    except ConnectionError as error:
-        raise ProblemError(
-            "the hub can be reached, or its data set is in the cache of `datasets`",
-            f"{source.source}: {_first_line(error)}",
-            "download its files where there is a network and give their path as problems.source (JSON, JSONL, parquet, "
-            "or hub:./FOLDER); or fill the cache there (HF_HOME) and set HF_HUB_OFFLINE=1 here",
-        ) from error
     except Exception as error:  # `datasets` raises what its readers raise: of arrow, pandas, the hub, its own
+        if is_network_error(error):
+            raise ProblemError(
+                "the hub can be reached, or its data set is in the cache of `datasets`",
+                f"{source.source}: {_first_line(error)}",
+                "download its files where there is a network and give their path as problems.source (JSON, JSONL, "
+                "parquet, or hub:./FOLDER); or fill the cache there (HF_HOME) and set HF_HUB_OFFLINE=1 here",
+            ) from error
         raise _cannot_open(
             source, error, "check the name, problems.subset and problems.split, and its files"
         ) from error
     return _one_split(loaded, source) if source.split is None else loaded
+
+
+def is_network_error(error: BaseException | None) -> bool:
+    """True where an error or one that it came from is that of a network, by any of the libraries that `datasets` uses.
+
+    An answer of the hub, such as 404, is none.
+    """
+    names = {"ConnectionError", "Timeout", "TimeoutError", "TransportError", "OfflineModeIsEnabled"}
+    while error is not None:
+        if any(base.__name__ in names for base in type(error).__mro__):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
 
 
 def _cannot_open(source: SourceConfig, error: Exception, do: str) -> ProblemError:
