@@ -29,21 +29,85 @@ class Table(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
 
-class ProblemsConfig(Table):
-    """Where problems come from and how they are split."""
+HUB_PREFIX = "hub:"
+"""What a source begins with that `datasets` opens."""
+
+FieldName = Literal["prompt", "answer", "id", "system", "kind", "domain", "solution"]
+"""What a record of a problem file may say of a problem."""
+
+
+class SourceConfig(Table):
+    """One source of problems, and how its records are read."""
 
     source: str = "sort-digits"
-    """Where problems come from: a JSONL file, `sort-digits`, or `reasoning_gym:NAME`."""
+    """Where problems come from: a JSONL, JSON or parquet file; `hub:ORG/NAME`, a data set that `datasets` loads, or
+    `hub:./FOLDER`, one on this disk; `reasoning_gym:NAME`; or generated ones, `sort-digits`."""
     verifier: str = "auto"
     """Verifier for every problem, or `auto`: what the source or the record's `kind` says."""
     size: PositiveInt = 4096
     """Problems to generate, training and held-out together (generated sources only; a file is used whole)."""
+    options: dict[str, Any] = Field(default_factory=dict)
+    """Options of a generated source, passed to it unchanged (for example reasoning-gym's `max_word_len`)."""
+    columns: dict[FieldName, str] = Field(default_factory=dict)
+    """Columns that hold `prompt`, `answer`, `id`, `system`, `kind`, `domain`, `solution` where a file calls them
+    otherwise, as in `{ prompt = "question", answer = "extra.answer" }`; a dot goes into nested columns."""
+    subset: str | None = None
+    """Configuration of a `hub:` data set; unset: its default."""
+    split: str | None = None
+    """Split of a `hub:` data set, as `datasets` writes it (`train[:500]`); unset: its only one, else `train`."""
+    domain: str | None = None
+    """Domain of all problems of the source; unset: what each record says."""
+
+
+class MixConfig(SourceConfig):
+    """One source of a mix."""
+
+    source: str
+    """As `problems.source`."""
+
+
+class ProblemsConfig(SourceConfig):
+    """Where problems come from and how they are split."""
+
+    mix: tuple[MixConfig, ...] = ()
+    """Several sources instead of `problems.source`, each a `[[problems.mix]]` with the keys of a source. Where two
+    share an id, all ids get their source's domain or name in front, as in `physics/12`."""
+    weights: dict[str, Annotated[float, Field(ge=0, allow_inf_nan=False)]] = Field(default_factory=dict)
+    """Each domain's weight in the draws of the steps, as in `{ biology = 2, physics = 1 }`; 0 leaves a domain out.
+    Unset: passes over all problems, so that domains come in proportion to their size."""
     seed: NonNegativeInt = 0
     """Seed of generated problems and of the held-out split. Not the run's: runs of all seeds share one test."""
     held_out: NonNegativeInt = 128
-    """Problems kept from training and used for evaluation."""
-    options: dict[str, Any] = Field(default_factory=dict)
-    """Options of a generated source, passed to it unchanged (for example reasoning-gym's `max_word_len`)."""
+    """Problems kept from training and used for evaluation, from each domain in proportion to its size."""
+    held_out_source: str | None = None
+    """File or `hub:` data set that held-out problems are drawn from, read as `problems.source` is; unset: the
+    training problems' own sources. Training problems with the prompt of a held-out one are removed."""
+    held_out_split: str | None = None
+    """Split of `held_out_source`; alone, the split of a `hub:` source that held-out problems are drawn from."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _no_default_source_in_a_mix(cls, values: Any) -> Any:
+        """In a mix an unset source is empty, so that one which is set cannot pass for the default."""
+        if isinstance(values, Mapping) and values.get("mix"):
+            return {"source": "", **values}
+        return values
+
+    @model_validator(mode="after")
+    def _consistent(self) -> ProblemsConfig:
+        if self.mix and self.source:
+            raise ValueError(f"problems.mix takes the place of problems.source, but both are set ({self.source})")
+        if not self.mix and not self.source:
+            raise ValueError("problems.source is empty, and there is no problems.mix")
+        own = {"options", "size", "split"} | (set() if self.held_out_source else {*SourceConfig.model_fields})
+        for key in sorted(own - {"source"} if self.mix else ()):
+            if getattr(self, key) != type(self).model_fields[key].get_default(call_default_factory=True):
+                raise ValueError(f"problems.{key} belongs into the entries of problems.mix")
+        if self.held_out_split and not (self.held_out_source or self.source).startswith(HUB_PREFIX):
+            raise ValueError("problems.held_out_split belongs to a data set, hub:NAME")
+        if (self.held_out_source or self.held_out_split) and not self.held_out:
+            raise ValueError("problems.held_out is 0, but it is said where held-out problems come from")
+        return self
 
 
 class DemonstratorWarmup(Table):
@@ -486,14 +550,17 @@ def config_keys(model: type[BaseModel] = Config, prefix: str = "") -> dict[str, 
     keys: dict[str, tuple[str, str, str]] = {}
     for name, field in model.model_fields.items():
         tables = list(_tables(field.annotation))
+        is_array = typing.get_origin(field.annotation) is tuple
         if len(tables) > 1:
             keys[f"{prefix}{name}.kind"] = _kind_row(tables)
-        for table in tables:
-            for key, row in config_keys(table, f"{prefix}{name}.").items():
-                keys.setdefault(key, row)
-        if not tables:
+        if not tables or is_array:
             default = "required" if field.is_required() else json.dumps(field.get_default(call_default_factory=True))
             keys[prefix + name] = (_type_name(field.annotation), default, field.description or "")
+        inner = f"{prefix}{name}[]." if is_array else f"{prefix}{name}."
+        for table in tables:
+            for key, row in config_keys(table, inner).items():
+                twin = prefix + key.removeprefix(inner)  # a key that an array's tables have from the table around them
+                keys.setdefault(key, (*row[:2], f"As `{twin}`.") if is_array and keys.get(twin) == row else row)
     return keys
 
 
@@ -523,9 +590,11 @@ def _type_name(annotation: Any) -> str:
     if origin is list:
         return f"array of {_type_name(arguments[0])}s"
     if origin is tuple:
-        return "array of " + " and ".join(_type_name(a) for a in arguments)
+        return "array of " + " and ".join(_type_name(a) for a in arguments if a is not Ellipsis)
     if arguments:
         return " or ".join(_type_name(a) for a in arguments if a is not type(None))
+    if issubclass(annotation, BaseModel):
+        return "tables"
     return {"str": "string", "int": "integer", "float": "number", "bool": "boolean"}[annotation.__name__]
 
 

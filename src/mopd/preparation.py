@@ -13,7 +13,7 @@ from mopd.verifiers import pool
 
 def prepare_problems(config: Config) -> ProblemSet:
     """The problems of a run. Raises ProblemError or ConfigError."""
-    return load_problems(config.problems)
+    return load_problems(config.problems, needs_answer=not config.rewards.functions)
 
 
 def prepare_student(config: Config, problems: ProblemSet) -> Student:

@@ -189,7 +189,7 @@ def cache_root() -> Path:
 
 SHAPING = (
     *("embedded", "contexts", "demonstrations", "engines", "learner", "packing", "peers", "pretrained", "problems"),
-    *("scoring", "seeding", "students", "tokens", "tool_calls", "verifiers", "warmup"),
+    *("scoring", "seeding", "students", "tokens", "verifiers", "warmup"),
 )
 """Modules of this package whose code shapes a warmed-up student."""
 

@@ -100,7 +100,7 @@ def test_what_is_sampled_has_the_log_probabilities_the_learner_computes(name):
         for rollout in rollouts:
             scored = live_logprobs(student.model, [Row(request.prompt_ids, rollout.token_ids, rollout.is_own)])
             learner = scored.gather(-1, torch.tensor(rollout.token_ids)[:, None]).squeeze(-1)
-            torch.testing.assert_close(torch.tensor(rollout.sampler_logprobs), learner.double(), rtol=0, atol=2e-4)
+            torch.testing.assert_close(torch.tensor(rollout.sampler_logprobs), learner.float(), rtol=0, atol=2e-4)
 
 
 @pytest.mark.parametrize("name", list(ARCHITECTURES))
@@ -135,10 +135,14 @@ def test_bfloat16_products_keep_float32_weights(tmp_path):
     train(config_for(tmp_path, folder, "compute.dtype='bfloat16'"), quiet=True)
     metrics = read_jsonl(tmp_path / "run" / "metrics.jsonl")
     assert all(math.isfinite(row["objective/loss"]) and row["update/grad_norm"] > 0 for row in metrics)
-    assert 0 < metrics[0]["importance/logprob_gap_nats"] < 0.1  # sampled with bfloat16 weights, scored with float32 ones
+    assert (
+        0 < metrics[0]["importance/logprob_gap_nats"] < 0.1
+    )  # sampled with bfloat16 weights, scored with float32 ones
     weights = load_student(str(tmp_path / "run" / "checkpoints" / "step-2"), 0).model.parameters()
     assert all(p.dtype == torch.float32 for p in weights)
-    assert any(not torch.equal(p, p.bfloat16().float()) for p in AutoModelForCausalLM.from_pretrained(folder).parameters())
+    assert any(
+        not torch.equal(p, p.bfloat16().float()) for p in AutoModelForCausalLM.from_pretrained(folder).parameters()
+    )
 
 
 def test_ids_without_a_token_are_never_sampled():

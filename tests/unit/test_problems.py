@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import time
 from collections import Counter
-from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -15,8 +14,6 @@ from mopd.config import ProblemsConfig
 from mopd.errors import ConfigError, ProblemError
 from mopd.problems import ProblemSet, load_problems, read_jsonl
 from mopd.types import Problem
-
-DATA = Path(__file__).parents[3] / "shared" / "data"
 
 
 def a_problem(number, prompt=None):
@@ -42,7 +39,7 @@ def record(number, **fields):
 # --- reading --------------------------------------------------------------------------------------------------------
 
 
-def test_a_record_becomes_a_problem_with_its_other_fields_as_columns(tmp_path):
+def test_a_record_becomes_a_problem_with_the_record_whole_as_its_columns(tmp_path):
     path = write(tmp_path, record(1, system="Be brief.", kind="mcq", domain="biology", elo=1500, tests="-"))
     (problem,) = read_jsonl(path)
     assert problem == Problem(
@@ -51,7 +48,7 @@ def test_a_record_becomes_a_problem_with_its_other_fields_as_columns(tmp_path):
         reference="1",
         verifier="multiple_choice",
         domain="biology",
-        columns={"elo": 1500, "tests": "-"},
+        columns=record(1, system="Be brief.", kind="mcq", domain="biology", elo=1500, tests="-"),
     )
 
 
@@ -99,7 +96,7 @@ def test_line_separators_inside_text_are_no_line_ends(tmp_path):
 def test_a_verifier_that_is_named_holds_for_all_kinds(tmp_path):
     problems = list(read_jsonl(write(tmp_path, record(1, kind="code"), record(2)), verifier="own"))
     assert [p.verifier for p in problems] == ["own", "own"]
-    assert "kind" not in problems[0].columns
+    assert problems[0].columns["kind"] == "code"
 
 
 BAD_LINES = {
@@ -352,22 +349,3 @@ def test_more_digit_strings_than_there_are_are_refused():
     with pytest.raises(ConfigError, match=r"lower problems\.size"):
         generated(size=6, held_out=1, options={"length": 1})
     assert len(generated(size=5, held_out=1, options={"length": 1}).train) == 4
-
-
-# --- the paper's data -----------------------------------------------------------------------------------------------
-
-SCIENCE = sorted((DATA / "sciknoweval").glob("*.json")) if DATA.is_dir() else []
-
-
-@pytest.mark.skipif(not SCIENCE, reason="the development data is not beside the repository (../shared/data)")
-@pytest.mark.parametrize("path", SCIENCE, ids=lambda path: path.stem)
-def test_the_science_data_of_the_release_loads_unchanged(path):
-    records = [json.loads(line) for line in path.read_text().splitlines()]
-    problems = list(read_jsonl(path))
-    assert len(problems) == len(records) > 0
-    for problem, given_record in zip(problems, records, strict=True):
-        system, user = problem.messages
-        assert (system["content"], user["content"]) == (given_record["system"], given_record["prompt"])
-        assert (problem.id, problem.reference) == (str(given_record["idx"]), given_record["answer"])
-        assert (problem.verifier, problem.domain) == ("multiple_choice", given_record["dataset"])
-        assert problem.columns == {k: given_record[k] for k in ("elo", "description", "tests", "embedding")}

@@ -1,0 +1,22 @@
+"""Problems: from files, data sets, reasoning-gym, or generated; split by problem; taken in a seeded order.
+
+`sources` reads what there is into records, `records` makes problems of them, `generated` makes problems of nothing;
+`split` and `near_duplicates` part and check them, `order` says which come in which step, `loading` puts it together.
+"""
+
+from mopd.problems.generated import GENERATED, REASONING_GYM_PREFIX
+from mopd.problems.loading import ProblemSet, load_problems
+from mopd.problems.records import VERIFIER_OF_KIND
+from mopd.problems.sources import read_jsonl, read_problems
+from mopd.problems.split import SplitReport
+
+__all__ = [
+    "GENERATED",
+    "REASONING_GYM_PREFIX",
+    "VERIFIER_OF_KIND",
+    "ProblemSet",
+    "SplitReport",
+    "load_problems",
+    "read_jsonl",
+    "read_problems",
+]

@@ -1,0 +1,249 @@
+"""Records become problems: which column holds what, and errors that say where and what to write instead."""
+
+from __future__ import annotations
+
+import difflib
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from mopd.errors import ProblemError
+from mopd.types import Message, Problem
+
+VERIFIER_OF_KIND = {"math": "math", "mcq": "multiple_choice", "tooluse": "tool_use", "exact": "exact"}
+"""The verifier that `auto` takes for a record's `kind`."""
+
+ROLES = ("system", "user", "assistant")
+"""The turns a prompt may have."""
+
+COLUMNS: dict[str, tuple[str, ...]] = {
+    "prompt": ("prompt",),
+    "answer": ("answer",),
+    "id": ("id", "idx"),
+    "system": ("system",),
+    "kind": ("kind",),
+    "domain": ("domain", "dataset"),
+    "solution": ("solution",),
+}
+"""The columns that a field is read from unless told: the first that holds something."""
+
+USUAL_NAMES: dict[str, tuple[str, ...]] = {
+    "prompt": ("question", "problem", "query", "instruction", "input", "messages", "conversation", "text"),
+    "answer": ("final_answer", "ground_truth", "gold", "reference", "expected_answer", "label", "target", "solution"),
+}
+"""What other data sets call a field: suggested, never read unasked."""
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One record and where it stands: the `number`-th `unit` (line, record, row; from 1) of `source`."""
+
+    values: Mapping[str, Any]
+    source: str
+    unit: str
+    number: int
+
+    @property
+    def where(self) -> str:
+        """As errors name it."""
+        return f"{self.source}, {self.unit} {self.number}"
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How records are read. `columns` maps fields to columns; `key` is the table of the configuration that says so.
+
+    `domain` takes the place of every record's own. Without `needs_answer` a missing or blank answer is no reference.
+    """
+
+    columns: Mapping[str, str] = field(default_factory=dict)
+    verifier: str = "auto"
+    domain: str | None = None
+    needs_answer: bool = True
+    key: str = "problems"
+
+
+def to_problems(records: Iterable[Record], source: str, reading: Reading) -> list[Problem]:
+    """The problems that `records` of `source` say, in order.
+
+    A problem's `columns` are its record whole, under the file's own names; a `solution` that is read from another
+    column is there under both names. Raises ProblemError naming place and field.
+    """
+    records = list(records)
+    if not records:
+        raise ProblemError("a problem file holds at least one problem", f"{source} is empty", "check problems.source")
+    _check_columns(records, reading)
+    record_of_id: dict[str, Record] = {}
+    problems = []
+    for record in records:
+        problem = _to_problem(record, reading)
+        first = record_of_id.setdefault(problem.id, record)
+        if first is not record:
+            raise ProblemError(
+                "every problem has an id of its own",
+                f"id {problem.id!r} in {record.unit}s {first.number} and {record.number} of {source}",
+                f"rename or remove one of them, or set {reading.key}.columns.id to another column",
+            )
+        problems.append(problem)
+    return problems
+
+
+def _to_problem(record: Record, reading: Reading) -> Problem:
+    columns = dict(record.values)
+    if "solution" in reading.columns:
+        columns["solution"] = _get(record, "solution", reading)
+    return Problem(
+        id=_id(record, reading),
+        messages=_messages(record, reading),
+        reference=_reference(record, reading),
+        verifier=_verifier_name(record, reading) if reading.verifier == "auto" else reading.verifier,
+        domain=reading.domain or str(_get(record, "domain", reading) or "default"),
+        columns=columns,
+    )
+
+
+# --- columns --------------------------------------------------------------------------------------------------------
+
+
+def _names(field: str, reading: Reading) -> tuple[str, ...]:
+    return (reading.columns[field],) if field in reading.columns else COLUMNS[field]
+
+
+def _get(record: Record, field: str, reading: Reading) -> Any:
+    """What the record says of a field; None where it says nothing (nan, as tables write it, says nothing)."""
+    values = (_look_up(record.values, name) for name in _names(field, reading))
+    return next((value for value in values if value is not None and value == value), None)
+
+
+def _look_up(values: Mapping[str, Any], name: str) -> Any:
+    """The value of a column: by its whole name, else down the names between its dots; None where it is not there."""
+    if name in values:
+        return values[name]
+    value: Any = values
+    for part in name.split("."):
+        value = value.get(part) if isinstance(value, Mapping) else None
+    return value
+
+
+def _column_names(values: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
+    """All columns of a record, with the nested ones in dotted form."""
+    for name, value in values.items():
+        yield prefix + name
+        if isinstance(value, Mapping) and prefix.count(".") < 3:
+            yield from _column_names(value, f"{prefix}{name}.")
+
+
+def _check_columns(records: Sequence[Record], reading: Reading) -> None:
+    """Refuse a mapped column that no record has: a name that is wrong everywhere is a wrong name."""
+    for wanted, name in reading.columns.items():
+        if all(_look_up(record.values, name) is None for record in records):
+            found = list(dict.fromkeys(column for record in records[:100] for column in _column_names(record.values)))
+            raise ProblemError(
+                f"column {name!r}, which {reading.key}.columns.{wanted} names, holds something",
+                f"nothing in {records[0].source}, which has the columns {_shown(found)}",
+                _suggestion(wanted, name, [column for column in found if column != name], reading),
+            )
+
+
+def _suggestion(field: str, wanted: str, found: Sequence[str], reading: Reading) -> str:
+    """What to do about a column that is not there: the nearest one, or the one that other data sets call so."""
+    by_folded = {name.casefold(): name for name in found}
+    near = difflib.get_close_matches(wanted.casefold(), by_folded, n=1)
+    usual = [name for name in USUAL_NAMES.get(field, ()) if name in by_folded]
+    if near or usual:
+        return f"did you mean {reading.key}.columns.{field} = {by_folded[(near or usual)[0]]!r}?"
+    return f"set {reading.key}.columns.{field} to the column that holds it"
+
+
+def _shown(names: Sequence[str]) -> str:
+    text = ", ".join(names)
+    return text if len(text) <= 300 else text[:300] + " ..."
+
+
+# --- fields ---------------------------------------------------------------------------------------------------------
+
+
+def _id(record: Record, reading: Reading) -> str:
+    given = _get(record, "id", reading)
+    if given is None:
+        return str(record.number)
+    if _is_text(given) or (isinstance(given, int | float) and not isinstance(given, bool)):
+        return str(given)
+    name = next(name for name in _names("id", reading) if _look_up(record.values, name) is not None)
+    raise _field_error(record, name, "text or a number", given)
+
+
+def _messages(record: Record, reading: Reading) -> tuple[Message, ...]:
+    prompt, system = _get(record, "prompt", reading), _get(record, "system", reading)
+    if not (system is None or isinstance(system, str)) or (isinstance(system, str) and not _is_unicode(system)):
+        raise _field_error(record, "system", "text or null", system)
+    turns = [Message(role="system", content=system)] if system and system.strip() else []
+    if isinstance(prompt, str) and _is_text(prompt):
+        return (*turns, Message(role="user", content=prompt))
+    if not isinstance(prompt, list) or not prompt or not all(_is_message(turn) for turn in prompt):
+        must = f"text, or a list of {{role, content}} with roles {', '.join(ROLES)}"
+        raise (
+            _missing(record, "prompt", must, reading)
+            if prompt is None
+            else _field_error(record, "prompt", must, prompt)
+        )
+    if prompt[-1]["role"] != "user":
+        raise _field_error(record, "prompt", "a list that ends with a user turn", f"last turn: {prompt[-1]['role']}")
+    if turns and any(turn["role"] == "system" for turn in prompt):
+        raise _field_error(record, "system", "absent where the prompt has a system turn of its own", system)
+    return (*turns, *(Message(role=turn["role"], content=turn["content"]) for turn in prompt))
+
+
+def _is_message(turn: Any) -> bool:
+    return isinstance(turn, dict) and turn.get("role") in ROLES and _is_text(turn.get("content"))
+
+
+def _is_text(value: Any) -> bool:
+    """True for text that holds more than white space and that UTF-8 can write."""
+    return isinstance(value, str) and bool(value.strip()) and _is_unicode(value)
+
+
+def _is_unicode(text: str) -> bool:
+    """False for half of a surrogate pair, which JSON can spell and no tokenizer can read."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _reference(record: Record, reading: Reading) -> str | None:
+    answer, must = _get(record, "answer", reading), "the problem's gold answer"
+    if not reading.needs_answer and (answer is None or (isinstance(answer, str) and not answer.strip())):
+        return None
+    if answer is None:
+        raise _missing(record, "answer", must, reading)
+    try:
+        text = answer if isinstance(answer, str) else json.dumps(answer)
+    except TypeError:  # bytes, as parquet may hold them
+        text = ""
+    if not _is_text(text):
+        raise _field_error(record, "answer", must, answer)
+    return text
+
+
+def _verifier_name(record: Record, reading: Reading) -> str:
+    given = _get(record, "kind", reading)
+    kind = "exact" if given is None else given
+    if not isinstance(kind, str) or kind not in VERIFIER_OF_KIND:
+        raise _field_error(record, "kind", f"one of {', '.join(VERIFIER_OF_KIND)} (or set problems.verifier)", kind)
+    return VERIFIER_OF_KIND[kind]
+
+
+def _field_error(record: Record, field: str, must: str, got: Any) -> ProblemError:
+    return ProblemError(f"field {field!r} is {must}", f"{repr(got)[:120]} in {record.where}", "mend the record")
+
+
+def _missing(record: Record, field: str, must: str, reading: Reading) -> ProblemError:
+    """The error for a field that a record does not have, with the columns that it has."""
+    name, found = _names(field, reading)[0], list(_column_names(record.values))
+    called = f"field {field!r}" if name == field else f"field {field!r} (column {name!r})"
+    got = f"nothing in {record.where}, which has the columns {_shown(found)}"
+    do = "mend the record" if name in found or name != field else _suggestion(field, name, found, reading)
+    return ProblemError(f"{called} is {must}", got, do)
