@@ -1,4 +1,4 @@
-"""Tiny models of several architectures with random weights, and a character tokenizer, as folders transformers opens."""
+"""Tiny models of some architectures with random weights, and a tokenizer of characters, as transformers has them."""
 
 from __future__ import annotations
 

@@ -94,13 +94,15 @@ def remove_old_checkpoints(folder: Path, keep: int) -> None:
 
 
 def load_model_weights(model: Any, folder: Path) -> None:
-    """Copy the weights that `save_pretrained` wrote to `folder`, in one file or in shards, into `model`."""
-    tensors: dict[str, Any] = {}
-    for file in sorted(folder.glob("model*.safetensors")):
-        tensors |= load_file(file)
-    if not tensors:
-        raise FileNotFoundError(f"no model*.safetensors in {folder}")
-    _restore(model, tensors)
+    """Copy the weights that `save_pretrained` wrote to `folder` into `model`.
+
+    transformers opens them: it writes some architectures' tensors under other names, and large models in shards.
+    """
+    dtype = next(model.parameters()).dtype
+    opened, found = type(model).from_pretrained(folder, dtype=dtype, local_files_only=True, output_loading_info=True)
+    if found["missing_keys"]:
+        raise KeyError(f"no tensor {sorted(found['missing_keys'])[0]}")
+    _restore(model, _named_tensors(opened))
 
 
 def _named_tensors(model: Any) -> dict[str, Any]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import torch
 
 from mopd import verifiers
@@ -16,14 +18,17 @@ def prepare_problems(config: Config) -> ProblemSet:
     return load_problems(config.problems, needs_answer=not config.rewards.functions)
 
 
-def prepare_student(config: Config, problems: ProblemSet) -> Student:
-    """The student before any warm-up, with threads and graders of this process set up and everything checked."""
+def prepare_student(config: Config, problems: ProblemSet, folder: Path | None = None) -> Student:
+    """The student before any warm-up, with threads and graders of this process set up and everything checked.
+
+    It is opened from `folder`, where given: a run is resumed from its checkpoint, wherever the student came from.
+    """
     if config.compute.threads is not None:
         torch.set_num_threads(config.compute.threads)
     pool.configure(config.verification.workers, config.verification.time_limit_s)
     if not config.rewards.functions:
         for name in {problem.verifier for problem in problems.train + problems.held_out}:
             verifiers.get(name)
-    student = load_student(config.student, config.seed, config.compute, config.chat.options)
+    student = load_student(str(folder or config.student), config.seed, config.compute, config.chat.options)
     check_window(student, problems, config)
     return student

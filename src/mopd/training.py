@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from mopd.checkpoint import latest_checkpoint
 from mopd.config import Config
 from mopd.engines.local import LocalEngine
 from mopd.evaluation import attempt_problems, paired_gain, summarise
@@ -67,7 +68,8 @@ def resume(
     with _closing(Run.reopen(Path(path), expected)) as run:
         problems = prepare_problems(run.config)
         judge = make_judge_again(run.config, problems, reward_functions)
-        return _Training(run, prepare_student(run.config, problems), problems, judge, quiet, began).go()
+        student = prepare_student(run.config, problems, latest_checkpoint(run.checkpoints))
+        return _Training(run, student, problems, judge, quiet, began).go()
 
 
 @contextmanager

@@ -82,7 +82,7 @@ def test_a_folder_that_is_no_model_is_refused(tmp_path):
 def test_a_model_folder_without_weights_is_refused(tmp_path, tiny_student):
     tiny_student.save(tmp_path / "model")
     (tmp_path / "model" / "model.safetensors").unlink()
-    with pytest.raises(StudentError, match="can open the student"):
+    with pytest.raises(StudentError, match="holds weights"):
         train(tiny(tmp_path, f"student='{tmp_path / 'model'}'"), quiet=True)
 
 

@@ -135,14 +135,9 @@ def test_bfloat16_products_keep_float32_weights(tmp_path):
     train(config_for(tmp_path, folder, "compute.dtype='bfloat16'"), quiet=True)
     metrics = read_jsonl(tmp_path / "run" / "metrics.jsonl")
     assert all(math.isfinite(row["objective/loss"]) and row["update/grad_norm"] > 0 for row in metrics)
-    assert (
-        0 < metrics[0]["importance/logprob_gap_nats"] < 0.1
-    )  # sampled with bfloat16 weights, scored with float32 ones
+    assert 0 < metrics[0]["importance/logprob_gap_nats"] < 0.1  # sampled with bfloat16 weights
     weights = load_student(str(tmp_path / "run" / "checkpoints" / "step-2"), 0).model.parameters()
-    assert all(p.dtype == torch.float32 for p in weights)
-    assert any(
-        not torch.equal(p, p.bfloat16().float()) for p in AutoModelForCausalLM.from_pretrained(folder).parameters()
-    )
+    assert all(p.dtype == torch.float32 and not torch.equal(p, p.bfloat16().float()) for p in weights if p.dim() > 1)
 
 
 def test_ids_without_a_token_are_never_sampled():
@@ -166,7 +161,8 @@ def test_prompt_and_context_open_the_answer_alike_thinking_or_not(thinks, tmp_pa
 
 
 def test_a_template_that_raises_on_a_system_turn_is_named(tmp_path):
-    template = "{% for m in messages %}{% if m.role == 'system' %}{{ raise_exception('no system role') }}{% endif %}{{ m.content }}{% endfor %}>"
+    refusal = "{% if m.role == 'system' %}{{ raise_exception('no system role') }}{% endif %}"
+    template = "{% for m in messages %}" + refusal + "{{ m.content }}{% endfor %}>"
     folder = save(tmp_path / "model", "llama", chat_template=template)
     with pytest.raises(ProblemError, match="no system role") as error:
         train(config_for(tmp_path, folder, system="Be brief."), quiet=True)
