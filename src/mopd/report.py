@@ -28,12 +28,39 @@ def print_summary(summary: dict[str, Any], console: Console) -> None:
         gain = summary["gain"]
         low, high = gain["interval"]
         console.print(f"gain in mean {gain['mean']:+.3f}, paired 95 % interval [{low:+.3f}, {high:+.3f}]\n")
+    if warmup := summary.get("warmup"):
+        _print_warmup(warmup, console)
+    _print_split(summary.get("split", {}), console)
     print_group(Path(summary["run"]), console)
     seconds = "  ".join(f"{name} {value:.0f} s" for name, value in summary["seconds"].items())
     cached = " (warm-up from the cache)" if summary.get("warmup", {}).get("is_cached") else ""
     console.print(f"seconds: {seconds}{cached}")
     console.print(f"run: {escape(summary['run'])}/", soft_wrap=True)
     console.print(f"what its teacher read: mopd show-context {escape(summary['run'])}", soft_wrap=True)
+
+
+def _print_warmup(warmup: dict[str, Any], console: Console) -> None:
+    """What the student could do before its warm-up, and how well it reads peers after it."""
+    if before := warmup.get("before"):
+        console.print(f"before its warm-up the student solved {before['mean_at_1']:.3f} (one attempt a problem)")
+    for recipe, figures in warmup.get("reading", {}).items():
+        console.print(
+            f"generating from {recipe} contexts it is right in {figures['accuracy_from_contexts_share']:.2f} of "
+            f"{figures['contexts_count']:.0f}, and copies a failed peer in {figures['copied_failure_share']:.2f}"
+        )
+
+
+def _print_split(split: dict[str, Any], console: Console) -> None:
+    """Whatever makes held-out figures less than independent of training."""
+    if split.get("removed_count"):
+        console.print(f"{split['removed_count']} training problems were removed: their prompts are held out")
+    if split.get("near_duplicate_count"):
+        held_out, trained = split["near_duplicate"]
+        console.print(
+            f"{split['near_duplicate_count']} held-out problems have a near-duplicate in training, such as "
+            f"{held_out} ({trained})",
+            markup=False,
+        )
 
 
 def _figures_table(summary: dict[str, Any]) -> Table:

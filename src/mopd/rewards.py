@@ -35,7 +35,10 @@ Given = RewardFunction | Sequence[RewardFunction] | None
 """Reward functions as passed in Python: one, several, or none."""
 
 GIVEN = ("prompts", "completions", "completion_ids", "trainer_state", "log_metric", "log_extra")
-"""The arguments that are no columns. A column of such a name is not passed."""
+"""The arguments that are no columns."""
+
+NOT_PASSED = (*GIVEN, "prompt", "completion")
+"""Columns of these names are not passed, as in TRL."""
 
 LARGEST = float(np.finfo(np.float32).max)
 """Rewards beyond this, in which training could not compute, count as not finite."""
@@ -74,7 +77,9 @@ def make_judge(config: Config, problems: ProblemSet, given: Given = None) -> Jud
             )
         return by_verifiers
     everything = problems.train + problems.held_out
-    columns = tuple(dict.fromkeys(column for problem in everything for column in problem.columns))
+    columns = tuple(
+        dict.fromkeys(column for problem in everything for column in problem.columns if column not in NOT_PASSED)
+    )
     for function in functions:
         _check_parameters(function, columns)
     return RewardFunctions(functions, rewards, config.steps, columns)
@@ -300,7 +305,8 @@ class RewardFunctions:
         from transformers import TrainerState
 
         problems = [group.problem for group, _ in attempts]
-        names = dict.fromkeys([*self.columns, *(name for problem in problems for name in problem.columns)])
+        found = [*self.columns, *(name for problem in problems for name in problem.columns)]
+        names = dict.fromkeys(name for name in found if name not in NOT_PASSED)
         columns = {name: [problem.columns.get(name) for problem in problems] for name in names}
         answers = {"answer": [problem.reference for problem in problems]}
         return {

@@ -58,9 +58,12 @@ class ChatTokenizer:
 
     def generation_header(self, messages: Messages) -> str | None:
         """What the template writes behind the last turn, a thinking boundary included; None where it hides the turn."""
-        text = str(self._apply_template(messages, tokenize=False))
-        _, found, header = text.rpartition(str(messages[-1]["content"]).strip())
-        return header if found else None
+        text, content = str(self._apply_template(messages, tokenize=False)), str(messages[-1]["content"])
+        for shown in (content, content.strip()):  # some templates strip what they show
+            _, found, header = text.rpartition(shown)
+            if found:
+                return header
+        return None
 
     def render(self, messages: Messages) -> str:
         """A conversation as the template writes it, generation header included: the text behind `encode_prompt`."""

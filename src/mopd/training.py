@@ -7,6 +7,7 @@ written next; the student moves toward that.
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import time
 from collections import Counter, defaultdict
@@ -280,6 +281,7 @@ class _Training:
             before, after = evaluations[0], evaluations[-1]
             gain, interval = paired_gain(before, after)
             summary |= {"before": before, "after": after, "gain": {"mean": gain, "interval": list(interval)}}
+        summary["split"] = dataclasses.asdict(self.problems.split)
         summary["seconds"] = self.seconds
         if warmup := self.run.warmup():
             summary["warmup"] = warmup
