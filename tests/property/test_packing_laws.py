@@ -1,42 +1,57 @@
-"""Laws of packs for all lengths and budgets."""
+"""Laws of packs and tries for all sequences and budgets."""
 
 import itertools
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mopd.packing import pack_by_tokens
+from mopd.packing import build_trie, pack_by_tokens
 
-LENGTHS = st.lists(st.integers(1, 40), max_size=30)
+TOKENS = st.lists(st.integers(0, 3), min_size=1, max_size=12).map(tuple)
+SEQUENCES = st.lists(TOKENS, max_size=20)
 BUDGETS = st.integers(1, 120)
 
 
-@given(LENGTHS, BUDGETS)
-def test_every_row_is_in_exactly_one_pack(lengths, budget):
-    assert sorted(index for pack in pack_by_tokens(lengths, budget) for index in pack) == list(range(len(lengths)))
+def size(sequences):
+    """Distinct prefixes: what a trie has to compute."""
+    return len({sequence[:length] for sequence in sequences for length in range(1, len(sequence) + 1)})
 
 
-@given(LENGTHS, BUDGETS)
-def test_a_pack_of_several_rows_holds_the_budget_with_its_padding(lengths, budget):
-    for pack in pack_by_tokens(lengths, budget):
-        assert pack
-        assert len(pack) == 1 or len(pack) * max(lengths[index] for index in pack) <= budget
+@given(SEQUENCES, BUDGETS, st.booleans())
+def test_every_row_is_in_exactly_one_pack(sequences, budget, shares):
+    packs = pack_by_tokens(sequences, budget, shares)
+    assert sorted(index for pack in packs for index in pack) == list(range(len(sequences)))
 
 
-@given(LENGTHS, BUDGETS, st.data())
-def test_packs_have_the_same_lengths_whatever_the_order_of_rows(lengths, budget, data):
-    shuffled = data.draw(st.permutations(lengths))
-    sizes = [[[row[index] for index in pack] for pack in pack_by_tokens(row, budget)] for row in (lengths, shuffled)]
-    assert sizes[0] == sizes[1]
+@given(SEQUENCES, BUDGETS)
+def test_a_pack_of_several_rows_holds_the_budget(sequences, budget):
+    for pack in pack_by_tokens(sequences, budget):
+        assert len(pack) == 1 or size([sequences[index] for index in pack]) <= budget
+    for pack in pack_by_tokens(sequences, budget, shares_prefixes=False):
+        assert len(pack) == 1 or len(pack) * max(len(sequences[index]) for index in pack) <= budget
 
 
-@given(LENGTHS, BUDGETS)
-def test_no_pack_has_room_for_the_next_packs_longest_row(lengths, budget):
-    packs = pack_by_tokens(lengths, budget)
-    for one, two in itertools.pairwise(packs):
-        assert (len(one) + 1) * max(lengths[index] for index in one + two) > budget
+@given(SEQUENCES, BUDGETS)
+def test_no_pack_has_room_for_the_row_that_begins_the_next(sequences, budget):
+    for one, two in itertools.pairwise(pack_by_tokens(sequences, budget)):
+        assert size([sequences[index] for index in [*one, two[0]]]) > budget
 
 
-@given(LENGTHS)
-def test_a_budget_for_all_rows_needs_one_pack(lengths):
-    assert len(pack_by_tokens(lengths, len(lengths) * max(lengths, default=1))) == min(1, len(lengths))
+@given(SEQUENCES, BUDGETS, st.data())
+def test_packs_hold_the_same_sequences_whatever_their_order(sequences, budget, data):
+    shuffled = data.draw(st.permutations(sequences))
+    packs = [[[rows[i] for i in pack] for pack in pack_by_tokens(rows, budget)] for rows in (sequences, shuffled)]
+    assert packs[0] == packs[1]
+
+
+@given(SEQUENCES)
+def test_a_trie_has_a_node_for_every_distinct_prefix_and_no_more(sequences):
+    trie = build_trie(sequences)
+    assert len(trie.token_ids) == size(sequences) == sum(trie.new_counts)
+    for sequence, path in zip(sequences, trie.paths, strict=True):
+        assert tuple(trie.token_ids[path]) == sequence
+        assert trie.positions[path].tolist() == list(range(len(sequence)))
+    prefixes = {}
+    for sequence, path in zip(sequences, trie.paths, strict=True):
+        for length, node in enumerate(path, start=1):
+            assert prefixes.setdefault(sequence[:length], node) == node

@@ -1,8 +1,13 @@
-"""Packs by hand."""
+"""Packs and tries by hand."""
 
 import pytest
 
-from mopd.packing import pack_by_tokens
+from mopd.packing import build_trie, common_prefix, pack_by_tokens
+
+
+def rows(*lengths):
+    """Sequences that share nothing, of the given lengths."""
+    return [tuple(range(100 * index, 100 * index + length)) for index, length in enumerate(lengths)]
 
 
 @pytest.mark.parametrize(
@@ -16,9 +21,31 @@ from mopd.packing import pack_by_tokens
         ([2, 9, 2], 4, [[1], [0, 2]]),
     ],
 )
-def test_rows_of_similar_length_come_together(lengths, budget, packs):
-    assert pack_by_tokens(lengths, budget) == packs
+def test_without_shared_prefixes_rows_of_similar_length_come_together(lengths, budget, packs):
+    assert pack_by_tokens(rows(*lengths), budget, shares_prefixes=False) == packs
 
 
-def test_a_row_longer_than_the_budget_is_a_pack_of_its_own():
-    assert pack_by_tokens([20, 1, 1], 10) == [[0], [1, 2]]
+def test_a_shared_prefix_counts_once():
+    sequences = [(1, 2, 3, 4), (1, 2, 3, 5), (9, 9, 9, 9), (1, 2, 3, 6)]
+    assert pack_by_tokens(sequences, 6) == [[0, 1, 3], [2]]
+    assert pack_by_tokens(sequences, 5) == [[0, 1], [3], [2]]
+    assert pack_by_tokens(sequences, 10) == [[0, 1, 3, 2]]
+
+
+@pytest.mark.parametrize("shares_prefixes", [True, False])
+def test_a_row_longer_than_the_budget_is_a_pack_of_its_own(shares_prefixes):
+    assert sorted(pack_by_tokens(rows(20, 1, 1), 10, shares_prefixes)) == [[0], [1, 2]]
+
+
+def test_a_trie_has_every_shared_prefix_once():
+    trie = build_trie([(5, 6, 7), (5, 8), (5, 6, 9), (5, 6, 7)])
+    assert trie.token_ids.tolist() == [5, 6, 7, 9, 8]
+    assert trie.positions.tolist() == [0, 1, 2, 2, 1]
+    assert [path.tolist() for path in trie.paths] == [[0, 1, 2], [0, 4], [0, 1, 3], [0, 1, 2]]
+    assert trie.new_counts == (3, 1, 1, 0)
+
+
+def test_common_prefixes_by_hand():
+    assert common_prefix((), (1,)) == 0
+    assert common_prefix((1, 2, 3), (1, 2)) == 2
+    assert common_prefix((1, 2, 3), (1, 4, 3)) == 1

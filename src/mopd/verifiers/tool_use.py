@@ -46,8 +46,9 @@ def read_calls(completion: str) -> list[Call] | str:
     labels = list(_LABEL.finditer(completion))
     calls: list[Call] = []
     pending: str | None = None
-    for label, following in zip(labels, [*labels[1:], None], strict=True):
-        body = completion[label.end() : following.start() if following else None]
+    ends = [*(label.start() for label in labels), len(completion)][1:]
+    for label, end in zip(labels, ends, strict=True):
+        body = completion[label.end() : end]
         if label[1] == "Action":
             if pending is not None:
                 return f"The action {pending[:40]!r} has no Action Input."
@@ -81,11 +82,14 @@ def _as_text(given: Any) -> str:
 def _reference_calls(problem: Problem) -> list[Call]:
     try:
         calls = json.loads(problem.reference or "")
-        return [(call["Action"].strip(), json.loads(_as_text(call["Action_Input"]))) for call in calls]
+        wanted = [(call["Action"].strip(), json.loads(_as_text(call["Action_Input"]))) for call in calls]
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise GraderFailure(
             f"the reference is no list of calls with Action and Action_Input: {type(error).__name__}"
         ) from error
+    if not wanted:
+        raise GraderFailure("the reference has no calls")
+    return wanted
 
 
 def _are_equal(calls: list[Call], wanted: list[Call], is_ordered: bool) -> bool:

@@ -1,0 +1,143 @@
+"""The warm-up on solutions: it teaches the task and reading, its figures are in the summary, and it is cached."""
+
+import json
+
+import pytest
+
+from mopd import train
+from mopd.config import build_config
+from mopd.demonstrations import Solutions
+from mopd.errors import ProblemError
+from mopd.preparation import prepare_problems, prepare_student
+from mopd.seeding import derive_rng
+from mopd.verification import judge, verify
+from mopd.verifiers import demonstration
+from tests.builders import make_group
+
+LEARNING = "steps=55, batch_size=32, learning_rate=3e-3"
+
+
+def config_for(tmp_path, *overrides):
+    """Three-digit sorting by an embedded student, but warmed up as a pretrained one."""
+    return build_config(
+        {},
+        [
+            f"run='{tmp_path / 'run'}'",
+            "problems.size=200",
+            "problems.held_out=24",
+            "problems.options={length=3}",
+            f"warmup={{kind='solutions', {LEARNING}, context_steps=60, context_problems=24}}",
+            "sampling.completion_tokens=6",
+            "context.tokens=60",
+            "steps=2",
+            "problems_per_step=4",
+            "group_size=4",
+            "optimizer.learning_rate=1e-4",
+            "compute.threads=1",
+            *overrides,
+        ],
+    )
+
+
+@pytest.fixture
+def own_cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("MOPD_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+def test_the_summary_tells_what_the_warm_up_taught(own_cache, tmp_path):
+    summary = train(config_for(tmp_path), quiet=True)
+    warmup = summary["warmup"]
+    assert warmup["is_cached"] is False
+    assert warmup["before"]["mean_at_1"] < 0.1 < summary["before"]["mean_at_8"]
+    assert warmup["loss_nats"] > 0 < warmup["contexts_loss_nats"]
+    assert 0 < warmup["rollouts_success_share"] < 1
+    assert warmup["problems_without_solution_count"] == warmup["problems_too_long_count"] == 0
+    for recipe in ("1S0F", "0S1F", "1S1F"):
+        assert warmup["reading"][recipe]["contexts_count"] > 0
+    reading = warmup["reading"]["1S0F"]["accuracy_from_contexts_share"]
+    assert reading > warmup["before"]["mean_at_1"]
+    assert "2S1F" not in warmup["reading"]  # one right answer has one text: no group shows two successes
+    again = train(config_for(tmp_path, f"run='{tmp_path / 'again'}'"), quiet=True)
+    assert again["warmup"]["is_cached"] is True
+    assert again["after"] == summary["after"]
+    assert {**again["warmup"], "is_cached": False} == warmup
+
+
+def test_a_cache_is_for_one_configuration(own_cache, tmp_path):
+    short = "warmup={kind='solutions', steps=3, batch_size=8}"
+    train(config_for(tmp_path, short, "steps=1"), quiet=True)
+    other = train(
+        config_for(tmp_path, short, "steps=1", "sampling.temperature=0.9", f"run='{tmp_path / 'b'}'"), quiet=True
+    )
+    assert other["warmup"]["is_cached"] is False
+    assert len(list((own_cache / "warmups").iterdir())) == 2
+    assert json.loads((tmp_path / "b" / "warmup.json").read_text()) == other["warmup"]
+
+
+def test_demonstrations_of_every_verifier_are_judged_correct():
+    from mopd.types import Problem
+
+    asked = ({"role": "user", "content": "?"},)
+    for name, reference in (
+        ("exact", "12"),
+        ("math", "\\frac{1}{2}"),
+        ("math", "\\boxed{3}"),
+        ("multiple_choice", "B"),
+        ("tool_use", '[{"Action": "a", "Action_Input": "{\\"x\\": 1}"}]'),
+    ):
+        problem = Problem("p", asked, reference, name)
+        assert judge(problem, demonstration(problem)).kind == "correct"
+    worked = Problem("p", asked, "4", "math", columns={"solution": "2 + 2 is \\boxed{4}."})
+    assert demonstration(worked) == "2 + 2 is \\boxed{4}."
+    assert demonstration(Problem("p", asked, None, "exact")) is None
+    assert demonstration(Problem("p", asked, "no calls", "tool_use")) is None
+
+
+@pytest.fixture
+def solutions(tmp_path):
+    config = config_for(tmp_path)
+    problems = prepare_problems(config)
+    student = prepare_student(config, problems)
+    return Solutions(student, problems.train, config, config.warmup), student
+
+
+def test_plain_and_attempted_problems_do_not_overlap(solutions):
+    made, _ = solutions
+    plain, attempted = ({p.id for p in part} for part in (made.plain_problems, made.context_problems))
+    assert len(attempted) == 24
+    assert plain
+    assert not plain & attempted
+
+
+def test_contexts_hold_the_students_own_failures_and_end_in_the_solution(solutions):
+    made, student = solutions
+    group = make_group(["213", "123", "321"], kinds=["wrong", "correct", "wrong"], problem="321")
+    object.__setattr__(group.problem, "reference", "123")
+    rng = derive_rng("test")
+    shown = [made._peers(group, 2, 1, rng) for _ in range(20)]
+    assert all(good == ["123"] for good, _ in shown)
+    assert {bad[0] for _, bad in shown} == {"213", "321"}
+    rows = made.context_batch(0, [group])
+    texts = {student.tokenizer.decode(row.completion) for row in rows}
+    assert "123" in texts
+    assert any(len(row.prefix) > 8 for row in rows)
+
+
+def test_batches_are_functions_of_the_step(solutions):
+    made, _ = solutions
+    assert made.plain_batch(3) == made.plain_batch(3) != made.plain_batch(4)
+
+
+def test_solutions_that_do_not_fit_are_counted_and_none_left_is_an_error(tmp_path):
+    config = config_for(tmp_path, "sampling.completion_tokens=3")
+    problems = prepare_problems(config)
+    student = prepare_student(config, problems)
+    with pytest.raises(ProblemError, match="no longer than a completion") as error:
+        Solutions(student, problems.train, config, config.warmup)
+    assert "176 with one over sampling.completion_tokens = 3" in str(error.value)
+
+
+def test_verified_rollouts_are_the_peers_of_the_second_stage(solutions):
+    group = make_group(["12", "21"], kinds=["correct", "wrong"])
+    assert [v.kind for v in verify([group])[0].verdicts] == ["error", "error"]  # no reference: no peer is made of them
