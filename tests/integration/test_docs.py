@@ -1,12 +1,16 @@
 """The documentation says what the code does: links lead somewhere, commands parse, the Python example runs."""
 
+import json
 import re
 import shlex
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from mopd.cli import _parse
+from tests.architectures import save
 from tests.conftest import TINY
 
 ROOT = Path(__file__).parents[2]
@@ -52,3 +56,30 @@ def test_the_python_example_of_the_readme_runs(tmp_path, monkeypatch, capsys):
     assert 0 <= before <= 1
     assert 0 <= after <= 1
     assert (tmp_path / "runs" / "python" / "summary.json").exists()
+
+
+def test_your_own_model_problems_and_reward_as_the_page_says(tmp_path):
+    """Every file and every command of docs/your-own.md, in a folder of their own, with a tiny model."""
+    page = (ROOT / "docs" / "your-own.md").read_text()
+    blocks = re.findall(r"^```([^\n]*)\n(.*?)^```$", page, flags=re.MULTILINE | re.DOTALL)
+    for name, text in ((title.split()[-1], text) for title, text in blocks if title):
+        (tmp_path / name).write_text(text)
+    (commands,) = (text for title, text in blocks if not title)
+    rows = [{"question": f"Is {n} even or odd?", "label": ("even", "odd")[n % 2], "topic": "parity"} for n in range(90)]
+    shown = [json.loads(line) for line in (tmp_path / "my_problems.jsonl").read_text().splitlines()]
+    assert all(row in rows for row in shown)
+    (tmp_path / "my_problems.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    save(tmp_path / "my-model", "llama")
+    for command in commands.splitlines():
+        program = [sys.executable, "-m", *shlex.split(command)]
+        done = subprocess.run(program, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=300)
+        assert done.returncode == 0, f"{command}: {done.stderr}"
+    figures = json.loads((tmp_path / "figures.json").read_text())
+    assert figures["problems"] == 16
+    summary = json.loads((tmp_path / "runs" / "mine" / "summary.json").read_text())
+    assert summary["before"]["mean_at_8"] > summary["warmup"]["before"]["mean_at_1"]
+    assert summary["warmup"]["reading"]["1S1F"]["contexts_count"] > 0
+    for run in ("mine", "mine-grpo", "mine-sdpo"):
+        metrics = [json.loads(line) for line in (tmp_path / "runs" / run / "metrics.jsonl").read_text().splitlines()]
+        assert sum(row["lessons/count"] for row in metrics) > 0
+        assert sum(row["rewards/names_the_label_error_count"] for row in metrics) == 0
