@@ -44,8 +44,10 @@ format: $(STAMP) ## rewrite files in the project's format
 docs: $(STAMP) ## write docs/config.md again from the configuration's models
 	$(BIN)/mopd config --markdown > docs/config.md
 
-bench: $(STAMP) ## one demo step by phase with peak memory, as JSON lines
+bench: smollm2 ## one step by phase with peak memory, as JSON lines: the demo, then SmolLM2 at 8 x 8 rollouts of up to 64 tokens
 	$(ONE_THREAD) $(BIN)/python benchmarks/step.py
+	$(ONE_THREAD) $(BIN)/python benchmarks/step.py --config configs/smollm2-tool-calls.toml --steps 3 \
+		--set sampling.completion_tokens=64 compute.threads=1
 
 demo-table: $(STAMP) ## methods and options compared on the demo, three seeds
 	$(ONE_THREAD) $(BIN)/python benchmarks/demo_table.py --seeds 0 1 2

@@ -142,10 +142,12 @@ class SolutionsWarmup(Table):
     """Peak learning rate of each stage; linear warm-up over its first 5 %, then a cosine to 5 % of the peak."""
     problems: PositiveInt = 1024
     """Training problems whose solutions are shown on bare prompts; a fixed, seeded part where there are more."""
-    context_problems: PositiveInt = 48
-    """Other training problems (where there are enough), attempted group_size times between the stages: their rollouts
-    are the peers of the second."""
-    context_share: Share = 0.5
+    context_problems: PositiveInt = 128
+    """Other training problems (where there are enough), attempted between the stages; their rollouts are the peers of
+    the second. With few problems the student learns their solutions by heart, and not to read."""
+    context_rollouts: PositiveInt = 4
+    """Attempts at each of them."""
+    context_share: Share = 0.75
     """Share of prompts in the second stage that are contexts."""
     unrelated_share: Share = 0.15
     """Share of those contexts whose peers belong to another problem."""

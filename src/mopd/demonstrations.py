@@ -21,7 +21,10 @@ from mopd.types import Context, Group, Problem
 from mopd.verifiers import demonstration
 
 PEER_COUNTS = ((1, 0), (2, 0), (2, 1), (1, 1), (0, 1))
-"""(successes, failures) of demonstrated contexts, drawn evenly."""
+"""(successes, failures) of a noisy demonstrator's contexts, drawn evenly."""
+
+SOLUTION_PEER_COUNTS = ((1, 0), (2, 0), (1, 1), (1, 1), (2, 1), (2, 1), (0, 1))
+"""The same for solutions: to tell a success from a failure beside it is what takes longest to learn."""
 
 
 class _Writer:
@@ -169,7 +172,7 @@ class Solutions:
     def _context_row(self, groups: Sequence[Group], rng: random.Random) -> Row:
         group = rng.choice(groups)
         source = rng.choice(groups) if rng.random() < self.warmup.unrelated_share else group
-        successes, failures = self._peers(source, *rng.choice(PEER_COUNTS), rng)
+        successes, failures = self._peers(source, *rng.choice(SOLUTION_PEER_COUNTS), rng)
         context = self.writer.context(group.problem, successes, failures, rng)
         return self.writer.row(context.token_ids, demonstration(group.problem) or "")
 

@@ -116,11 +116,11 @@ def _attempt(
     student: Student, solutions: Solutions, config: Config, progress: ProgressDisplay, judge: Judge
 ) -> list[Group]:
     """Verified groups of the student's own rollouts, as the plain stage left it."""
-    sampling = config.sampling
-    with progress.phase("warm-up, rollouts", len(solutions.context_problems) * config.group_size) as phase:
+    sampling, count = config.sampling, solutions.warmup.context_rollouts
+    with progress.phase("warm-up, rollouts", len(solutions.context_problems) * count) as phase:
         groups = LocalEngine(student, config.compute.sampling_rows).sample_groups(
             solutions.context_problems,
-            config.group_size,
+            count,
             key=lambda problem: (config.seed, "warmup rollout", problem.id),
             step=0,
             success_reward=config.success_reward,
@@ -194,7 +194,7 @@ SHAPING = (
 """Modules of this package whose code shapes a warmed-up student."""
 
 
-SHAPING_KEYS = ("seed", "group_size", "success_reward", "warmup", "sampling", "chat", "rewards")
+SHAPING_KEYS = ("seed", "success_reward", "warmup", "sampling", "chat", "rewards")
 """Keys of the configuration that shape it, besides those of contexts and microbatches."""
 
 
