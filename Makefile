@@ -10,7 +10,7 @@ ONE_THREAD := OMP_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false
 .PHONY: help setup demo smollm2 demo-smollm2 test check format docs bench demo-table second-task picture proof-resume proof-demo audit-reasoning-gym clean
 
 help: ## this list
-	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 22
+	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 22
 
 setup: $(STAMP) ## make .venv, pinned by constraints.txt
 $(STAMP): pyproject.toml constraints.txt

@@ -68,10 +68,8 @@ def _a_date(rng: random.Random) -> tuple[str, str]:
 
 
 def _a_time(rng: random.Random) -> tuple[str, str]:
-    hour, quarter = rng.randint(1, 11), rng.randrange(4)
-    is_evening = rng.random() < 0.5
-    said = (f"{hour}", f"quarter past {hour}", f"half past {hour}", f"quarter to {hour + 1}")[quarter]
-    return f"{said} in the {'evening' if is_evening else 'morning'}", f"{hour + 12 * is_evening:02}:{15 * quarter:02}"
+    hour, minute, is_evening = rng.randint(1, 11), rng.randrange(0, 60, 15), rng.random() < 0.5
+    return f"{hour}:{minute:02} {'pm' if is_evening else 'am'}", f"{hour + 12 * is_evening:02}:{minute:02}"
 
 
 def _weather(rng: random.Random) -> Made:
