@@ -45,13 +45,25 @@ def _open(name: str, is_local: bool, **options: Any) -> tuple[Any, Any]:
 
     try:
         model = AutoModelForCausalLM.from_pretrained(name, dtype=torch.float32, local_files_only=is_local, **options)
-        return model, AutoTokenizer.from_pretrained(name, local_files_only=is_local, **options)
+        tokenizer = AutoTokenizer.from_pretrained(name, local_files_only=is_local, **options)
     except Exception as error:  # transformers, tokenizers and safetensors each raise errors of their own
         raise StudentError(
             "transformers can open the student as a causal language model",
             f"{name}: {type(error).__name__}: {_first_lines(error)}",
             "check the folder's files; a model that needs code of its own is not supported" if is_local else HUB_HELP,
         ) from error
+
+    _move_into_aligned_memory(model)
+    return model, tokenizer
+
+
+def _move_into_aligned_memory(model: Any) -> None:
+    """Weights mapped from a file lie where its header happens to end, and matrix products round by that.
+
+    A run that is resumed opens another file than the one it began with, and must compute the same.
+    """
+    for parameter in model.parameters():
+        parameter.data = parameter.data.clone()
 
 
 HUB_HELP = (

@@ -248,6 +248,13 @@ Attempt = tuple[Group, Rollout]
 Details = dict[str, str | float | None]
 
 
+def _source(function: RewardFunction) -> str:
+    try:
+        return inspect.getsource(inspect.unwrap(function))
+    except (OSError, TypeError):
+        return name_of(function)
+
+
 @dataclass
 class _Log:
     """What one call logged. Each call has its own: what a call that was given up on still writes, nobody reads."""
@@ -275,6 +282,11 @@ class RewardFunctions:
         self.functions, self.rewards, self.steps, self.columns = list(functions), rewards, steps, tuple(columns)
         self.names = _distinct_names(functions)
         self.weights = [1.0] * len(functions) if rewards.weights is None else rewards.weights
+
+    @property
+    def fingerprint(self) -> str:
+        """The source of its functions, where there is one: what came of other functions is not what comes of these."""
+        return "\n".join(map(_source, self.functions))
 
     def __call__(self, groups: Sequence[Group], step: int) -> tuple[list[Group], dict[str, float]]:
         """The groups with a verdict for every rollout, and each function's figures. Never raises.

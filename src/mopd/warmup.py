@@ -64,7 +64,7 @@ def warm_up(
     """
     assert config.warmup is not None
     began = time.perf_counter()
-    cached = _cache_folder(student, problems, config, measure is not None)
+    cached = _cache_folder(student, problems, config, judge, measure is not None)
     figures = _load_cached(student, cached)
     if figures is not None:
         return WarmupReport(time.perf_counter() - began, True, figures)
@@ -198,7 +198,7 @@ SHAPING_KEYS = ("seed", "success_reward", "warmup", "sampling", "chat", "rewards
 """Keys of the configuration that shape it, besides those of contexts and microbatches."""
 
 
-def _cache_folder(student: Student, problems: ProblemSet, config: Config, is_measured: bool) -> Path:
+def _cache_folder(student: Student, problems: ProblemSet, config: Config, judge: Judge, is_measured: bool) -> Path:
     """A folder named by all that shapes a warmed-up student: its weights, problems, configuration, this code, torch."""
     source = Path(__file__).parent
     files = [path for name in SHAPING for path in (source / f"{name}.py", *sorted((source / name).glob("*.py")))]
@@ -210,6 +210,7 @@ def _cache_folder(student: Student, problems: ProblemSet, config: Config, is_mea
         json.dumps([table[key] for key in SHAPING_KEYS]),
         json.dumps([table["context"]["tokens"], table["context"]["template"], table["compute"]["microbatch_tokens"]]),
         json.dumps(table["evaluation"]) if is_measured else "",
+        getattr(judge, "fingerprint", ""),
         *(repr((problem.id, problem.messages, problem.reference)) for problem in problems.train),
         torch.__version__,
         *(path.read_text(encoding="utf-8") for path in files if path.is_file()),

@@ -320,11 +320,18 @@ def test_what_the_teacher_writes_is_cut_like_what_the_student_writes(home):
         asked.append(right(completions, solution))
         return asked[-1]
 
-    overrides = ["sampling.completion_tokens=3", "evaluation.contexts_every=1", "steps=2"]
+    overrides = [
+        "sampling.completion_tokens=3",
+        "evaluation.contexts_every=1",
+        "evaluation.reading_contexts=0",
+        "steps=2",
+    ]
     peers = ["peers.require_success=false", "peers.truncated_failures=true"]
     train(configured(home, *overrides, *peers), reward_functions=[right_text], quiet=True)
     rows = both(home)[0]
-    before, *steps, after = asked  # an evaluation, for each step its rollouts and what the teacher wrote, an evaluation
+    # the student as it came, an evaluation, for each step its rollouts and what the teacher wrote, an evaluation
+    as_it_came, before, *steps, after = asked
+    assert len(as_it_came) == 16
     assert [len(values) for values in (before, after)] == [16 * 8] * 2
     assert [len(values) for values in steps[::2]] == [16, 16]
     assert [len(values) for values in steps[1::2]] == [row["teacher/contexts_count"] for row in rows]
