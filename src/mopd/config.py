@@ -185,8 +185,8 @@ class EvaluationConfig(Table):
     """Sampling temperature at evaluation; unset: the run's own."""
     top_p: Annotated[float, Field(gt=0, le=1)] | None = None
     """Nucleus mass at evaluation; unset: the run's own."""
-    reading_contexts: NonNegativeInt = 24
-    """After a warm-up: contexts of each recipe (1S0F, 0S1F, 1S1F, 2S1F) from which generating is measured."""
+    reading_contexts: PositiveInt = 24
+    """Contexts generated from in one measurement, at most: of a step, and after a warm-up of each recipe."""
     contexts_every: NonNegativeInt = 4
     """Steps between measurements of the teacher's accuracy when it generates from the step's contexts; 0: never."""
 

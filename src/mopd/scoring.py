@@ -143,8 +143,7 @@ def _trie_agrees(model: Any) -> bool:
             got = _trie_hidden(model, rows)
         except (TypeError, ValueError, RuntimeError, IndexError, NotImplementedError):
             return False  # its attention is of another kind
-    tolerance = 0.1 if got.dtype in (torch.bfloat16, torch.float16) else 1e-3
-    return bool((got - wanted).abs().max() <= tolerance * wanted.abs().max())
+    return bool((got - wanted).abs().max() <= 1e-3 * wanted.abs().max())
 
 
 @torch.no_grad()

@@ -9,7 +9,7 @@ transformers' interface for attention functions, during a forward pass over a tr
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -23,6 +23,10 @@ from mopd.packing import Trie
 NAME = "mopd_trie"
 
 _LAYOUT: ContextVar[tuple[_Bucket, ...]] = ContextVar("layout")
+_SEEN: ContextVar[Seen] = ContextVar("seen")
+
+Seen = dict[int, tuple[Tensor, Tensor]]
+"""By layer, the keys and values of a forward pass over a trie, [T, K, D]; kept only where no gradient is."""
 
 
 @dataclass(frozen=True)
@@ -79,10 +83,10 @@ def trie_attention(
 
     Raises NotImplementedError where the model asks for a kind of attention that this is not.
     """
-    for name in ("softcap", "sliding_window", "s_aux", "position_bias"):
-        if rest.get(name) is not None:
-            raise NotImplementedError(f"attention over a trie has no {name}")
+    refuse_other_kinds(rest)
     q, k, v = (states[0].transpose(0, 1) for states in (query, key, value))  # [T, heads, D]
+    if not torch.is_grad_enabled():
+        _SEEN.get()[module.layer_idx] = (k, v)
     scale = scaling if scaling is not None else q.shape[-1] ** -0.5
     out = q.new_zeros(q.shape[0], q.shape[1], v.shape[-1])
     for bucket in _LAYOUT.get():
@@ -90,6 +94,13 @@ def trie_attention(
         nodes = bucket.queries[bucket.rows, bucket.columns]
         out = out.index_copy(0, nodes, attended[bucket.rows, bucket.columns].to(out.dtype))
     return out[None], None
+
+
+def refuse_other_kinds(asked: Mapping[str, Any]) -> None:
+    """Raises NotImplementedError where a model asks for what the attention functions here do not do."""
+    for name in ("softcap", "sliding_window", "s_aux", "position_bias"):
+        if asked.get(name) is not None:
+            raise NotImplementedError(f"attention over shared prefixes has no {name}")
 
 
 def _attend(q: Tensor, k: Tensor, v: Tensor, hidden: Tensor, scale: float) -> Tensor:
@@ -105,17 +116,27 @@ def _attend(q: Tensor, k: Tensor, v: Tensor, hidden: Tensor, scale: float) -> Te
 
 
 @contextmanager
-def attending_over(trie: Trie, model: Any, device: torch.device) -> Iterator[None]:
-    """Within the block the model's attention is that over `trie`."""
+def attending_over(trie: Trie, model: Any, device: torch.device) -> Iterator[Seen]:
+    """Within the block the model's attention is that over `trie`. Yields the keys and values that it sees."""
+    seen: Seen = {}
+    layout, kept = _LAYOUT.set(arrange(trie, device)), _SEEN.set(seen)
+    try:
+        with attending_with(trie_attention, model):
+            yield seen
+    finally:
+        _LAYOUT.reset(layout)
+        _SEEN.reset(kept)
+
+
+@contextmanager
+def attending_with(function: Callable[..., tuple[Tensor, None]], model: Any) -> Iterator[None]:
+    """Within the block the model's attention is `function`, with the signature of transformers' attention functions."""
     from transformers import AttentionInterface
 
-    AttentionInterface.register(NAME, trie_attention)
+    AttentionInterface.register(NAME, function)
     config = model.config.get_text_config()
-    before = config._attn_implementation
-    token = _LAYOUT.set(arrange(trie, device))
-    config._attn_implementation = NAME
+    before, config._attn_implementation = config._attn_implementation, NAME
     try:
         yield
     finally:
         config._attn_implementation = before
-        _LAYOUT.reset(token)

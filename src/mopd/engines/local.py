@@ -1,6 +1,6 @@
 """The local engine: samples completions with the model in this process, in the student's dtype.
 
-Each prompt is prefilled once and its cache expanded to its rollouts; finished rows leave the batch. Every rollout
+Each prompt is read once, whatever the number of its rollouts; finished rows leave the batch. Every rollout
 draws from its own stream of uniform numbers, keyed by what it is for, so batching cannot change what is sampled
 (beyond rounding in the logits).
 """
@@ -15,6 +15,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from mopd.engines.decoding import open_decoder
+from mopd.scoring import can_share_prefixes
 from mopd.seeding import derive_seed
 from mopd.students import Student, copy_model
 from mopd.types import Group, Problem, Rollout
@@ -93,13 +95,14 @@ class LocalEngine:
     def _sample_batch(
         self, requests: Sequence[SamplingRequest], limit: int, temperature: float, top_p: float
     ) -> list[list[Rollout]]:
-        model, end_ids = self.model, self.student.tokenizer.end_ids
+        end_ids = self.student.tokenizer.end_ids
         known = self.student.tokenizer.size  # a model may have more rows than there are tokens
-        device = next(model.parameters()).device
         uniforms = torch.from_numpy(
             np.stack([_uniforms((*r.key, index), limit) for r in requests for index in range(r.count)])
         )
-        logits, cache, mask, positions = _prefill(model, requests, self.student.tokenizer.pad_id, device)
+        shares = can_share_prefixes(self.student.model)
+        decoder = open_decoder(self.model, [r.prompt_ids for r in requests], [r.count for r in requests], shares)
+        logits = decoder.logits
 
         rows = len(uniforms)
         tokens: list[list[int]] = [[] for _ in range(rows)]
@@ -118,17 +121,8 @@ class LocalEngine:
             if not going.all():
                 keep = going.nonzero().squeeze(-1)
                 live, chosen = live[keep], chosen[keep]
-                mask, positions = mask[keep.to(device)], positions[keep.to(device)]
-                cache.batch_select_indices(keep.to(device))
-            mask = torch.cat([mask, mask.new_ones(len(live), 1)], dim=1)
-            positions = positions + 1
-            logits = model(
-                input_ids=chosen[:, None].to(device),
-                attention_mask=mask,
-                position_ids=positions[:, None],
-                past_key_values=cache,
-                use_cache=True,
-            ).logits[:, -1]
+                decoder.keep(keep)
+            logits = decoder.step(chosen)
         return self._as_rollouts(requests, tokens, logprobs)
 
     def _as_rollouts(
@@ -165,34 +159,6 @@ def _batches(requests: Sequence[SamplingRequest], max_rows: int) -> list[list[Sa
 def _uniforms(key: tuple[int | str, ...], count: int) -> np.ndarray[Any, np.dtype[np.float64]]:
     """A rollout's stream of uniform numbers in [0, 1): a function of its key alone."""
     return np.random.Generator(np.random.Philox(derive_seed(*key))).random(count)
-
-
-def _prefill(
-    model: Any, requests: Sequence[SamplingRequest], pad_id: int, device: torch.device
-) -> tuple[Tensor, Any, Tensor, Tensor]:
-    """Run each prompt once, then give a row to each rollout: logits [rows, V], cache, mask [rows, width], positions."""
-    from transformers import DynamicCache
-
-    width = max(len(request.prompt_ids) for request in requests)
-    ids = torch.full((len(requests), width), pad_id)
-    mask = torch.zeros(len(requests), width, dtype=torch.long)
-    for row, request in enumerate(requests):
-        start = width - len(request.prompt_ids)
-        ids[row, start:] = torch.tensor(request.prompt_ids)
-        mask[row, start:] = 1
-    positions = (mask.cumsum(-1) - 1).clamp(min=0)
-    cache = DynamicCache(config=model.config)
-    logits = model(
-        input_ids=ids.to(device),
-        attention_mask=mask.to(device),
-        position_ids=positions.to(device),
-        past_key_values=cache,
-        use_cache=True,
-        logits_to_keep=1,
-    ).logits[:, -1]
-    owner = torch.tensor([row for row, r in enumerate(requests) for _ in range(r.count)], device=device)
-    cache.batch_select_indices(owner)
-    return logits[owner], cache, mask.to(device)[owner], positions[:, -1].to(device)[owner]
 
 
 def sample_tokens(logits: Tensor, uniforms: Tensor, temperature: float, top_p: float) -> tuple[Tensor, Tensor]:
