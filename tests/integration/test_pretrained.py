@@ -15,6 +15,7 @@ from transformers import AutoModelForCausalLM
 from mopd import resume, train
 from mopd.checkpoint import latest_checkpoint
 from mopd.config import ChatConfig, build_config
+from mopd.engines.decoding import CachedDecoder, SharedPromptDecoder
 from mopd.engines.local import LocalEngine, SamplingRequest
 from mopd.errors import ProblemError, StudentError
 from mopd.run import read_jsonl
@@ -101,6 +102,28 @@ def test_what_is_sampled_has_the_log_probabilities_the_learner_computes(name):
             scored = live_logprobs(student.model, [Row(request.prompt_ids, rollout.token_ids, rollout.is_own)])
             learner = scored.gather(-1, torch.tensor(rollout.token_ids)[:, None]).squeeze(-1)
             torch.testing.assert_close(torch.tensor(rollout.sampler_logprobs), learner.float(), rtol=0, atol=2e-4)
+
+
+@pytest.mark.parametrize("name", [name for name in ARCHITECTURES if name != "gemma3"])
+@torch.no_grad()
+def test_both_decoders_give_the_same_logits_while_rows_finish(name):
+    model = make_model(name).double()
+    prompts = [tuple(range(8, 20)), (8, 9, 40), tuple(range(8, 20))]
+    unique, owner = list(dict.fromkeys(prompts)), torch.tensor([0, 0, 1, 1, 1, 0])
+    decoders = [kind(model, unique, owner) for kind in (SharedPromptDecoder, CachedDecoder)]
+    torch.testing.assert_close(decoders[0].logits, decoders[1].logits, rtol=0, atol=1e-6)
+    rng = torch.Generator().manual_seed(1)
+    rows = 6
+    for position in range(40):  # over the room that is made at first for written tokens
+        if position in (3, 20, 35):
+            kept = torch.arange(rows)[1:]
+            rows -= 1
+            for decoder in decoders:
+                decoder.keep(kept)
+        tokens = torch.randint(8, 90, (rows,), generator=rng)
+        logits = [decoder.step(tokens) for decoder in decoders]
+        assert logits[0].shape == (rows, model.config.vocab_size)
+        torch.testing.assert_close(*logits, rtol=0, atol=1e-6)
 
 
 @pytest.mark.parametrize("name", list(ARCHITECTURES))

@@ -1,7 +1,8 @@
 """Decoders: prompts read once, then one token a row at a time, for rows that share prompts.
 
 `SharedPromptDecoder` keeps the keys and values of each prompt once, however many rows write from it; `CachedDecoder`
-uses transformers' own cache, expanded to rows, for models whose attention is of another kind. Both give the same logits.
+uses transformers' own cache, expanded to rows, for models whose attention is of another kind. Both give the same
+logits.
 """
 
 from __future__ import annotations
