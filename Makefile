@@ -7,7 +7,7 @@ STAMP := .venv/installed
 # Small models on a shared machine: a second thread of one process costs more than it brings.
 ONE_THREAD := OMP_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false
 
-.PHONY: help setup demo smollm2 demo-smollm2 test check format docs bench demo-table second-task picture proof-resume proof-demo audit-reasoning-gym clean
+.PHONY: help setup demo smollm2 demo-smollm2 test check format docs bench demo-table smollm2-table second-task picture proof-resume proof-demo audit-reasoning-gym clean
 
 help: ## this list
 	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 22
@@ -51,6 +51,11 @@ bench: smollm2 ## one step by phase with peak memory, as JSON lines: the demo, t
 
 demo-table: $(STAMP) ## methods and options compared on the demo, three seeds
 	$(ONE_THREAD) $(BIN)/python benchmarks/demo_table.py --seeds 0 1 2
+
+smollm2-table: smollm2 ## MOPD, SDPO, GRPO and verified SFT on SmolLM2: reasoning-gym and tool calls, from one warm-up each
+	for task in reasoning tool-calls; do \
+		$(ONE_THREAD) $(BIN)/python benchmarks/demo_table.py --config configs/smollm2-$$task.toml --seeds $(SEED) \
+			--methods mopd "sdpo (1S0F)" grpo "verified sft" --set compute.threads=1; done
 
 second-task: $(STAMP) ## the second task: spelling words backward, from reasoning-gym
 	$(ONE_THREAD) $(BIN)/mopd train configs/spell_backward.toml seed=$(SEED) --fresh
