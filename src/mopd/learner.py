@@ -119,13 +119,9 @@ class Learner:
         contexts = [
             teacher_row(lesson) if teacher_model is not None else row for lesson, row in zip(lessons, rows, strict=True)
         ]
-        packs = pack_by_tokens(
-            [
-                context.token_ids for context in contexts
-            ],  # no shorter than the student's rows, and alike where these are
-            self.config.compute.microbatch_tokens,
-            can_share_prefixes(self.model),
-        )
+        # contexts are no shorter than the student's rows, and share prefixes where these do
+        sequences = [context.token_ids for context in contexts]
+        packs = pack_by_tokens(sequences, self.config.compute.microbatch_tokens, can_share_prefixes(self.model))
         for index, pack in enumerate(packs):
             teacher_logprobs = None
             if teacher_model is not None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import time
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
@@ -169,12 +170,12 @@ class Stepper:
             for record in group_records
             if record.lesson is not None
         ]
-        taught = taught[:: -(-len(taught) // self.config.evaluation.reading_contexts)] if taught else []
         if not taught:
             return {}
+        stride = math.ceil(len(taught) / self.config.evaluation.reading_contexts)  # evenly over the step's groups
         with clock("teacher_accuracy"):
             reader = replace(self.student, model=self.teacher.model)
-            figures = read_contexts(reader, taught, self.config, self.judge, step)
+            figures = read_contexts(reader, taught[::stride], self.config, self.judge, step)
             return {f"teacher/{name}": value for name, value in figures.items()}
 
 
