@@ -140,7 +140,7 @@ class Solutions:
         derive_rng(config.seed, "warmup problems").shuffle(usable)
         wanted = min(warmup.context_problems, max(1, len(usable) // 2)) if warmup.context_steps else 0
         self.context_problems = usable[:wanted]
-        self.plain_problems = usable[wanted : wanted + warmup.problems]
+        self.plain_problems = usable[wanted : wanted + warmup.problems] or usable
 
     def _is_usable(self, problem: Problem) -> bool:
         text = demonstration(problem)

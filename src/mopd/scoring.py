@@ -18,7 +18,7 @@ from torch import Tensor
 
 from mopd.errors import StudentError
 from mopd.packing import build_trie
-from mopd.trie_attention import attending_over
+from mopd.trie_attention import read_trie
 from mopd.types import Lesson
 
 
@@ -72,20 +72,10 @@ def live_logits(model: Any, rows: Sequence[Row]) -> Tensor:
 
 def _trie_hidden(model: Any, rows: Sequence[Row]) -> Tensor:
     """Hidden states before each live token, every shared prefix computed once: [live tokens, hidden]."""
-    device = next(model.parameters()).device
     trie = build_trie([row.token_ids for row in rows])
     live = [int(path[position]) for row, path in zip(rows, trie.paths, strict=True) for position in row.scored_from]
-    with attending_over(trie, model, device):
-        hidden = model.get_decoder()(
-            input_ids=torch.from_numpy(trie.token_ids)[None].to(device),
-            position_ids=torch.from_numpy(trie.positions)[None].to(device),
-            attention_mask=torch.ones(
-                1, 1, 1, 1, dtype=torch.bool, device=device
-            ),  # not read; keeps others from being made
-            use_cache=False,
-        ).last_hidden_state
-    chosen: Tensor = hidden[0, torch.tensor(live, device=device)]
-    return chosen
+    states, _ = read_trie(model, trie)
+    return states[torch.tensor(live, device=states.device)]
 
 
 def _padded_hidden(model: Any, rows: Sequence[Row]) -> Tensor:

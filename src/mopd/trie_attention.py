@@ -115,17 +115,27 @@ def _attend(q: Tensor, k: Tensor, v: Tensor, hidden: Tensor, scale: float) -> Te
     return out.view(n, kv_heads, groups, width, -1).permute(0, 3, 1, 2, 4).flatten(2, 3)
 
 
-@contextmanager
-def attending_over(trie: Trie, model: Any, device: torch.device) -> Iterator[Seen]:
-    """Within the block the model's attention is that over `trie`. Yields the keys and values that it sees."""
+def read_trie(model: Any, trie: Trie) -> tuple[Tensor, Seen]:
+    """The last hidden states of the trie's nodes, [T, hidden], and, where no gradient is, all keys and values."""
     seen: Seen = {}
+    device = next(model.parameters()).device
     layout, kept = _LAYOUT.set(arrange(trie, device)), _SEEN.set(seen)
     try:
-        with attending_with(trie_attention, model):
-            yield seen
+        ids, positions = torch.from_numpy(trie.token_ids)[None], torch.from_numpy(trie.positions)[None]
+        return forward_with(trie_attention, model, ids.to(device), positions.to(device))[0], seen
     finally:
         _LAYOUT.reset(layout)
         _SEEN.reset(kept)
+
+
+def forward_with(function: Callable[..., tuple[Tensor, None]], model: Any, ids: Tensor, positions: Tensor) -> Tensor:
+    """The decoder's last hidden states, [rows, length, hidden], with `function` as its attention."""
+    not_read = torch.ones(1, 1, 1, 1, dtype=torch.bool, device=ids.device)  # keeps transformers from making a mask
+    with attending_with(function, model):
+        states: Tensor = model.get_decoder()(
+            input_ids=ids, position_ids=positions, attention_mask=not_read, use_cache=False
+        ).last_hidden_state
+    return states
 
 
 @contextmanager

@@ -141,3 +141,10 @@ def test_solutions_that_do_not_fit_are_counted_and_none_left_is_an_error(tmp_pat
 def test_verified_rollouts_are_the_peers_of_the_second_stage(solutions):
     group = make_group(["12", "21"], kinds=["correct", "wrong"])
     assert [v.kind for v in verify([group])[0].verdicts] == ["error", "error"]  # no reference: no peer is made of them
+
+
+def test_a_single_problem_serves_both_stages(solutions, tmp_path):
+    made, student = solutions
+    alone = Solutions(student, made.plain_problems[:1], config_for(tmp_path), made.warmup)
+    assert alone.plain_problems == alone.context_problems == made.plain_problems[:1]
+    assert len(alone.plain_batch(0)) == 32

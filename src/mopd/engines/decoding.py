@@ -16,7 +16,7 @@ from torch import Tensor
 
 from mopd.packing import build_trie
 from mopd.scoring import head_logits
-from mopd.trie_attention import attending_over, attending_with, refuse_other_kinds
+from mopd.trie_attention import forward_with, read_trie, refuse_other_kinds
 
 GROWTH = 32
 """Tokens by which the room for keys and values of written tokens grows at least."""
@@ -111,13 +111,7 @@ class SharedPromptDecoder:
     def _read(self, prompts: Sequence[tuple[int, ...]]) -> tuple[dict[int, tuple[Tensor, Tensor]], Tensor]:
         """Keys and values of each layer, [prompts, K, width, D], and the last hidden state of each prompt."""
         trie = build_trie(prompts)
-        with attending_over(trie, self.model, self.device) as seen:
-            states = self.model.get_decoder()(
-                input_ids=torch.from_numpy(trie.token_ids)[None].to(self.device),
-                position_ids=torch.from_numpy(trie.positions)[None].to(self.device),
-                attention_mask=torch.ones(1, 1, 1, 1, dtype=torch.bool, device=self.device),
-                use_cache=False,
-            ).last_hidden_state[0]
+        states, seen = read_trie(self.model, trie)
         nodes = torch.zeros(len(prompts), max(map(len, prompts)), dtype=torch.long)
         for row, path in enumerate(trie.paths):
             nodes[row, : len(path)] = torch.from_numpy(path)
@@ -145,17 +139,12 @@ class SharedPromptDecoder:
         """The logits behind one more token a row."""
         self.positions = self.positions + 1
         self.own_length += 1
-        with attending_with(_attend_to_prompt, self.model):
-            token = _DECODER.set(self)
-            try:
-                hidden = self.model.get_decoder()(
-                    input_ids=tokens[:, None].to(self.device),
-                    position_ids=self.positions[:, None],
-                    attention_mask=torch.ones(1, 1, 1, 1, dtype=torch.bool, device=self.device),
-                    use_cache=False,
-                ).last_hidden_state
-            finally:
-                _DECODER.reset(token)
+        token = _DECODER.set(self)
+        try:
+            ids = tokens[:, None].to(self.device)
+            hidden = forward_with(_attend_to_prompt, self.model, ids, self.positions[:, None])
+        finally:
+            _DECODER.reset(token)
         return head_logits(self.model, hidden[:, 0])
 
     def remember(self, layer: int, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
