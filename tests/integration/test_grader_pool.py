@@ -21,7 +21,7 @@ import pytest
 
 from mopd.types import Problem
 from mopd.verification import judge
-from mopd.verifiers import pool
+from mopd.verifiers import pool, worker
 from mopd.verifiers.pool import GraderFailure, Pool
 
 HERE = "tests.integration.test_grader_pool"
@@ -148,6 +148,20 @@ def test_a_worker_that_dies_between_tasks_costs_no_task():
         os.kill(pid, signal.SIGKILL)
         os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)  # dead with all its threads, and not yet noticed by the pool
         assert do(made, "echo", "next") == "next"
+
+
+def test_the_memory_of_the_parent_does_not_spend_its_workers():
+    parent = f"""
+        held = bytes(1) + b"x" * {worker.SPENT_BYTES}
+        from mopd.verifiers.pool import Pool
+        pool = Pool(1, 30.0)
+        print(len({{pool.grade("{HERE}", {{"do": "pid"}}) for _ in range(3)}}))
+        pool.close()
+    """
+    said = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(parent)], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert said.stdout == "1\n"
 
 
 def test_a_worker_whose_memory_grew_is_replaced():
@@ -297,7 +311,7 @@ def test_a_script_without_a_main_guard_works_beside_files_named_like_libraries_a
     command = script(
         tmp_path,
         f"""
-        from mopd.verifiers import pool
+        from mopd.verifiers import pool, worker
         print(pool.grade({HERE!r}, {{"do": "echo", "value": "echoed"}}))
         print(pool.grade({HERE!r}, {{"do": "pid"}}))
         """,
