@@ -13,11 +13,11 @@ from collections.abc import Sequence
 from mopd.config import Config, DemonstratorWarmup, SolutionsWarmup
 from mopd.contexts import render_context
 from mopd.errors import ProblemError
-from mopd.peers import strip_thinking
+from mopd.peers import may_be_failure_peer, strip_thinking
 from mopd.scoring import Row
 from mopd.seeding import derive_rng
 from mopd.students import Student
-from mopd.types import Context, Group, Problem
+from mopd.types import Context, Group, Problem, Rollout
 from mopd.verifiers import demonstration
 
 PEER_COUNTS = ((1, 0), (2, 0), (2, 1), (1, 1), (0, 1))
@@ -151,6 +151,18 @@ class Solutions:
         self.counts["too_long"] += not is_short
         return is_short
 
+    def as_groups(self) -> list[Group]:
+        """Every problem that is shown, its solution as the one rollout: a judge tells which solutions it rejects."""
+        shown = {problem.id: problem for problem in (*self.plain_problems, *self.context_problems)}
+        return [self._as_group(problem) for problem in shown.values()]
+
+    def _as_group(self, problem: Problem) -> Group:
+        text = demonstration(problem) or ""
+        row = self.writer.row(self.writer.prompt(problem), text)
+        logprobs = (0.0,) * len(row.completion)
+        rollout = Rollout(0, row.completion, row.is_live, logprobs, text, is_truncated=False)
+        return Group(0, problem, row.prefix, (rollout,), success_reward=self.config.success_reward)
+
     def plain_batch(self, step: int) -> list[Row]:
         """The rows of one update on bare prompts."""
         rng = derive_rng(self.config.seed, "warmup", step)
@@ -177,10 +189,10 @@ class Solutions:
         return self.writer.row(context.token_ids, demonstration(group.problem) or "")
 
     def _peers(self, group: Group, successes: int, failures: int, rng: random.Random) -> tuple[list[str], list[str]]:
-        """Texts of the group's rollouts, distinct; the solution stands in where successes are too few."""
+        """Texts of the group's rollouts that training would show; the solution stands in for missing successes."""
         texts = {r.index: strip_thinking(r.text) for r in group.rollouts if r.text.strip()}
         good = list(dict.fromkeys(text for i, text in texts.items() if group.is_success(i)))
-        bad = list(dict.fromkeys(text for i, text in texts.items() if group.is_failure(i)))
+        bad = list(dict.fromkeys(text for i, text in texts.items() if may_be_failure_peer(group, i, self.config.peers)))
         rng.shuffle(good)
         rng.shuffle(bad)
         if solution := demonstration(group.problem):

@@ -43,6 +43,8 @@ def _print_warmup(warmup: dict[str, Any], console: Console) -> None:
     """What the student could do before its warm-up, and how well it reads peers after it."""
     if before := warmup.get("before"):
         console.print(f"before its warm-up the student solved {before['mean_at_1']:.3f} (one attempt a problem)")
+    if rejected := warmup.get("solutions_rejected_count"):
+        console.print(f"[yellow]{rejected} solutions shown in the warm-up are rejected by their verifier[/yellow]")
     for recipe, figures in warmup.get("reading", {}).items():
         console.print(
             f"generating from {recipe} contexts it is right in {figures['accuracy_from_contexts_share']:.2f} of "

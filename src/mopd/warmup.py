@@ -40,7 +40,7 @@ class WarmupReport:
     """What a warm-up did: its seconds, whether it came from the cache, and its figures.
 
     `figures` holds what `measure` gave before it (`before`), the mean loss of the last tenth of each stage in nats, and
-    counts of problems that were left out.
+    counts: problems left out, solutions that their verifier rejects, and updates skipped for a non-finite gradient.
     """
 
     seconds: float
@@ -88,7 +88,8 @@ def _learn_from_demonstrator(
 ) -> dict[str, Any]:
     demonstrator = NoisyDemonstrator(student, problems.train, config, warmup)
     stage = _Stage(student, config, warmup.learning_rate)
-    return {"loss_nats": stage.run("warm-up", warmup.steps, demonstrator.batch, progress)}
+    loss = stage.run("warm-up", warmup.steps, demonstrator.batch, progress)
+    return {"loss_nats": loss, "skipped_nonfinite_count": stage.skipped}
 
 
 def _learn_solutions(
@@ -102,6 +103,8 @@ def _learn_solutions(
     solutions = Solutions(student, problems.train, config, warmup)
     stage = _Stage(student, config, warmup.learning_rate)
     figures: dict[str, Any] = {f"problems_{name}_count": count for name, count in solutions.counts.items()}
+    shown = judge(solutions.as_groups(), 0)[0]
+    figures["solutions_rejected_count"] = sum(not group.is_success(0) for group in shown)
     figures["loss_nats"] = stage.run("warm-up", warmup.steps, solutions.plain_batch, progress)
     if warmup.context_steps:
         groups = _attempt(student, solutions, config, progress, judge)
@@ -109,6 +112,7 @@ def _learn_solutions(
         figures["contexts_loss_nats"] = stage.run(
             "warm-up, contexts", warmup.context_steps, lambda step: solutions.context_batch(step, groups), progress
         )
+    figures["skipped_nonfinite_count"] = stage.skipped
     return figures
 
 
@@ -138,11 +142,12 @@ def _success_share(groups: Sequence[Group]) -> float:
 
 
 class _Stage:
-    """Supervised updates of one student; the optimiser goes on from stage to stage."""
+    """Supervised updates of one student; the optimiser goes on from stage to stage, and `skipped` counts vain ones."""
 
     def __init__(self, student: Student, config: Config, learning_rate: float) -> None:
         self.student, self.budget, self.learning_rate = student, config.compute.microbatch_tokens, learning_rate
         self.optimizer = AdamW(student.model, OptimizerConfig(learning_rate=learning_rate, betas=(0.9, 0.98)))
+        self.skipped = 0
 
     def run(self, name: str, steps: int, batch: Callable[[int], Sequence[Row]], progress: ProgressDisplay) -> float:
         """`steps` updates on `batch(step)`; the mean loss of the last tenth, in nats."""
@@ -150,7 +155,8 @@ class _Stage:
         with progress.phase(name, steps) as phase:
             for step in range(steps):
                 losses.append(self._backward(batch(step)))
-                self.optimizer.update(self.learning_rate * _schedule(step, steps))
+                is_done, _ = self.optimizer.update(self.learning_rate * _schedule(step, steps))
+                self.skipped += not is_done
                 phase.advance(note=f"loss {losses[-1]:.3f} nats")
         last = losses[-max(1, len(losses) // 10) :]
         return sum(last) / len(last)
@@ -208,6 +214,7 @@ def _cache_folder(student: Student, problems: ProblemSet, config: Config, judge:
         _fingerprint(student.model),
         repr((student.dtype, next(student.model.parameters()).device.type)),
         json.dumps([table[key] for key in SHAPING_KEYS]),
+        json.dumps(table["peers"]["truncated_failures"]),
         json.dumps([table["context"]["tokens"], table["context"]["template"], table["compute"]["microbatch_tokens"]]),
         json.dumps(table["evaluation"]) if is_measured else "",
         getattr(judge, "fingerprint", ""),

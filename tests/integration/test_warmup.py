@@ -52,6 +52,7 @@ def test_the_summary_tells_what_the_warm_up_taught(own_cache, tmp_path):
     assert warmup["before"]["mean_at_1"] < 0.1 < summary["before"]["mean_at_8"]
     assert warmup["loss_nats"] > 0 < warmup["contexts_loss_nats"]
     assert 0 < warmup["rollouts_success_share"] < 1
+    assert warmup["solutions_rejected_count"] == warmup["skipped_nonfinite_count"] == 0
     assert warmup["problems_without_solution_count"] == warmup["problems_too_long_count"] == 0
     for recipe in ("1S0F", "0S1F", "1S1F"):
         assert warmup["reading"][recipe]["contexts_count"] > 0
@@ -148,3 +149,29 @@ def test_a_single_problem_serves_both_stages(solutions, tmp_path):
     alone = Solutions(student, made.plain_problems[:1], config_for(tmp_path), made.warmup)
     assert alone.plain_problems == alone.context_problems == made.plain_problems[:1]
     assert len(alone.plain_batch(0)) == 32
+
+
+def test_a_failure_that_training_would_not_show_is_not_shown_here(solutions):
+    made, _ = solutions
+    group = make_group(["213", "321"], kinds=["truncated", "wrong"], problem="321")
+    shown = [made._peers(group, 0, 2, derive_rng("test"))[1] for _ in range(5)]
+    assert all(bad == ["321"] for bad in shown)
+
+
+def test_solutions_that_their_verifier_rejects_are_counted(own_cache, tmp_path):
+    rows = [
+        {"id": str(i), "prompt": f"{i}", "answer": f"{i}", "solution": "9" if i % 4 == 0 else f"{i}"}
+        for i in range(1, 9)
+    ]
+    path = tmp_path / "rows.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    config = config_for(
+        tmp_path,
+        f"problems={{source='{path}', held_out=2, verifier='exact'}}",
+        "warmup={kind='solutions', steps=2, batch_size=4}",
+        "steps=1",
+        "problems_per_step=2",
+    )
+    problems = prepare_problems(config)
+    wrong = sum(int(problem.id) % 4 == 0 for problem in problems.train)
+    assert train(config, quiet=True)["warmup"]["solutions_rejected_count"] == wrong > 0
