@@ -375,9 +375,22 @@ class VerificationConfig(Table):
     """How graders that need a process of their own are run."""
 
     workers: PositiveInt = 2
-    """Processes that run graders which need one (math, reasoning-gym)."""
+    """Processes that run graders which need one (math, reasoning-gym), and sandboxes that run code at a time."""
     time_limit_s: PositiveFloat = 10.0
     """Wall time of one grader call, in seconds; over it the worker is replaced and the verdict is `error`."""
+
+
+class SandboxConfig(Table):
+    """What a program under test may use; docs/sandbox.md says what it may not do at all."""
+
+    time_limit_s: PositiveFloat = 10.0
+    """Processor seconds of one test, where its record does not say; in wall time twice that and one second."""
+    memory_mb: PositiveInt = 1024
+    """Address space of each process, in MiB."""
+    processes: PositiveInt = 16
+    """Processes and threads of one sandbox, its own first one included."""
+    output_kb: PositiveInt = 1024
+    """What a program may print or return in one test, in KiB; more where the right answer is longer."""
 
 
 class RewardsConfig(Table):
@@ -452,6 +465,7 @@ class Config(Table):
     optimizer: OptimizerConfig = OptimizerConfig()
     compute: ComputeConfig = ComputeConfig()
     verification: VerificationConfig = VerificationConfig()
+    sandbox: SandboxConfig = SandboxConfig()
     rewards: RewardsConfig = RewardsConfig()
     checkpoint: CheckpointConfig = CheckpointConfig()
     tracker: TrackerConfig = TrackerConfig()

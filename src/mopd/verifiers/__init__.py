@@ -1,7 +1,7 @@
 """Verifiers by name. `get(name)` returns a function (problem, completion) -> verdict.
 
-`math` and `reasoning_gym` run their graders in worker processes with a time limit that can kill; `exact`,
-`multiple_choice` and `tool_use` are plain functions of strings. `register` adds one of your own.
+`math` and `reasoning_gym` run their graders in worker processes with a time limit that can kill; `code` runs programs
+in a sandbox; `exact`, `multiple_choice` and `tool_use` are plain functions of strings. `register` adds one of your own.
 """
 
 from __future__ import annotations
@@ -11,9 +11,10 @@ from collections.abc import Callable
 
 from mopd.errors import VerifierError
 from mopd.types import Problem, Verifier
-from mopd.verifiers import exact, math, multiple_choice, reasoning_gym_tasks, tool_use
+from mopd.verifiers import code, exact, math, multiple_choice, reasoning_gym_tasks, tool_use
 
 _VERIFIERS: dict[str, Verifier] = {
+    "code": code.verify,
     "exact": exact.verify,
     "multiple_choice": multiple_choice.verify,
     "math": math.verify,
