@@ -32,6 +32,9 @@ NOBODY = 65534
 START_LIMIT_S = 60.0
 """Wall time a sandbox may take to start, on a busy machine."""
 
+GRACE_S = 5.0
+"""How much later than its program's limit a sandbox may answer."""
+
 HOW = "install bubblewrap 0.8 or newer (`apt-get install bubblewrap`) where user namespaces are allowed"
 
 
@@ -57,6 +60,24 @@ class Ended(Exception):
         self.reason = reason
 
 
+@dataclass(frozen=True)
+class Printed:
+    """What became of a program: its output, the end of what it wrote to standard error, and how it ended.
+
+    `status` is its exit code, or minus a signal's number; None where it was killed at a limit, `time` or `output`.
+    """
+
+    stdout: str
+    stderr: str
+    status: int | None
+    limit: str | None
+
+
+def wall_s(time_s: float) -> float:
+    """Wall time for a program that may use `time_s` of the processor's: other programs run beside it."""
+    return 2 * time_s + 1
+
+
 class Sandbox:
     """A context manager; leaving it kills all that is inside. Not thread-safe.
 
@@ -79,13 +100,25 @@ class Sandbox:
     def __exit__(self, *_: object) -> None:
         self.close()
 
+    def run(self, code: str, stdin: str, time_s: float, output_bytes: int) -> Printed:
+        """What a program prints that reads `stdin`, in a process of its own.
+
+        `time_s` is processor time; in wall time it may take `wall_s(time_s)`. Raises Ended where the sandbox ends.
+        """
+        request = {"do": "run", "code": code, "stdin": stdin, "cpu_s": time_s, "wall_s": wall_s(time_s)}
+        self._write(ascii(request | {"output_bytes": output_bytes}).encode())
+        deadline = time.monotonic() + wall_s(time_s) + GRACE_S
+        status, limit, *lengths = self._read_line(deadline, 1000).decode().split()
+        out, err = (self._read(int(length), deadline).decode("utf-8", "replace") for length in lengths)
+        return Printed(out, err, None if status == "none" else int(status), None if limit == "none" else limit)
+
+    def begin(self, **request: Any) -> None:
+        """Send the request that says what the sandbox is for. Raises Ended where nobody reads it."""
+        self._write(ascii(request).encode())
+
     def send(self, request: dict[str, Any]) -> None:
-        """Send one request. Raises Ended where nobody reads it."""
-        assert self._process.stdin is not None
-        try:
-            self._process.stdin.write(json.dumps(request).encode() + b"\n")
-        except OSError:
-            raise Ended("died") from None
+        """Send one request as JSON. Raises Ended where nobody reads it."""
+        self._write(json.dumps(request).encode())
 
     def receive(self, within_s: float, max_bytes: int) -> dict[str, Any]:
         """The next reply. Raises Ended where there is none in time, it is over `max_bytes`, or it cannot be read."""
@@ -120,15 +153,15 @@ class Sandbox:
 
     def _start(self) -> None:
         info_read, info_write = os.pipe()
-        filter_fd = _readable(seccomp.compiled())
+        harness_fd, filter_fd = _readable(_harness()), _readable(seccomp.compiled())
         try:
             self._process = subprocess.Popen(
-                _command(self.limits, info_write, filter_fd),
+                _command(self.limits, harness_fd, info_write, filter_fd),
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
                 bufsize=0,
-                pass_fds=(info_write, filter_fd),
+                pass_fds=(harness_fd, info_write, filter_fd),
                 env={"PATH": "/usr/bin:/bin"},
                 process_group=0,  # an interrupt from the keyboard is for this process alone
                 cwd="/",
@@ -137,8 +170,8 @@ class Sandbox:
             os.close(info_read)
             raise SandboxFailure(f"bubblewrap cannot be started: {error.strerror}") from error
         finally:
-            os.close(info_write)
-            os.close(filter_fd)
+            for descriptor in (harness_fd, info_write, filter_fd):
+                os.close(descriptor)
         with os.fdopen(info_read, "rb") as info:
             self._inner_pid = _inner_pid(info.read())
         try:
@@ -152,25 +185,48 @@ class Sandbox:
         text = (self._process.stderr.read() or b"").decode("utf-8", "replace").strip()
         return text[-300:] or "it said nothing"
 
+    def _write(self, line: bytes) -> None:
+        assert self._process.stdin is not None
+        left = memoryview(line + b"\n")
+        try:
+            while left:
+                left = left[self._process.stdin.write(left) :]
+        except OSError:
+            raise Ended("died") from None
+
     def _read_line(self, deadline: float, max_bytes: int) -> bytes:
-        assert self._process.stdout is not None
-        descriptor = self._process.stdout.fileno()
-        poller = select.poll()
-        poller.register(descriptor, select.POLLIN)
-        chunks = [self._buffer]
-        length = len(self._buffer)
+        chunks, length = [self._buffer], len(self._buffer)
         while b"\n" not in chunks[-1]:
-            left_s = deadline - time.monotonic()
-            if left_s <= 0 or not poller.poll(1000 * left_s):
-                raise Ended("time")
-            chunks.append(os.read(descriptor, 2**20))
-            length += len(chunks[-1])
-            if not chunks[-1]:
-                raise Ended("died")
             if length > max_bytes:
                 raise Ended("output")
+            chunks.append(self._read_some(deadline))
+            length += len(chunks[-1])
         line, _, self._buffer = b"".join(chunks).partition(b"\n")
+        if len(line) > max_bytes:
+            raise Ended("output")
         return line
+
+    def _read(self, length: int, deadline: float) -> bytes:
+        chunks, found = [self._buffer], len(self._buffer)
+        while found < length:
+            chunks.append(self._read_some(deadline))
+            found += len(chunks[-1])
+        data = b"".join(chunks)
+        self._buffer = data[length:]
+        return data[:length]
+
+    def _read_some(self, deadline: float) -> bytes:
+        """What there is to read, at least one byte. Raises Ended where there is none in time, or ever."""
+        assert self._process.stdout is not None
+        poller = select.poll()
+        poller.register(self._process.stdout, select.POLLIN)
+        left_s = deadline - time.monotonic()
+        if left_s <= 0 or not poller.poll(1000 * left_s):
+            raise Ended("time")
+        data = os.read(self._process.stdout.fileno(), 2**20)
+        if not data:
+            raise Ended("died")
+        return data
 
 
 def _inner_pid(info: bytes) -> int | None:
@@ -191,7 +247,7 @@ def _readable(data: bytes) -> int:
 # --- the command ----------------------------------------------------------------------------------------------------
 
 
-def _command(limits: Limits, info_fd: int, filter_fd: int) -> list[str]:
+def _command(limits: Limits, harness_fd: int, info_fd: int, filter_fd: int) -> list[str]:
     python, prefixes = _interpreter()
     drop_root = ["setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups", "--inh-caps=-all"]
     return [
@@ -203,7 +259,8 @@ def _command(limits: Limits, info_fd: int, filter_fd: int) -> list[str]:
         *_system_binds(),
         *(part for prefix in prefixes for part in ("--ro-bind", prefix, prefix)),
         *("--dev-bind", "/dev/null", "/dev/null", "--dev-bind", "/dev/zero", "/dev/zero"),
-        *("--dev-bind", "/dev/urandom", "/dev/urandom", "--remount-ro", "/", "--chdir", "/"),
+        *("--dev-bind", "/dev/urandom", "/dev/urandom", "--ro-bind-data", str(harness_fd), HARNESS),
+        *("--remount-ro", "/", "--chdir", "/"),
         *("--clearenv", "--setenv", "PATH", "/usr/bin:/bin", "--setenv", "LANG", "C.UTF-8", "--setenv", "HOME", "/"),
         *(
             "--setenv",
@@ -219,7 +276,7 @@ def _command(limits: Limits, info_fd: int, filter_fd: int) -> list[str]:
         *("--info-fd", str(info_fd), "--seccomp", str(filter_fd), "--"),
         *("prlimit", f"--as={limits.memory_bytes}", f"--nproc={limits.processes}", "--fsize=0", "--core=0"),
         *("--nofile=256", "--memlock=0", "--msgqueue=0", "--"),
-        *(python, "-I", "-S", "-B", "-X", "utf8", "-c", _program()),
+        *(python, "-I", "-S", "-B", "-X", "utf8", HARNESS),
     ]
 
 
@@ -255,12 +312,27 @@ def _all_can_reach(path: Path) -> bool:
     return all(folder.stat().st_mode & 0o001 for folder in (path, *path.parents))
 
 
+HARNESS = "/harness.pyc"
+"""Where the harness lies in a sandbox."""
+
+COMPILE = """
+import importlib.util, marshal, sys
+code = compile(sys.stdin.read(), "<harness>", "exec")
+sys.stdout.buffer.write(importlib.util.MAGIC_NUMBER + bytes(12) + marshal.dumps(code))
+"""
+
+
 @functools.cache
-def _program() -> str:
-    """The text of the harness, with the module that it imports in front."""
+def _harness() -> bytes:
+    """The harness and the module that it imports, compiled once by the Python that will run them at each start."""
     here, future = Path(__file__).parent, "from __future__ import annotations\n"
     texts = [(here / name).read_text(encoding="utf-8").replace(future, "") for name in ("values.py", "harness.py")]
-    return future + "".join(texts).replace("from mopd.sandbox.values import decode, encode\n", "")
+    source = future + "".join(texts).replace("from mopd.sandbox.values import decode, encode\n", "")
+    command = [_interpreter()[0], "-I", "-S", "-c", COMPILE]
+    try:
+        return subprocess.run(command, input=source.encode(), stdout=subprocess.PIPE, check=True).stdout
+    except (OSError, subprocess.CalledProcessError) as error:
+        raise SandboxFailure(f"the Python for programs does not work: {error}") from error
 
 
 # --- this process's limits, and whether it can run code at all --------------------------------------------------------
@@ -320,9 +392,8 @@ def check() -> None:
     probe = PROBE.replace("PROCESSES", str(_limits.processes)).replace("MEMORY", str(_limits.memory_bytes))
     try:
         with Sandbox(_limits) as sandbox:
-            sandbox.send({"do": "run", "code": probe, "stdin": "", "wall_s": 10.0, "cpu_s": 10.0, "output_bytes": 1000})
-            said = sandbox.receive(20.0, 100_000)
+            said = sandbox.run(probe, "", 10.0, 1000)
     except (SandboxFailure, Ended, ImportError, OSError) as error:
         raise VerifierError(must, f"it does not work here: {error}", HOW) from error
-    if said["stdout"].split() != ["True"] * 8:
-        raise VerifierError(must, f"it does not hold here: {said['stdout']}{said['stderr']}".strip(), HOW)
+    if said.stdout.split() != ["True"] * 8:
+        raise VerifierError(must, f"it does not hold here: {said.stdout}{said.stderr}".strip(), HOW)

@@ -1,37 +1,37 @@
-"""What runs inside a sandbox, as its first process. Its text is sent there behind that of `values`.
+"""What runs inside a sandbox, as its first process, compiled together with `values`.
 
-It reads one request a line from standard input and writes one reply a line to standard output. Requests:
+The first request is a Python literal in one line; it says what to do.
 
-- {do: "run", code, stdin, wall_s, cpu_s, output_bytes}: the program in a fresh process. The reply holds what it printed
-  and how it ended. Then every process in the sandbox but this one is killed.
-- {do: "serve", code, cpu_s, prelude}: the program in a fresh process, which from then on answers requests itself:
-  {call: name or handle, args, kwargs}, {get: handle, name}, {find: name}. Replies are {value, args} or {raised}.
+- {do: "run", code, stdin, wall_s, cpu_s, output_bytes}: the program in a fresh process. The reply is a line with its
+  status, the limit that ended it and how many bytes it printed and complained, and then these bytes. Every process
+  in the sandbox but this one is killed, and further such requests may follow.
+- {do: "serve", code, cpu_s}: the program in a fresh process, which from then on answers requests itself, in lines of
+  JSON: {call: name or handle, args, kwargs}, {get: handle, name}, {find: name}. Replies are {value, args} or {raised}.
 - {do: "test", code, entry_point}: trusted tests, run here, whose calls go out as such requests and whose verdict is
   the last reply. Nothing that was written by a model is ever run in this process.
 
 No expected output is ever sent to a program, so there is nothing to be forged: a program can only answer. As first
-process of its namespace the harness cannot be signalled from within. It runs on any Python from 3.9 on.
+process of its namespace the harness cannot be signalled from within. It needs no newer Python than 3.9, and imports
+what takes long to import only where it is needed: `json` alone takes half as long as the interpreter itself.
 """
 
 from __future__ import annotations
 
-import ast
-import builtins
-import contextlib
-import importlib
-import json
+import _signal as signal  # type: ignore[import-not-found]  # `signal` imports `enum`
 import os
 import resource
 import select
-import signal
 import sys
 import time
-import traceback
-import types
-from collections.abc import Callable, Iterable
-from typing import Any
 
 from mopd.sandbox.values import decode, encode
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import ast
+    from collections.abc import Callable, Iterable
+    from types import ModuleType
+    from typing import Any
 
 FILE = "<completion>"
 """The file name of a program in tracebacks."""
@@ -41,7 +41,7 @@ SOLUTION_CLASS = "Solution"
 
 
 class Channel:
-    """Lines of JSON from and to the outside, on descriptors that programs do not inherit."""
+    """Lines from and to the outside, on descriptors that programs which are run do not inherit."""
 
     def __init__(self) -> None:
         self.reading = os.fdopen(os.dup(0), "rb")
@@ -51,14 +51,27 @@ class Channel:
             os.dup2(nothing, descriptor)
         os.close(nothing)
 
+    def first_request(self) -> Any:
+        """The literal in the next line; None where there is none."""
+        line = self.reading.readline()
+        return eval(line, {"__builtins__": {}}) if line else None
+
     def receive(self) -> Any:
-        """The next line; None where there is none."""
+        """The next line's JSON; None where there is none."""
+        import json
+
         line = self.reading.readline()
         return json.loads(line) if line else None
 
     def send(self, reply: dict[str, Any]) -> None:
-        """Write one line."""
-        left = memoryview(json.dumps(reply).encode() + b"\n")
+        """Write one line of JSON."""
+        import json
+
+        self.write(json.dumps(reply).encode() + b"\n")
+
+    def write(self, data: bytes) -> None:
+        """Write all of it."""
+        left = memoryview(data)
         while left:
             left = left[os.write(self.writing, left) :]
 
@@ -69,19 +82,14 @@ class Channel:
 
 
 def main() -> None:
-    """Answer requests until standard input closes."""
+    """Do what is asked until standard input closes."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # without a handler, no signal from within reaches a first process
     channel = Channel()
-    channel.send({"ready": True})
-    while True:
-        request = channel.receive()
-        if request is None:
-            return
+    channel.write(b"ready\n")
+    while request := channel.first_request():
         if request["do"] == "run":
-            outcome = run(channel, request)
-            if outcome is None:
-                return  # this is the program's process, which has ended
-            channel.send(outcome)
+            if run(channel, request) == "the program":
+                return
         elif request["do"] == "test":
             channel.send({"verdict": run_tests(channel, request)})
         else:
@@ -97,8 +105,8 @@ def main() -> None:
 # --- programs that read standard input and print --------------------------------------------------------------------
 
 
-def run(channel: Channel, request: dict[str, Any]) -> dict[str, Any] | None:
-    """The outcome of a program, or None in the process that was the program."""
+def run(channel: Channel, request: dict[str, Any]) -> str:
+    """Run a program and write its outcome. Returns twice: as "the harness", and as "the program" in its process."""
     (stdin_read, stdin_write), (out_read, out_write), (err_read, err_write) = os.pipe(), os.pipe(), os.pipe()
     child = os.fork()
     if child == 0:
@@ -108,20 +116,19 @@ def run(channel: Channel, request: dict[str, Any]) -> dict[str, Any] | None:
         os.closerange(3, 256)
         _limit(request["cpu_s"])
         _be_main(request["code"])
-        return None
+        return "the program"
     for end in (stdin_read, out_write, err_write):
         os.close(end)
-    began = time.monotonic()
     pump = _Pump(child, request, {stdin_write, out_read, err_read})
-    reached = pump.run(stdin_write, out_read, err_read, began + request["wall_s"])
+    limit = pump.run(stdin_write, out_read, err_read, time.monotonic() + request["wall_s"])
     _kill_all()
-    return {
-        "stdout": pump.out.decode("utf-8", "replace"),
-        "stderr": pump.err.decode("utf-8", "replace"),
-        "limit": reached or ("time" if pump.status == -signal.SIGXCPU else None),
-        "status": pump.status,
-        "seconds": time.monotonic() - began,
-    }
+    if pump.status == -signal.SIGXCPU:
+        limit = "time"
+    status = "none" if pump.status is None else pump.status
+    channel.write(f"{status} {limit or 'none'} {len(pump.out)} {len(pump.err)}\n".encode())
+    channel.write(bytes(pump.out))
+    channel.write(bytes(pump.err))
+    return "the harness"
 
 
 class _Pump:
@@ -187,11 +194,15 @@ class _Pump:
 
 def _kill_all() -> None:
     """Kill every process but this one, and leave nothing of them."""
-    with contextlib.suppress(ProcessLookupError):
+    try:
         os.kill(-1, signal.SIGKILL)
-    with contextlib.suppress(ChildProcessError):
+    except ProcessLookupError:
+        return
+    try:
         while True:
             os.waitpid(-1, 0)
+    except ChildProcessError:
+        return
 
 
 def _limit(cpu_s: float) -> None:
@@ -203,22 +214,21 @@ def _limit(cpu_s: float) -> None:
 
 def _be_main(code: str) -> None:
     """Become the program: its module is __main__, and it ends as an interpreter ends."""
-    module = types.ModuleType("__main__")
-    sys.modules["__main__"] = module
+    module = _module("__main__")
     sys.argv = [FILE]
     try:
         exec(compile(code, FILE, "exec"), module.__dict__)
     except SystemExit:
         raise
     except BaseException as error:
-        _print_error(error)
+        frames = error.__traceback__.tb_next if error.__traceback__ else None  # without this module's own
+        sys.excepthook(type(error), error.with_traceback(frames), frames)
         sys.exit(1)
 
 
-def _print_error(error: BaseException) -> None:
-    """As an interpreter would, without this module's frames."""
-    frames = error.__traceback__.tb_next if error.__traceback__ else None
-    traceback.print_exception(type(error), error, frames, limit=-20)
+def _module(name: str) -> ModuleType:
+    sys.modules[name] = made = type(sys)(name)
+    return made
 
 
 # --- programs that answer calls -------------------------------------------------------------------------------------
@@ -233,11 +243,10 @@ def serve(channel: Channel, request: dict[str, Any]) -> None:
         objects.append(thing)
         return len(objects) - 1
 
-    module = types.ModuleType("solution")
-    sys.modules["solution"] = module
+    module = _module("solution")
     try:
         code = request["code"]
-        module.__dict__.update(_prelude(code) if request["prelude"] else {})
+        module.__dict__.update(_prelude(code))
         exec(compile(code, FILE, "exec"), module.__dict__)
         reply = {"value": None}
     except BaseException as error:
@@ -254,7 +263,7 @@ def serve(channel: Channel, request: dict[str, Any]) -> None:
 
 
 def _answer(
-    asked: dict[str, Any], module: types.ModuleType, objects: list[Any], keep: Callable[[Any], int]
+    asked: dict[str, Any], module: ModuleType, objects: list[Any], keep: Callable[[Any], int]
 ) -> dict[str, Any]:
     if "find" in asked:
         return {"value": encode(_find(module, asked["find"]), keep)}
@@ -265,12 +274,12 @@ def _answer(
     args = decode(asked["args"], objects.__getitem__)
     kwargs = {name: decode(value, objects.__getitem__) for name, value in asked.get("kwargs", {}).items()}
     value = function(*args, **kwargs)
-    if isinstance(value, (types.GeneratorType, range, map, filter, zip)):
+    if isinstance(value, (type(_ for _ in ()), range, map, filter, zip)):
         value = list(value)
     return {"value": encode(value, keep), "args": [encode(arg, keep) for arg in args]}
 
 
-def _find(module: types.ModuleType, name: str) -> Any:
+def _find(module: ModuleType, name: str) -> Any:
     """What a program calls `name`: in its module, else a method of its class Solution."""
     if name in module.__dict__:
         return module.__dict__[name]
@@ -280,6 +289,8 @@ def _find(module: types.ModuleType, name: str) -> Any:
 
 
 def _raised(error: BaseException) -> dict[str, Any]:
+    import traceback
+
     lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == FILE]
     line = lines[-1] if lines else getattr(error, "lineno", None)
     try:
@@ -297,6 +308,8 @@ PRELUDE_MODULES = (
 
 
 def _prelude(code: str) -> dict[str, Any]:
+    import importlib
+
     found = {}
     for name in sorted(free_names(code)):
         if name in PRELUDE_MODULES:
@@ -313,6 +326,9 @@ def _prelude(code: str) -> dict[str, Any]:
 
 def free_names(code: str) -> set[str]:
     """Names that a module reads and never binds, but for builtins."""
+    import ast
+    import builtins
+
     read: set[str] = set()
     bound = set(dir(builtins))
     for node in ast.walk(ast.parse(code)):
@@ -390,11 +406,13 @@ def _ask(channel: Channel, request: dict[str, Any]) -> dict[str, Any]:
 
 def _exception(name: str, text: str) -> Exception:
     """What tests catch by name, where it is built in and made of one text."""
+    import builtins
+
     kind = getattr(builtins, name, None)
-    if isinstance(kind, type) and issubclass(kind, Exception):
-        with contextlib.suppress(TypeError):
-            return kind(text)
-    return ProgramRaised(name, text)
+    try:
+        return kind(text) if isinstance(kind, type) and issubclass(kind, Exception) else ProgramRaised(name, text)
+    except TypeError:
+        return ProgramRaised(name, text)
 
 
 def run_tests(channel: Channel, request: dict[str, Any]) -> dict[str, Any]:
@@ -402,6 +420,8 @@ def run_tests(channel: Channel, request: dict[str, Any]) -> dict[str, Any]:
 
     `first` is the first that failed: its lines, and what was raised there.
     """
+    import ast
+
     try:
         tree = ast.parse(request["code"])
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
@@ -426,12 +446,16 @@ def run_tests(channel: Channel, request: dict[str, Any]) -> dict[str, Any]:
 
 def _asserts(node: ast.stmt) -> bool:
     """True for a statement that asserts something when it is run, which a definition does not."""
+    import ast
+
     is_definition = isinstance(node, (ast.FunctionDef, ast.ClassDef))
     return not is_definition and any(isinstance(inner, ast.Assert) for inner in ast.walk(node))
 
 
 def _test_calls(tree: ast.Module, entry_point: str | None) -> list[ast.stmt]:
     """Calls of the functions that hold tests."""
+    import ast
+
     functions = [node for node in tree.body if isinstance(node, ast.FunctionDef)]
     calls = [f"{node.name}()" for node in functions if node.name.startswith("test") and not node.args.args]
     if entry_point and any(node.name == "check" for node in functions):
@@ -441,6 +465,8 @@ def _test_calls(tree: ast.Module, entry_point: str | None) -> list[ast.stmt]:
 
 def _from_program(channel: Channel, names: Iterable[str], entry_point: str | None) -> dict[str, Any]:
     """What the tests need of the program, by name. Modules are this process's own; what is not there stays unbound."""
+    import importlib
+
     found = {name: importlib.import_module(name) for name in sorted(names) if name in PRELUDE_MODULES}
     for name in sorted({*names, *([entry_point] if entry_point else [])} - set(found)):
         try:

@@ -2,13 +2,15 @@
 
 Nothing is ever executed by decoding. Tuples, sets, dicts with any keys, bytes and complex numbers keep their type; a
 subclass is sent as what it extends; anything else stays where it is and is sent as a handle. This module also runs
-inside the sandbox: it needs nothing but the standard library, of any Python from 3.9 on.
+inside the sandbox: it imports nothing, and needs no newer Python than 3.9.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
 
 TAG = "$"
 

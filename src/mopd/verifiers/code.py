@@ -20,7 +20,7 @@ from typing import Any, Literal
 from mopd import sandbox
 from mopd.code_tests import AssertTests, CodeTests, FunctionalTests, StdinTests, read_tests
 from mopd.errors import VerifierError
-from mopd.sandbox import Ended, Sandbox, SandboxFailure
+from mopd.sandbox import Ended, Sandbox, SandboxFailure, wall_s
 from mopd.sandbox.values import decode, encode
 from mopd.types import Problem, Verdict
 from mopd.verifiers.pool import GraderFailure
@@ -30,9 +30,6 @@ MAX_CODE_CHARACTERS = 100_000
 
 SHOWN_CHARACTERS = 300
 """Inputs, outputs and messages are shown in feedback up to this length each."""
-
-GRACE_S = 5.0
-"""How much later than its program's limit a sandbox may answer."""
 
 COMPARISONS = ("exact", "tokens", "float")
 """Text but for trailing white space; words, whatever is between them; the same, with numbers equal up to 1e-6."""
@@ -162,11 +159,6 @@ def _ended(ended: Ended) -> Case:
     return Case("wrong", message="It wrote too much." if ended.reason == "output" else "It ended its own process.")
 
 
-def _wall_s(time_s: float) -> float:
-    """Wall time for a program that may use `time_s` of the processor's: other programs run beside it."""
-    return 2 * time_s + 1
-
-
 class _Programs:
     """Programs that read standard input and print: a fresh process for each test."""
 
@@ -175,19 +167,16 @@ class _Programs:
         self.time_s = tests.time_limit_s or box.limits.time_s
 
     def case(self, given: str, wanted: str) -> Case:
-        wall_s = _wall_s(self.time_s)
         output_bytes = max(self.box.limits.output_bytes, 2 * len(wanted))
-        request = {"do": "run", "code": self.code, "stdin": given, "wall_s": wall_s, "cpu_s": self.time_s}
-        self.box.send(request | {"output_bytes": output_bytes})
-        said = self.box.receive(wall_s + GRACE_S, 6 * output_bytes + 2**17)  # JSON may need six bytes for one
-        if said["limit"] == "time":
+        said = self.box.run(self.code, given, self.time_s, output_bytes)
+        if said.limit == "time":
             return Case("timeout", given=given)
-        if said["limit"] == "output":
+        if said.limit == "output" or said.status is None:
             return Case("wrong", message=f"It printed over {output_bytes} bytes.", given=given)
-        if said["status"] != 0:
-            return _raised_in(said["stderr"], said["status"], given)
-        is_same = are_same_text(said["stdout"], wanted, self.compare)
-        return Case("passed" if is_same else "wrong", given=given, wanted=wanted, got=said["stdout"])
+        if said.status != 0:
+            return _raised_in(said.stderr, said.status, given)
+        is_same = are_same_text(said.stdout, wanted, self.compare)
+        return Case("passed" if is_same else "wrong", given=given, wanted=wanted, got=said.stdout)
 
 
 def _raised_in(stderr: str, status: int, given: str) -> Case:
@@ -208,12 +197,12 @@ class _Calls:
         assert isinstance(tests, FunctionalTests)
         self.box, self.compare, self.function = box, compare, tests.function
         self.time_s = tests.time_limit_s or box.limits.time_s
-        _load(box, code, self.time_s * (1 + len(tests.inputs)), _wall_s(self.time_s))
+        _load(box, code, self.time_s * (1 + len(tests.inputs)), wall_s(self.time_s))
 
     def case(self, given: tuple[Any, ...], wanted: Any) -> Case:
         shown = ", ".join(map(repr, given))
         self.box.send({"call": self.function, "args": [encode(value, _no_handle) for value in given]})
-        reply = self.box.receive(_wall_s(self.time_s), self.box.limits.output_bytes + 2 * len(repr(wanted)))
+        reply = self.box.receive(wall_s(self.time_s), self.box.limits.output_bytes + 2 * len(repr(wanted)))
         if "raised" in reply:
             case = _raised_by(reply)
             return Case(case.outcome, case.raised, case.line, case.message, shown)
@@ -229,10 +218,10 @@ def _no_handle(value: object) -> int:
     raise TypeError(f"no argument of a test is a {type(value).__name__}")
 
 
-def _load(box: Sandbox, code: str, cpu_s: float, wall_s: float) -> None:
+def _load(box: Sandbox, code: str, cpu_s: float, within_s: float) -> None:
     """Have the program loaded, to answer calls. Raises _DidNotLoad where it fails."""
-    box.send({"do": "serve", "code": code, "cpu_s": cpu_s, "prelude": True})
-    reply = box.receive(wall_s, 2**17)
+    box.begin(do="serve", code=code, cpu_s=cpu_s)
+    reply = box.receive(within_s, 2**17)
     if "raised" in reply:
         raise _DidNotLoad(_raised_by(reply))
 
@@ -249,9 +238,9 @@ def _run_asserts(code: str, tests: AssertTests, is_public: bool) -> list[Case]:
     time_s = tests.time_limit_s or sandbox.limits().time_s
     try:
         with Sandbox(sandbox.limits()) as program, Sandbox(sandbox.limits()) as tester:
-            _load(program, code, time_s, _wall_s(time_s))
-            tester.send({"do": "test", "code": tests.code, "entry_point": tests.entry_point})
-            verdict, raised = _relay(program, tester, time.monotonic() + _wall_s(time_s))
+            _load(program, code, time_s, wall_s(time_s))
+            tester.begin(do="test", code=tests.code, entry_point=tests.entry_point)
+            verdict, raised = _relay(program, tester, time.monotonic() + wall_s(time_s))
     except Ended as ended:
         return [_ended(ended)]
     except _DidNotLoad as error:
