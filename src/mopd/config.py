@@ -32,7 +32,9 @@ class Table(BaseModel):
 HUB_PREFIX = "hub:"
 """What a source begins with that `datasets` opens."""
 
-FieldName = Literal["prompt", "answer", "id", "system", "kind", "domain", "solution"]
+FieldName = Literal[
+    "prompt", "answer", "id", "system", "kind", "domain", "solution", "tests", "public_tests", "compare", "ordered"
+]
 """What a record of a problem file may say of a problem."""
 
 
@@ -49,8 +51,9 @@ class SourceConfig(Table):
     options: dict[str, Any] = Field(default_factory=dict)
     """Options of a generated source, passed to it unchanged (for example reasoning-gym's `max_word_len`)."""
     columns: dict[FieldName, str] = Field(default_factory=dict)
-    """Columns that hold `prompt`, `answer`, `id`, `system`, `kind`, `domain`, `solution` where a file calls them
-    otherwise, as in `{ prompt = "question", answer = "extra.answer" }`; a dot goes into nested columns."""
+    """Columns that hold `prompt`, `answer`, `id`, `system`, `kind`, `domain`, `solution`, `tests`, `public_tests`,
+    `compare`, `ordered` where a file calls them otherwise, as in `{ prompt = "question", answer = "extra.answer" }`; a
+    dot goes into nested columns."""
     subset: str | None = None
     """Configuration of a `hub:` data set; unset: its default."""
     split: str | None = None
