@@ -37,6 +37,9 @@ FieldName = Literal[
 ]
 """What a record of a problem file may say of a problem."""
 
+SchemaName = Literal["humaneval", "livecodebench", "mbpp", "sciknoweval"]
+"""The public data sets whose records are read as they are."""
+
 
 class SourceConfig(Table):
     """One source of problems, and how its records are read."""
@@ -49,7 +52,11 @@ class SourceConfig(Table):
     size: PositiveInt = 4096
     """Problems to generate, training and held-out together (generated sources only; a file is used whole)."""
     options: dict[str, Any] = Field(default_factory=dict)
-    """Options of a generated source, passed to it unchanged (for example reasoning-gym's `max_word_len`)."""
+    """Options of a generated source, passed to it unchanged (for example reasoning-gym's `max_word_len`), or of
+    `record_schema`: which records it takes."""
+    record_schema: SchemaName | None = None
+    """Public data set whose records the file or data set has, in place of `columns`: docs/data-sets.md. Options are
+    `since` and `until` for `livecodebench` (dates of the contests), `level` and `domain` for `sciknoweval`."""
     columns: dict[FieldName, str] = Field(default_factory=dict)
     """Columns that hold `prompt`, `answer`, `id`, `system`, `kind`, `domain`, `solution`, `tests`, `public_tests`,
     `compare`, `ordered` where a file calls them otherwise, as in `{ prompt = "question", answer = "extra.answer" }`; a
@@ -103,6 +110,8 @@ class ProblemsConfig(SourceConfig):
         if not self.mix and not self.source:
             raise ValueError("problems.source is empty, and there is no problems.mix")
         own = {"options", "size", "split"} | (set() if self.held_out_source else {*SourceConfig.model_fields})
+        if self.held_out_source and self.record_schema:
+            own -= {"options"}  # they are the schema's, by which the held-out source is read
         for key in sorted(own - {"source"} if self.mix else ()):
             if getattr(self, key) != type(self).model_fields[key].get_default(call_default_factory=True):
                 raise ValueError(f"problems.{key} belongs into the entries of problems.mix")

@@ -74,8 +74,9 @@ def load_problems(config: ProblemsConfig, needs_answer: bool = True) -> ProblemS
     out. Then fewer than `held_out` problems may be held out, where no group of them fits what remains. Without
     `needs_answer` records may lack an answer; their problems have no reference.
     """
-    sources = _read_training(config, needs_answer)
-    apart = _read_held_out(config, needs_answer)
+    left_out = Counter[str]()
+    sources = _read_training(config, needs_answer, left_out)
+    apart = _read_held_out(config, needs_answer, left_out)
     if apart is None:
         train, held_out = _split_off(_with_own_ids(sources)[0], config)
         removed_count = 0
@@ -90,7 +91,7 @@ def load_problems(config: ProblemsConfig, needs_answer: bool = True) -> ProblemS
         train=tuple(train),
         held_out=tuple(held_out),
         weights=_checked_weights(config.weights, train),
-        split=SplitReport(removed_count, *near_duplicates(held_out, train)),
+        split=SplitReport(removed_count, *near_duplicates(held_out, train), dict(left_out)),
     )
 
 
@@ -149,17 +150,19 @@ def _checked_weights(weights: Mapping[str, float], train: Sequence[Problem]) -> 
 # --- sources and ids ------------------------------------------------------------------------------------------------
 
 
-def _read_training(config: ProblemsConfig, needs_answer: bool) -> list[tuple[str, list[Problem]]]:
+def _read_training(
+    config: ProblemsConfig, needs_answer: bool, left_out: Counter[str]
+) -> list[tuple[str, list[Problem]]]:
     """The problems of each source under its label."""
     if not config.mix:
-        return [(_label(config), read_problems(config, config.seed, needs_answer))]
+        return [(_label(config), read_problems(config, config.seed, needs_answer, "problems", left_out))]
     return [
-        (_label(source), read_problems(source, config.seed, needs_answer, key=f"problems.mix[{index}]"))
+        (_label(source), read_problems(source, config.seed, needs_answer, f"problems.mix[{index}]", left_out))
         for index, source in enumerate(config.mix)
     ]
 
 
-def _read_held_out(config: ProblemsConfig, needs_answer: bool) -> list[Problem] | None:
+def _read_held_out(config: ProblemsConfig, needs_answer: bool, left_out: Counter[str]) -> list[Problem] | None:
     """The problems of the source that held-out ones are drawn from; None where it is the training problems' own."""
     if config.held_out_source is None and config.held_out_split is None:
         return None
@@ -169,12 +172,14 @@ def _read_held_out(config: ProblemsConfig, needs_answer: bool) -> list[Problem] 
     source = SourceConfig(
         source=name,
         verifier=config.verifier,
+        options=config.options if config.record_schema else {},
         columns=config.columns,
+        record_schema=config.record_schema,
         subset=config.subset if name.startswith(HUB_PREFIX) else None,
         split=config.held_out_split,
         domain=config.domain,
     )
-    return read_problems(source, config.seed, needs_answer)
+    return read_problems(source, config.seed, needs_answer, left_out=left_out)
 
 
 def _label(source: SourceConfig) -> str:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import unicodedata
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 from mopd.problems.order import apportion
 from mopd.seeding import derive_rng
@@ -19,11 +19,13 @@ class SplitReport:
 
     `removed_count` training problems were removed, since their normalised prompt is held out. `near_duplicate_count`
     held-out problems have a near-duplicate in training; `near_duplicate` is one such pair, (held-out id, training id).
+    `left_out` counts the records that a `record_schema` took for no problems, by reason.
     """
 
     removed_count: int = 0
     near_duplicate_count: int = 0
     near_duplicate: tuple[str, str] | None = None
+    left_out: Mapping[str, int] = field(default_factory=dict)
 
 
 def normalise(text: str) -> str:
