@@ -94,6 +94,10 @@ class ProblemsConfig(SourceConfig):
     training problems' own sources. Training problems with the prompt of a held-out one are removed."""
     held_out_split: str | None = None
     """Split of `held_out_source`; alone, the split of a `hub:` source that held-out problems are drawn from."""
+    train_on_half_of_held_out_tests: bool = False
+    """Train on the held-out problems too, each with a seeded half of its tests. What is then measured is no held-out
+    figure: whoever quotes it must say that training saw half of the tests of the very problems. Only to compare with
+    published figures obtained so."""
 
     @model_validator(mode="before")
     @classmethod
@@ -117,6 +121,8 @@ class ProblemsConfig(SourceConfig):
                 raise ValueError(f"problems.{key} belongs into the entries of problems.mix")
         if self.held_out_split and not (self.held_out_source or self.source).startswith(HUB_PREFIX):
             raise ValueError("problems.held_out_split belongs to a data set, hub:NAME")
+        if self.train_on_half_of_held_out_tests and not self.held_out:
+            raise ValueError("problems.train_on_half_of_held_out_tests needs held-out problems, but held_out is 0")
         if (self.held_out_source or self.held_out_split) and not self.held_out:
             raise ValueError("problems.held_out is 0, but it is said where held-out problems come from")
         return self

@@ -15,7 +15,7 @@ from mopd.problems import generated
 from mopd.problems.near_duplicates import near_duplicates
 from mopd.problems.order import Pace, most_in_a_step, pass_order, whole_weights
 from mopd.problems.sources import read_problems
-from mopd.problems.split import SplitReport, hold_out, normalised_prompt
+from mopd.problems.split import SplitReport, hold_out, normalised_prompt, with_half_of_tests
 from mopd.types import Problem
 
 
@@ -23,6 +23,7 @@ from mopd.types import Problem
 class ProblemSet:
     """Training and held-out problems: no problem in both, and no normalised prompt in both.
 
+    With `train_on_half_of_held_out_tests` every held-out prompt is in both, and `split.trained_on_count` says so.
     `weights` are those of the domains in the draws of the steps; without them there is one pass over all problems.
     """
 
@@ -86,17 +87,21 @@ def load_problems(config: ProblemsConfig, needs_answer: bool = True) -> ProblemS
         held_prompts = {normalised_prompt(problem) for problem in held_out}
         train = [problem for problem in problems if normalised_prompt(problem) not in held_prompts]
         removed_count = len(problems) - len(train)
+    is_on_both_sides = config.train_on_half_of_held_out_tests
+    halves = [with_half_of_tests(problem, config.seed) for problem in held_out] if is_on_both_sides else []
+    near = near_duplicates(held_out, train)
+    train += halves
     _check_parts(train, held_out, config)
     return ProblemSet(
         train=tuple(train),
         held_out=tuple(held_out),
         weights=_checked_weights(config.weights, train),
-        split=SplitReport(removed_count, *near_duplicates(held_out, train), dict(left_out)),
+        split=SplitReport(removed_count, *near, dict(left_out), len(halves)),
     )
 
 
 def _split_off(problems: Sequence[Problem], config: ProblemsConfig) -> tuple[list[Problem], list[Problem]]:
-    if len(problems) <= config.held_out:
+    if len(problems) <= config.held_out and not config.train_on_half_of_held_out_tests:
         raise ProblemError(
             f"problems remain for training after {config.held_out} are held out",
             f"{len(problems)} problems in {config.source or 'problems.mix'}",
