@@ -190,6 +190,14 @@ def test_an_unknown_comparison_is_refused(tmp_path, compare):
         read(write(tmp_path / "a.jsonl", record(1, compare=compare)))
 
 
+@pytest.mark.parametrize("ordered", ["false", 0, []])
+def test_the_order_of_tool_calls_counts_or_not_and_text_says_neither(tmp_path, ordered):
+    rows = [{"prompt": "Call.", "answer": "[]", "kind": "tooluse", "ordered": each} for each in (True, None, ordered)]
+    with pytest.raises(ProblemError, match="'ordered' is true or false") as caught:
+        read(write(tmp_path / "a.jsonl", *rows))
+    assert "line 3" in caught.value.got
+
+
 def test_a_verifier_that_is_named_needs_what_it_needs(tmp_path):
     path = write(tmp_path / "a.jsonl", {"prompt": "Add.", "tests": STDIN})
     assert [p.verifier for p in read(path, verifier="code")] == ["code"]

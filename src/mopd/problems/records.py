@@ -115,6 +115,9 @@ def _to_problem(record: Record, reading: Reading) -> Problem:
     verifier = _verifier_name(record, reading) if reading.verifier == "auto" else reading.verifier
     if verifier == "code":
         _check_tests(record, reading)
+    ordered = _get(record, "ordered", reading)
+    if verifier == "tool_use" and not (ordered is None or isinstance(ordered, bool)):
+        raise _field_error(record, "ordered", "true or false", ordered)  # the text "false" would pass for true
     return Problem(
         id=_id(record, reading),
         messages=_messages(record, reading),

@@ -51,16 +51,17 @@ def convert(
     Raises ConfigError where an option does not exist or suit, ProblemError where a record does not follow the schema.
     """
     schema, options = SCHEMAS[name], _options(name, given, key)
-    kept_any = False
+    own, kept_count = Counter[str](), 0
     for record in records:
         converted = _convert_one(record, name, schema, options)
         if isinstance(converted, LeftOut):
-            left_out[converted.reason] += 1
+            own[converted.reason] += 1
         else:
-            kept_any = True
+            kept_count += 1
             yield replace(record, values=converted)
-    if left_out and not kept_any:
-        reasons = ", ".join(f"{reason} ({count})" for reason, count in left_out.most_common())
+    left_out.update(own)
+    if own and not kept_count:
+        reasons = ", ".join(f"{reason} ({count})" for reason, count in own.most_common())
         raise ProblemError(
             f"the schema {name!r} finds problems in the source", f"only: {reasons}", f"see {key}.options"
         )
