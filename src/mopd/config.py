@@ -32,8 +32,13 @@ class Table(BaseModel):
 HUB_PREFIX = "hub:"
 """What a source begins with that `datasets` opens."""
 
-FieldName = Literal["prompt", "answer", "id", "system", "kind", "domain", "solution"]
+FieldName = Literal[
+    "prompt", "answer", "id", "system", "kind", "domain", "solution", "tests", "public_tests", "compare", "ordered"
+]
 """What a record of a problem file may say of a problem."""
+
+SchemaName = Literal["humaneval", "livecodebench", "mbpp", "sciknoweval"]
+"""The public data sets whose records are read as they are."""
 
 
 class SourceConfig(Table):
@@ -47,10 +52,15 @@ class SourceConfig(Table):
     size: PositiveInt = 4096
     """Problems to generate, training and held-out together (generated sources only; a file is used whole)."""
     options: dict[str, Any] = Field(default_factory=dict)
-    """Options of a generated source, passed to it unchanged (for example reasoning-gym's `max_word_len`)."""
+    """Options of a generated source, passed to it unchanged (for example reasoning-gym's `max_word_len`), or of
+    `record_schema`: which records it takes."""
+    record_schema: SchemaName | None = None
+    """Public data set whose records the file or data set has, in place of `columns`: docs/data-sets.md. Options are
+    `since` and `until` for `livecodebench` (dates of the contests), `level` and `domain` for `sciknoweval`."""
     columns: dict[FieldName, str] = Field(default_factory=dict)
-    """Columns that hold `prompt`, `answer`, `id`, `system`, `kind`, `domain`, `solution` where a file calls them
-    otherwise, as in `{ prompt = "question", answer = "extra.answer" }`; a dot goes into nested columns."""
+    """Columns that hold `prompt`, `answer`, `id`, `system`, `kind`, `domain`, `solution`, `tests`, `public_tests`,
+    `compare`, `ordered` where a file calls them otherwise, as in `{ prompt = "question", answer = "extra.answer" }`; a
+    dot goes into nested columns."""
     subset: str | None = None
     """Configuration of a `hub:` data set; unset: its default."""
     split: str | None = None
@@ -84,6 +94,10 @@ class ProblemsConfig(SourceConfig):
     training problems' own sources. Training problems with the prompt of a held-out one are removed."""
     held_out_split: str | None = None
     """Split of `held_out_source`; alone, the split of a `hub:` source that held-out problems are drawn from."""
+    train_on_half_of_held_out_tests: bool = False
+    """Train on the held-out problems too, each with a seeded half of its tests. What is then measured is no held-out
+    figure: whoever quotes it must say that training saw half of the tests of the very problems. Only to compare with
+    published figures obtained so."""
 
     @model_validator(mode="before")
     @classmethod
@@ -100,11 +114,15 @@ class ProblemsConfig(SourceConfig):
         if not self.mix and not self.source:
             raise ValueError("problems.source is empty, and there is no problems.mix")
         own = {"options", "size", "split"} | (set() if self.held_out_source else {*SourceConfig.model_fields})
+        if self.held_out_source and self.record_schema:
+            own -= {"options"}  # they are the schema's, by which the held-out source is read
         for key in sorted(own - {"source"} if self.mix else ()):
             if getattr(self, key) != type(self).model_fields[key].get_default(call_default_factory=True):
                 raise ValueError(f"problems.{key} belongs into the entries of problems.mix")
         if self.held_out_split and not (self.held_out_source or self.source).startswith(HUB_PREFIX):
             raise ValueError("problems.held_out_split belongs to a data set, hub:NAME")
+        if self.train_on_half_of_held_out_tests and not self.held_out:
+            raise ValueError("problems.train_on_half_of_held_out_tests needs held-out problems, but held_out is 0")
         if (self.held_out_source or self.held_out_split) and not self.held_out:
             raise ValueError("problems.held_out is 0, but it is said where held-out problems come from")
         return self

@@ -53,7 +53,14 @@ def _print_warmup(warmup: dict[str, Any], console: Console) -> None:
 
 
 def _print_split(split: dict[str, Any], console: Console) -> None:
-    """Whatever makes held-out figures less than independent of training."""
+    """What was not taken, and whatever makes held-out figures less than independent of training."""
+    for reason, count in split.get("left_out", {}).items():
+        console.print(f"{count} records were left out: {reason}", markup=False)
+    if count := split.get("trained_on_count"):
+        console.print(
+            f"[yellow]{count} held-out problems were trained on, with half of their tests: "
+            "whoever quotes these figures must say so[/yellow]"
+        )
     if split.get("removed_count"):
         console.print(f"{split['removed_count']} training problems were removed: their prompts are held out")
     if split.get("near_duplicate_count"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import random
 import string
@@ -13,12 +14,14 @@ import datasets
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from rich.console import Console
 
-from mopd.config import ProblemsConfig
+from mopd.config import ProblemsConfig, build_config
 from mopd.errors import ConfigError, ProblemError
 from mopd.problems import load_problems
 from mopd.problems.near_duplicates import JACCARD, SHINGLE, near_duplicates
-from mopd.problems.split import hold_out, normalise, normalised_prompt
+from mopd.problems.split import SplitReport, hold_out, normalise, normalised_prompt
+from mopd.report import _print_split
 from mopd.types import Problem
 
 
@@ -163,6 +166,79 @@ def test_held_out_problems_are_not_generated_and_never_all_there_is(tmp_path):
         load_problems(ProblemsConfig(held_out_source="sort-digits"))
     with pytest.raises(ProblemError, match=r"another problems\.held_out_source"):
         load(tmp_path, ["a", "b"], ["A", "B", "c"])
+
+
+# --- half of the tests of held-out problems ---------------------------------------------------------------------------
+
+
+def code_record(number, count, **fields):
+    tests = {"testtype": "stdin", "inputs": [f"{n}" for n in range(count)], "outputs": [f"{-n}" for n in range(count)]}
+    return {"id": number, "prompt": f"Negate, variant {number}.", "kind": "code", "tests": tests} | fields
+
+
+def load_code(tmp_path, records, **fields):
+    (tmp_path / "code.json").write_text(json.dumps(records))
+    return load_problems(ProblemsConfig(source=str(tmp_path / "code.json"), **fields))
+
+
+def test_without_being_asked_for_no_problem_is_on_both_sides(tmp_path):
+    problems = load_code(tmp_path, [code_record(n, 4) for n in range(8)], held_out=3)
+    assert not {*prompts_of(problems.train)} & {*prompts_of(problems.held_out)}
+    assert problems.split.trained_on_count == 0
+    with pytest.raises(ProblemError, match="held out"):
+        load_code(tmp_path, [code_record(n, 4) for n in range(8)], held_out=8)
+
+
+@pytest.mark.parametrize("held_out", [3, 8, 100])
+def test_where_asked_for_held_out_problems_are_trained_on_with_half_of_their_tests(tmp_path, held_out):
+    records = [code_record(n, n + 1) for n in range(8)]
+    asked = {"held_out": held_out, "train_on_half_of_held_out_tests": True}
+    problems = load_code(tmp_path, records, **asked)
+    count = min(held_out, 8)
+    assert {*prompts_of(problems.train)} == {record["prompt"] for record in records}
+    assert (len(problems.held_out), problems.split.trained_on_count) == (count, count)
+    assert len({p.id for p in problems.train + problems.held_out}) == 8 + count
+    whole = {p.messages[0]["content"]: p.columns["tests"] for p in problems.held_out}
+    halves = [p for p in problems.train if p.id.endswith("/half-of-tests")]
+    assert len(halves) == count
+    for problem in halves:
+        tests, every = problem.columns["tests"], whole[problem.messages[0]["content"]]
+        pairs, all_pairs = (list(zip(t["inputs"], t["outputs"], strict=True)) for t in (tests, every))
+        assert len(pairs) == max(1, len(all_pairs) // 2)
+        assert pairs == [pair for pair in all_pairs if pair in pairs]
+    assert problems == load_code(tmp_path, records, **asked)
+    assert problems.train != load_code(tmp_path, records, **asked, seed=1).train
+    assert all(p.columns["tests"] == records[int(p.id)]["tests"] for p in problems.held_out)
+
+
+def test_half_of_the_tests_of_a_source_apart_may_be_json_text(tmp_path):
+    text = json.dumps(code_record(1, 4)["tests"])
+    (tmp_path / "apart.json").write_text(json.dumps([code_record(1, 4, tests=text), code_record(2, 4)]))
+    problems = load_code(
+        tmp_path,
+        [code_record(n, 4) for n in (2, 3)],
+        held_out_source=str(tmp_path / "apart.json"),
+        train_on_half_of_held_out_tests=True,
+    )
+    assert problems.split.removed_count == 1
+    assert [len(p.columns["tests"]["inputs"]) for p in problems.train] == [4, 2, 2]
+
+
+def test_half_of_the_tests_is_taken_of_single_cases_alone(tmp_path):
+    asserts = code_record(1, 1, tests={"testtype": "assert", "code": "assert f(1) == -1"})
+    for record in (asserts, {"id": 1, "prompt": "x", "answer": "1"}):
+        with pytest.raises(ProblemError, match=r"train_on_half_of_held_out_tests"):
+            load_code(tmp_path, [record], train_on_half_of_held_out_tests=True)
+    with pytest.raises(ConfigError, match="train_on_half_of_held_out_tests"):
+        build_config({"problems": {"train_on_half_of_held_out_tests": True, "held_out": 0}})
+
+
+def test_training_on_half_of_the_tests_is_said_with_the_figures():
+    console = Console(record=True, width=200)
+    _print_split(dataclasses.asdict(SplitReport(trained_on_count=5)), console)
+    assert "5 held-out problems were trained on, with half of their tests" in console.export_text()
+    _print_split(dataclasses.asdict(SplitReport()), console)
+    assert not console.export_text().strip()
 
 
 # --- near-duplicates ------------------------------------------------------------------------------------------------

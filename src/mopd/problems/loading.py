@@ -15,7 +15,7 @@ from mopd.problems import generated
 from mopd.problems.near_duplicates import near_duplicates
 from mopd.problems.order import Pace, most_in_a_step, pass_order, whole_weights
 from mopd.problems.sources import read_problems
-from mopd.problems.split import SplitReport, hold_out, normalised_prompt
+from mopd.problems.split import SplitReport, hold_out, normalised_prompt, with_half_of_tests
 from mopd.types import Problem
 
 
@@ -23,6 +23,7 @@ from mopd.types import Problem
 class ProblemSet:
     """Training and held-out problems: no problem in both, and no normalised prompt in both.
 
+    With `train_on_half_of_held_out_tests` every held-out prompt is in both, and `split.trained_on_count` says so.
     `weights` are those of the domains in the draws of the steps; without them there is one pass over all problems.
     """
 
@@ -74,8 +75,9 @@ def load_problems(config: ProblemsConfig, needs_answer: bool = True) -> ProblemS
     out. Then fewer than `held_out` problems may be held out, where no group of them fits what remains. Without
     `needs_answer` records may lack an answer; their problems have no reference.
     """
-    sources = _read_training(config, needs_answer)
-    apart = _read_held_out(config, needs_answer)
+    left_out = Counter[str]()
+    sources = _read_training(config, needs_answer, left_out)
+    apart = _read_held_out(config, needs_answer, left_out)
     if apart is None:
         train, held_out = _split_off(_with_own_ids(sources)[0], config)
         removed_count = 0
@@ -85,17 +87,21 @@ def load_problems(config: ProblemsConfig, needs_answer: bool = True) -> ProblemS
         held_prompts = {normalised_prompt(problem) for problem in held_out}
         train = [problem for problem in problems if normalised_prompt(problem) not in held_prompts]
         removed_count = len(problems) - len(train)
+    is_on_both_sides = config.train_on_half_of_held_out_tests
+    halves = [with_half_of_tests(problem, config.seed) for problem in held_out] if is_on_both_sides else []
+    near = near_duplicates(held_out, train)
+    train += halves
     _check_parts(train, held_out, config)
     return ProblemSet(
         train=tuple(train),
         held_out=tuple(held_out),
         weights=_checked_weights(config.weights, train),
-        split=SplitReport(removed_count, *near_duplicates(held_out, train)),
+        split=SplitReport(removed_count, *near, dict(left_out), len(halves)),
     )
 
 
 def _split_off(problems: Sequence[Problem], config: ProblemsConfig) -> tuple[list[Problem], list[Problem]]:
-    if len(problems) <= config.held_out:
+    if len(problems) <= config.held_out and not config.train_on_half_of_held_out_tests:
         raise ProblemError(
             f"problems remain for training after {config.held_out} are held out",
             f"{len(problems)} problems in {config.source or 'problems.mix'}",
@@ -149,17 +155,19 @@ def _checked_weights(weights: Mapping[str, float], train: Sequence[Problem]) -> 
 # --- sources and ids ------------------------------------------------------------------------------------------------
 
 
-def _read_training(config: ProblemsConfig, needs_answer: bool) -> list[tuple[str, list[Problem]]]:
+def _read_training(
+    config: ProblemsConfig, needs_answer: bool, left_out: Counter[str]
+) -> list[tuple[str, list[Problem]]]:
     """The problems of each source under its label."""
     if not config.mix:
-        return [(_label(config), read_problems(config, config.seed, needs_answer))]
+        return [(_label(config), read_problems(config, config.seed, needs_answer, "problems", left_out))]
     return [
-        (_label(source), read_problems(source, config.seed, needs_answer, key=f"problems.mix[{index}]"))
+        (_label(source), read_problems(source, config.seed, needs_answer, f"problems.mix[{index}]", left_out))
         for index, source in enumerate(config.mix)
     ]
 
 
-def _read_held_out(config: ProblemsConfig, needs_answer: bool) -> list[Problem] | None:
+def _read_held_out(config: ProblemsConfig, needs_answer: bool, left_out: Counter[str]) -> list[Problem] | None:
     """The problems of the source that held-out ones are drawn from; None where it is the training problems' own."""
     if config.held_out_source is None and config.held_out_split is None:
         return None
@@ -169,12 +177,14 @@ def _read_held_out(config: ProblemsConfig, needs_answer: bool) -> list[Problem] 
     source = SourceConfig(
         source=name,
         verifier=config.verifier,
+        options=config.options if config.record_schema else {},
         columns=config.columns,
+        record_schema=config.record_schema,
         subset=config.subset if name.startswith(HUB_PREFIX) else None,
         split=config.held_out_split,
         domain=config.domain,
     )
-    return read_problems(source, config.seed, needs_answer)
+    return read_problems(source, config.seed, needs_answer, left_out=left_out)
 
 
 def _label(source: SourceConfig) -> str:

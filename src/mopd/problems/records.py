@@ -8,11 +8,24 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from mopd.code_tests import read_tests
 from mopd.errors import ProblemError
 from mopd.types import Message, Problem
 
-VERIFIER_OF_KIND = {"math": "math", "mcq": "multiple_choice", "tooluse": "tool_use", "exact": "exact"}
+VERIFIER_OF_KIND = {
+    "math": "math",
+    "mcq": "multiple_choice",
+    "tooluse": "tool_use",
+    "code": "code",
+    "exact": "exact",
+}
 """The verifier that `auto` takes for a record's `kind`."""
+
+COMPARISONS = ("exact", "tokens", "float")
+"""What `compare` may say of the output of a tested program."""
+
+NOTHING = "-"
+"""What sets write where a record has no answer or no tests, beside null and nothing."""
 
 ROLES = ("system", "user", "assistant")
 """The turns a prompt may have."""
@@ -25,12 +38,20 @@ COLUMNS: dict[str, tuple[str, ...]] = {
     "kind": ("kind",),
     "domain": ("domain", "dataset"),
     "solution": ("solution",),
+    "tests": ("tests",),
+    "public_tests": ("public_tests",),
+    "compare": ("compare",),
+    "ordered": ("ordered",),
 }
 """The columns that a field is read from unless told: the first that holds something."""
+
+KEPT = ("solution", "tests", "public_tests", "compare", "ordered")
+"""Fields that are looked for in a problem's columns: they stand there under these names too, whatever a file says."""
 
 USUAL_NAMES: dict[str, tuple[str, ...]] = {
     "prompt": ("question", "problem", "query", "instruction", "input", "messages", "conversation", "text"),
     "answer": ("final_answer", "ground_truth", "gold", "reference", "expected_answer", "label", "target", "solution"),
+    "tests": ("test", "test_cases", "private_tests", "hidden_tests", "input_output", "verification_info"),
 }
 """What other data sets call a field: suggested, never read unasked."""
 
@@ -67,7 +88,7 @@ class Reading:
 def to_problems(records: Iterable[Record], source: str, reading: Reading) -> list[Problem]:
     """The problems that `records` of `source` say, in order.
 
-    A problem's `columns` are its record whole, under the file's own names; a `solution` that is read from another
+    A problem's `columns` are its record whole, under the file's own names; a field of `KEPT` that is read from another
     column is there under both names. Raises ProblemError naming place and field.
     """
     records = list(records)
@@ -90,14 +111,18 @@ def to_problems(records: Iterable[Record], source: str, reading: Reading) -> lis
 
 
 def _to_problem(record: Record, reading: Reading) -> Problem:
-    columns = dict(record.values)
-    if "solution" in reading.columns:
-        columns["solution"] = _get(record, "solution", reading)
+    columns = dict(record.values) | {name: _get(record, name, reading) for name in KEPT if name in reading.columns}
+    verifier = _verifier_name(record, reading) if reading.verifier == "auto" else reading.verifier
+    if verifier == "code":
+        _check_tests(record, reading)
+    ordered = _get(record, "ordered", reading)
+    if verifier == "tool_use" and not (ordered is None or isinstance(ordered, bool)):
+        raise _field_error(record, "ordered", "true or false", ordered)  # the text "false" would pass for true
     return Problem(
         id=_id(record, reading),
         messages=_messages(record, reading),
-        reference=_reference(record, reading),
-        verifier=_verifier_name(record, reading) if reading.verifier == "auto" else reading.verifier,
+        reference=_reference(record, reading, verifier),
+        verifier=verifier,
         domain=reading.domain or str(_get(record, "domain", reading) or "default"),
         columns=columns,
     )
@@ -213,8 +238,10 @@ def _is_unicode(text: str) -> bool:
     return True
 
 
-def _reference(record: Record, reading: Reading) -> str | None:
+def _reference(record: Record, reading: Reading, verifier: str) -> str | None:
     answer, must = _get(record, "answer", reading), "the problem's gold answer"
+    if verifier == "code" and (answer is None or _says_nothing(answer)):
+        return None  # the tests judge
     if not reading.needs_answer and (answer is None or (isinstance(answer, str) and not answer.strip())):
         return None
     if answer is None:
@@ -226,6 +253,27 @@ def _reference(record: Record, reading: Reading) -> str | None:
     if not _is_text(text):
         raise _field_error(record, "answer", must, answer)
     return text
+
+
+def _check_tests(record: Record, reading: Reading) -> None:
+    """Refuse a code problem that could not be judged: here, and not when its first rollout is."""
+    for name, must in (("tests", "the tests that judge a completion"), ("public_tests", "tests that may be shown")):
+        tests = _get(record, name, reading)
+        if tests is None or _says_nothing(tests):
+            if name == "tests":
+                raise _missing(record, name, must, reading)
+            continue
+        try:
+            read_tests(tests)
+        except ValueError as error:
+            raise ProblemError(f"field {name!r} is {must}", f"in {record.where}: {error}", "mend the record") from error
+    compare = _get(record, "compare", reading)
+    if compare is not None and compare not in COMPARISONS:
+        raise _field_error(record, "compare", f"one of {', '.join(COMPARISONS)}", compare)
+
+
+def _says_nothing(value: Any) -> bool:
+    return isinstance(value, str) and value.strip() in ("", NOTHING)
 
 
 def _verifier_name(record: Record, reading: Reading) -> str:

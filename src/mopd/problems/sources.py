@@ -6,6 +6,7 @@ import datetime
 import decimal
 import difflib
 import json
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -13,7 +14,7 @@ from typing import Any
 
 from mopd.config import HUB_PREFIX, SourceConfig
 from mopd.errors import ConfigError, ProblemError
-from mopd.problems import generated
+from mopd.problems import generated, schemas
 from mopd.problems.records import Reading, Record, to_problems
 from mopd.types import Problem
 
@@ -21,11 +22,17 @@ PARQUET_MAGIC = b"PAR1"
 """What a parquet file begins and ends with."""
 
 
-def read_problems(source: SourceConfig, seed: int, needs_answer: bool = True, key: str = "problems") -> list[Problem]:
+def read_problems(
+    source: SourceConfig,
+    seed: int,
+    needs_answer: bool = True,
+    key: str = "problems",
+    left_out: Counter[str] | None = None,
+) -> list[Problem]:
     """The problems of one source, generated or read. `key` is the table of the configuration that says which.
 
-    Raises ProblemError naming the file or data set with line, record or row and field; ConfigError where keys do not
-    suit the source.
+    Records that a `record_schema` leaves out are counted in `left_out`, by reason. Raises ProblemError naming the file
+    or data set with line, record or row and field; ConfigError where keys do not suit the source.
     """
     make = generated.find(source.source)
     _check_keys(source, is_generated=make is not None, key=key)
@@ -39,7 +46,11 @@ def read_problems(source: SourceConfig, seed: int, needs_answer: bool = True, ke
         needs_answer,
         key,
     )
-    return to_problems(_records(source), source.source, reading)
+    records = _records(source)
+    if source.record_schema:
+        left_out = Counter() if left_out is None else left_out
+        records = schemas.convert(records, source.record_schema, source.options, key, left_out)
+    return to_problems(records, source.source, reading)
 
 
 def read_jsonl(path: Path, verifier: str = "auto") -> list[Problem]:
@@ -49,10 +60,15 @@ def read_jsonl(path: Path, verifier: str = "auto") -> list[Problem]:
 
 def _check_keys(source: SourceConfig, is_generated: bool, key: str) -> None:
     """Refuse keys that the source would not read."""
-    if source.options and not is_generated:
-        raise ConfigError(f"{key}.options belong to a generated source", f"a file, {source.source}", "remove them")
-    if source.columns and is_generated:
-        raise ConfigError(f"{key}.columns belong to a file or data set", source.source, "remove them")
+    if source.options and not is_generated and not source.record_schema:
+        must = f"{key}.options belong to a generated source, or to {key}.record_schema"
+        raise ConfigError(must, f"a file, {source.source}", "remove them")
+    for name in ("columns", "record_schema"):
+        if getattr(source, name) and is_generated:
+            raise ConfigError(f"{key}.{name} belongs to a file or data set", source.source, "remove it")
+    if source.columns and source.record_schema:
+        must = f"{key}.record_schema says what columns hold, or {key}.columns does"
+        raise ConfigError(must, f"both, {source.record_schema} and {dict(source.columns)}", "remove one of them")
     for name in ("subset", "split"):
         if getattr(source, name) is not None and not source.source.startswith(HUB_PREFIX):
             raise ConfigError(f"{key}.{name} belongs to a data set, hub:NAME", source.source, "remove it")

@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import unicodedata
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
+from mopd.code_tests import tests_object
+from mopd.errors import ProblemError
 from mopd.problems.order import apportion
 from mopd.seeding import derive_rng
 from mopd.types import Problem
@@ -19,11 +21,15 @@ class SplitReport:
 
     `removed_count` training problems were removed, since their normalised prompt is held out. `near_duplicate_count`
     held-out problems have a near-duplicate in training; `near_duplicate` is one such pair, (held-out id, training id).
+    `left_out` counts the records that a `record_schema` took for no problems, by reason. `trained_on_count` held-out
+    problems are trained on with half of their tests: figures on them are then no held-out figures.
     """
 
     removed_count: int = 0
     near_duplicate_count: int = 0
     near_duplicate: tuple[str, str] | None = None
+    left_out: Mapping[str, int] = field(default_factory=dict)
+    trained_on_count: int = 0
 
 
 def normalise(text: str) -> str:
@@ -64,3 +70,21 @@ def hold_out(problems: Sequence[Problem], count: int, seed: int) -> list[Problem
         if len(held_out) + len(alike) <= count:
             held_out += alike
     return held_out
+
+
+def with_half_of_tests(problem: Problem, seed: int) -> Problem:
+    """The problem to train on though it is held out: with a seeded half of its tests, rounded down, at least one.
+
+    It has an id of its own. Raises ProblemError where its tests are not single cases.
+    """
+    tests = tests_object(problem.columns["tests"]) if problem.verifier == "code" else {}
+    if tests.get("testtype") not in ("stdin", "functional"):
+        raise ProblemError(
+            "a problem of whose tests half is trained on has tests with inputs and outputs",
+            f"problem {problem.id!r}: {tests.get('testtype', 'no')} tests",
+            "remove problems.train_on_half_of_held_out_tests",
+        )
+    count = len(tests["inputs"])
+    kept = sorted(derive_rng(seed, "half of the tests", problem.id).sample(range(count), max(1, count // 2)))
+    half = {**tests} | {key: [tests[key][index] for index in kept] for key in ("inputs", "outputs")}
+    return replace(problem, id=f"{problem.id}/half-of-tests", columns={**problem.columns, "tests": half})
