@@ -7,7 +7,7 @@ STAMP := .venv/installed
 # Small models on a shared machine: a second thread of one process costs more than it brings.
 ONE_THREAD := OMP_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false
 
-.PHONY: help setup demo smollm2 demo-smollm2 test check format docs bench demo-table smollm2-table second-task picture proof-resume proof-demo audit-reasoning-gym clean
+.PHONY: help setup demo smollm2 demo-smollm2 test check format docs bench demo-table smollm2-table second-task picture proof-resume proof-demo proof-sandbox bench-sandbox audit-reasoning-gym clean
 
 help: ## this list
 	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 22
@@ -68,6 +68,12 @@ proof-resume: $(STAMP) ## kill a run KILLS times at random moments; it must equa
 
 proof-demo: $(STAMP) ## the demo's promise for seeds 0, 1, 2, with the control of unrelated peers
 	$(ONE_THREAD) $(BIN)/python benchmarks/demo_table.py --seeds 0 1 2 --promise --methods mopd "mopd, peers of other problems"
+
+proof-sandbox: $(STAMP) ## every attack on the sandbox, in three modes
+	$(ONE_THREAD) $(BIN)/python -m pytest -m "slow or not slow" tests/integration/test_sandbox.py
+
+bench-sandbox: $(STAMP) ## programs judged a second, beside bare starts of the interpreter; what 2,000 leave behind
+	$(BIN)/python benchmarks/sandbox.py --leak 2000
 
 audit-reasoning-gym: $(STAMP) ## junk answers through every reasoning-gym scorer
 	$(ONE_THREAD) $(BIN)/python -m pytest -m slow tests/integration/test_reasoning_gym.py
