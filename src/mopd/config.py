@@ -67,6 +67,9 @@ class SourceConfig(Table):
     """Split of a `hub:` data set, as `datasets` writes it (`train[:500]`); unset: its only one, else `train`."""
     domain: str | None = None
     """Domain of all problems of the source; unset: what each record says."""
+    instruction: str = ""
+    """Text put behind every prompt, after an empty line, where prompts do not say how to answer: what verifiers read,
+    such as a \\boxed{} for `math`, is read from completions only where it is there."""
 
 
 class MixConfig(SourceConfig):

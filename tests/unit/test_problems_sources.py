@@ -105,6 +105,20 @@ def test_every_format_says_the_same_problems(tmp_path):
     assert {name for name, problems in by_format.items() if problems != expected} == set()
 
 
+def test_an_instruction_stands_behind_every_prompt_and_only_there(tmp_path):
+    (tmp_path / "a.jsonl").write_text(
+        json.dumps({"prompt": [{"role": "user", "content": "1?"}], "answer": "1", "system": "Be brief."}) + "\n"
+    )
+    for source, said in ((str(tmp_path / "a.jsonl"), "1?"), ("sort-digits", None)):
+        plain, told = (
+            read_problems(SourceConfig(source=source, size=3, instruction=text), seed=0) for text in ("", "In a box.")
+        )
+        for before, after in zip(plain, told, strict=True):
+            assert after.messages[:-1] == before.messages[:-1]
+            assert after.messages[-1]["content"] == before.messages[-1]["content"] + "\n\nIn a box."
+            assert said in (None, before.messages[-1]["content"])
+
+
 def test_without_ids_every_format_counts_from_one_but_lines_count_blank_ones_too(tmp_path):
     records = [{"prompt": f"Is it {n}?", "answer": "no"} for n in range(3)]
     for name, source in in_every_format(tmp_path, records).items():

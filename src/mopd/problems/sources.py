@@ -16,7 +16,7 @@ from mopd.config import HUB_PREFIX, SourceConfig
 from mopd.errors import ConfigError, ProblemError
 from mopd.problems import generated, schemas
 from mopd.problems.records import Reading, Record, to_problems
-from mopd.types import Problem
+from mopd.types import Message, Problem
 
 PARQUET_MAGIC = b"PAR1"
 """What a parquet file begins and ends with."""
@@ -37,8 +37,14 @@ def read_problems(
     make = generated.find(source.source)
     _check_keys(source, is_generated=make is not None, key=key)
     if make is not None:
-        problems = make(source, seed)
-        return [replace(p, domain=source.domain) for p in problems] if source.domain else problems
+        made = make(source, seed)
+        problems = [replace(p, domain=source.domain) for p in made] if source.domain else made
+    else:
+        problems = _from_records(source, needs_answer, key, Counter() if left_out is None else left_out)
+    return [_instructed(p, source.instruction) for p in problems] if source.instruction else problems
+
+
+def _from_records(source: SourceConfig, needs_answer: bool, key: str, left_out: Counter[str]) -> list[Problem]:
     reading = Reading(
         {str(wanted): name for wanted, name in source.columns.items()},
         source.verifier,
@@ -48,9 +54,15 @@ def read_problems(
     )
     records = _records(source)
     if source.record_schema:
-        left_out = Counter() if left_out is None else left_out
         records = schemas.convert(records, source.record_schema, source.options, key, left_out)
     return to_problems(records, source.source, reading)
+
+
+def _instructed(problem: Problem, instruction: str) -> Problem:
+    """The problem with an instruction at the end of its last turn, which is the user's."""
+    *turns, last = problem.messages
+    content = f"{last['content']}\n\n{instruction}"
+    return replace(problem, messages=(*turns, Message(role="user", content=content)))
 
 
 def read_jsonl(path: Path, verifier: str = "auto") -> list[Problem]:
