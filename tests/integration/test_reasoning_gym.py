@@ -274,6 +274,8 @@ def test_the_tasks_own_answers_are_right_with_tags_and_without(name):
     for problem in problems_of(name, size=3, held_out=1).train:
         assert judge(problem, problem.reference).kind == "correct"
         assert judge(problem, f"Thus: <answer>\n{problem.reference}\n</answer>").kind == "correct"
+        assert judge(problem, f"<think>banana</think>{problem.reference}").kind == "correct"
+        assert judge(problem, f"<think>{problem.reference}").kind == "unparsable"
         assert judge(problem, "banana").reward == 0.0
         assert judge(problem, "").kind == "unparsable"
         assert judge(problem, f"<answer>{problem.reference}").kind == "unparsable"
