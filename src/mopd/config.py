@@ -32,8 +32,8 @@ class Table(BaseModel):
 HUB_PREFIX = "hub:"
 """What a source begins with that `datasets` opens."""
 
-FieldName = Literal["prompt", "answer", "id", "system", "kind", "domain", "solution"]
-"""What a record of a problem file may say of a problem."""
+FieldName = Literal["prompt", "answer", "id", "system", "kind", "domain", "solution", "completion"]
+"""What a record of a file may say of a problem; `completion` is read by `mopd verify` alone."""
 
 
 class SourceConfig(Table):
@@ -50,7 +50,8 @@ class SourceConfig(Table):
     """Options of a generated source, passed to it unchanged (for example reasoning-gym's `max_word_len`)."""
     columns: dict[FieldName, str] = Field(default_factory=dict)
     """Columns that hold `prompt`, `answer`, `id`, `system`, `kind`, `domain`, `solution` where a file calls them
-    otherwise, as in `{ prompt = "question", answer = "extra.answer" }`; a dot goes into nested columns."""
+    otherwise, as in `{ prompt = "question", answer = "extra.answer" }`; a dot goes into nested columns. `mopd verify`
+    reads `completion` too."""
     subset: str | None = None
     """Configuration of a `hub:` data set; unset: its default."""
     split: str | None = None

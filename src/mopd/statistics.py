@@ -68,6 +68,20 @@ def bootstrap_interval(
     return float(low), float(high)
 
 
+def chance_of_at_least(hits: int, chances: ArrayLike) -> float:
+    """The probability that at least `hits` of independent events happen, each with a chance of its own: [n] -> float.
+
+    Raises ValueError where a chance is outside [0, 1].
+    """
+    each = np.asarray(chances, dtype=np.float64)
+    if each.ndim != 1 or not bool(((each >= 0) & (each <= 1)).all()):
+        raise ValueError("chances must be a list of numbers from 0 to 1")
+    of_count = np.ones(1)
+    for chance in each:
+        of_count = np.append(of_count * (1 - chance), 0.0) + np.append(0.0, of_count * chance)
+    return float(min(1.0, of_count[max(hits, 0) :].sum()))
+
+
 def mean_or_zero(values: Sequence[float]) -> float:
     """The mean, or 0.0 for no values, for metrics that count alongside how many there were."""
     return sum(values) / len(values) if values else 0.0

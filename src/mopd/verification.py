@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Generator, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
@@ -32,9 +32,25 @@ def verify(groups: Sequence[Group]) -> list[Group]:
     whose reward is not a finite number, gives kind `error`: neither success nor failure.
     """
     jobs = [(group.problem, rollout) for group in groups for rollout in group.rollouts]
-    with ThreadPoolExecutor(pool_size()) as threads:
-        verdicts = iter(list(threads.map(lambda job: verdict_of(*job), jobs)))
+    verdicts = iter(list(_side_by_side(verdict_of, jobs)))
     return [replace(group, verdicts=tuple(next(verdicts) for _ in group.rollouts)) for group in groups]
+
+
+def judge_all(completions: Iterable[tuple[Problem, str]]) -> Generator[Verdict, None, None]:
+    """The verdict on each completion of a problem, in order, as soon as it and those before it are there.
+
+    Closed early, it waits for those that are being judged and begins no more.
+    """
+    return _side_by_side(judge, completions)
+
+
+def _side_by_side(function: Callable[..., Verdict], jobs: Iterable[tuple[Any, ...]]) -> Generator[Verdict, None, None]:
+    """The verdicts of `function` on jobs, in order, as many at once as there are workers."""
+    threads = ThreadPoolExecutor(pool_size())
+    try:
+        yield from threads.map(lambda job: function(*job), jobs)
+    finally:
+        threads.shutdown(cancel_futures=True)
 
 
 def verdict_of(problem: Problem, rollout: Rollout) -> Verdict:
