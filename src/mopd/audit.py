@@ -19,7 +19,7 @@ from typing import Any, Literal
 from rich.table import Table
 
 from mopd import verifiers
-from mopd.completions import line_writer, prepare_verifiers, printable, source_of
+from mopd.completions import line_writer, prepare_verifiers, printable, source_of, writable
 from mopd.config import Config
 from mopd.problems import all_problems, read_problems
 from mopd.progress import Phase, ProgressDisplay
@@ -129,7 +129,7 @@ class Finding:
     @property
     def text(self) -> str:
         """What was found, in a line."""
-        scores = f"{self.junk.name} scores on {self.hits} of {self.problems} problems of {self.domain}"
+        scores = f"{self.junk.name} scores on {self.hits} of {self.problems} problems of {writable(self.domain)}"
         return f"{scores}, such as {', '.join(self.examples)}" if self.hits else scores
 
 

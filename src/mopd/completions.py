@@ -140,4 +140,9 @@ def _add_section(table: Table, title: str, by_kind: Mapping[VerdictKind, list[fl
 
 def printable(text: str) -> str:
     """Text of a file as a table shows it: no markup, and nothing that a terminal cannot write."""
-    return escape(text.encode("utf-8", "replace").decode())
+    return escape(writable(text))
+
+
+def writable(text: str) -> str:
+    """Text with a question mark for each half of a surrogate pair, which UTF-8 cannot write."""
+    return text.encode("utf-8", "replace").decode()

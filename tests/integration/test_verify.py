@@ -136,6 +136,13 @@ def test_a_file_of_one_row_is_one_row_whatever_lists_it_holds(tmp_path):
     assert [v["kind"] for v in read(out)] == ["unparsable"]
 
 
+@pytest.mark.parametrize("arguments", [["verify"], ["verify", "--audit"]])
+def test_a_domain_that_no_terminal_can_write_is_shown_all_the_same(arguments, tmp_path, capsys):
+    path = write(tmp_path / "in.jsonl", [row(1, "exact", "yes", "yes", dataset="[red]\ud800")])
+    assert main([*arguments, path, "--quiet"]) in (0, 1)
+    assert "[red]?" in capsys.readouterr().out
+
+
 def test_without_json_the_table_is_all(tmp_path, capsys):
     assert main(["verify", write(tmp_path / "in.jsonl", ROWS), "--quiet"]) == 0
     assert "correct" in capsys.readouterr().out
