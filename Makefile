@@ -31,7 +31,7 @@ demo-smollm2: smollm2 ## the demo on a pretrained model and tool calls (SEED=n)
 test: $(STAMP) ## all tests but the long proofs
 	$(ONE_THREAD) $(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow"
 
-fuzz: $(STAMP) ## the laws of verifiers on twenty times as many texts
+fuzz: $(STAMP) ## the laws of verifiers on fifty times as many texts
 	$(ONE_THREAD) $(BIN)/python -m pytest -n 2 --hypothesis-profile=fuzz tests/property/test_verifier_fuzz.py
 
 check: $(STAMP) ## format, lint, types, layers

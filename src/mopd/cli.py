@@ -33,9 +33,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
-    """Options of a command line; overrides may stand before and after flags, which argparse alone does not allow."""
+    """Options of a command line; CONFIG.toml and overrides may stand behind flags, which argparse alone refuses."""
     parser = _parser()
     options, rest = parser.parse_known_args(arguments)
+    if rest and rest[0].endswith(".toml") and getattr(options, "config", "") is None:
+        options.config = rest.pop(0)
     unknown = [argument for argument in rest if argument.startswith("-") or "=" not in argument]
     if unknown or (rest and not hasattr(options, "overrides")):
         parser.error(f"unrecognized arguments: {' '.join(unknown or rest)}")

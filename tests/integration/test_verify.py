@@ -123,7 +123,7 @@ def test_columns_verifier_and_domain_are_read_as_the_configuration_says(tmp_path
     assert [(v["idx"], v["kind"]) for v in read(out)] == [(1, "correct"), (2, "wrong")]
     assert "sums" in capsys.readouterr().out
     arguments = ["problems.verifier=exact", "problems.domain=other"]
-    assert main(["verify", path, str(tmp_path / "own.toml"), *arguments, "--json", str(out), "--quiet"]) == 0
+    assert main(["verify", path, "--json", str(out), "--quiet", str(tmp_path / "own.toml"), *arguments]) == 0
     assert [v["kind"] for v in read(out)] == ["wrong", "wrong"]
     assert main(["verify", path, *arguments, "problems.columns={prompt='q'}"]) == 2
     assert "answer" in capsys.readouterr().err
