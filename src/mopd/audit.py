@@ -20,7 +20,7 @@ from rich.table import Table
 
 from mopd import verifiers
 from mopd.completions import line_writer, prepare_verifiers, printable, source_of, writable
-from mopd.config import Config
+from mopd.config import Config, ProblemsConfig
 from mopd.problems import all_problems, read_problems
 from mopd.progress import Phase, ProgressDisplay
 from mopd.statistics import chance_of_at_least, mean_or_zero
@@ -144,7 +144,7 @@ def audit(path: str | None, config: Config, out: Path | None = None, quiet: bool
     kinds = junk_for(options)
     found: list[Finding] = []
     with (
-        line_writer(out, path) as write,
+        line_writer(out, [path] if path else _sources(config.problems)) as write,
         ProgressDisplay(quiet).phase("audit", len(kinds) * len(problems)) as phase,
     ):
         for junk in kinds:
@@ -153,6 +153,10 @@ def audit(path: str | None, config: Config, out: Path | None = None, quiet: bool
             for finding in of_kind:
                 write(_described(finding))
     return found
+
+
+def _sources(problems: ProblemsConfig) -> list[str | None]:
+    return [problems.source, problems.held_out_source, *(source.source for source in problems.mix)]
 
 
 def _fare(

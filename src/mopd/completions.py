@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
@@ -37,7 +37,7 @@ def verify_completions(path: str, config: Config, out: Path | None = None, quiet
     prepare_verifiers({one.problem.verifier for one in given}, config)
     rewards: dict[tuple[str, VerdictKind], list[float]] = {}
     with (
-        line_writer(out, path) as write,
+        line_writer(out, [path]) as write,
         ProgressDisplay(quiet).phase("verify", len(given)) as phase,
         closing(judge_all((one.problem, one.text) for one in given)) as verdicts,
     ):
@@ -87,16 +87,18 @@ def _described(one: GivenCompletion, verdict: Verdict) -> dict[str, Any]:
 
 
 @contextmanager
-def line_writer(out: Path | None, source: str | None) -> Iterator[Callable[[dict[str, Any]], None]]:
+def line_writer(out: Path | None, sources: Sequence[str | None]) -> Iterator[Callable[[dict[str, Any]], None]]:
     """A function that appends one line of JSON to `out`, made afresh, and hands it to the system at once.
 
-    Raises ConfigError where `out` is `source`, or cannot be written.
+    Raises ConfigError where `out` is one of the `sources`, or cannot be written.
     """
     if out is None:
         yield lambda value: None
         return
-    if source and out.exists() and os.path.exists(source) and os.path.samefile(out, source):
-        raise ConfigError("verdicts are written to a file of their own", f"--json {out}, which is read", "name another")
+    if out.exists() and any(source and os.path.exists(source) and os.path.samefile(out, source) for source in sources):
+        raise ConfigError(
+            "what is found is written to a file of its own", f"--json {out}, which is read", "name another"
+        )
     try:
         with open(out, "w", encoding="ascii", buffering=1) as file:
             yield lambda value: print(json.dumps(value, allow_nan=False), file=file)

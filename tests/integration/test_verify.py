@@ -261,7 +261,10 @@ def test_a_completion_under_another_name_is_suggested(tmp_path, capsys):
         (["in.jsonl", "rewards.functions=['a:b']"], "rewards.functions=[]"),
         (["in.jsonl", "problems.mix=[{source='x'}]"], "problems.mix=[]"),
         (["sort-digits"], "file or data set"),
-        (["in.jsonl", "--json", "in.jsonl"], "a file of their own"),
+        (["in.jsonl", "--json", "in.jsonl"], "a file of its own"),
+        (["--audit", "once.jsonl", "--json", "once.jsonl"], "a file of its own"),
+        (["--audit", "problems.source=once.jsonl", "--json", "./once.jsonl"], "a file of its own"),
+        (["--audit", "in.jsonl"], "an id of its own"),
         (["in.jsonl", "--json", "no/such/folder"], "can be written"),
         (["in.jsonl", "verification.workers=0"], "verification.workers"),
     ],
@@ -269,9 +272,10 @@ def test_a_completion_under_another_name_is_suggested(tmp_path, capsys):
 def test_what_cannot_be_done_is_said_and_nothing_is_lost(arguments, says, tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
     write(tmp_path / "in.jsonl", ROWS)
+    write(tmp_path / "once.jsonl", ROWS[:1])
     assert main(["verify", *arguments]) == 2
     assert says in capsys.readouterr().err
-    assert len(read(tmp_path / "in.jsonl")) == len(ROWS)
+    assert (len(read(tmp_path / "in.jsonl")), len(read(tmp_path / "once.jsonl"))) == (len(ROWS), 1)
 
 
 def test_training_reads_no_column_of_completions(tmp_path):

@@ -82,7 +82,7 @@ balanced = st.recursive(
 )
 """Text whose braces balance, escaped ones aside."""
 
-FUZZ = settings.default.max_examples // 100
+FUZZ = max(1, settings.default.max_examples // 100)
 """How many times as many examples as usual: 1, and more under `make fuzz`."""
 
 
