@@ -7,7 +7,7 @@ STAMP := .venv/installed
 # Small models on a shared machine: a second thread of one process costs more than it brings.
 ONE_THREAD := OMP_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false
 
-.PHONY: help setup demo smollm2 demo-smollm2 test check format docs bench demo-table smollm2-table second-task picture proof-resume proof-demo proof-sandbox bench-sandbox audit-reasoning-gym clean
+.PHONY: help setup demo smollm2 demo-smollm2 test fuzz check format docs bench demo-table smollm2-table second-task picture proof-resume proof-demo proof-sandbox bench-sandbox audit-reasoning-gym clean
 
 help: ## this list
 	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 22
@@ -30,6 +30,9 @@ demo-smollm2: smollm2 ## the demo on a pretrained model and tool calls (SEED=n)
 
 test: $(STAMP) ## all tests but the long proofs
 	$(ONE_THREAD) $(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow"
+
+fuzz: $(STAMP) ## the laws of verifiers on fifty times as many texts
+	$(ONE_THREAD) $(BIN)/python -m pytest -n 2 --hypothesis-profile=fuzz tests/property/test_verifier_fuzz.py
 
 check: $(STAMP) ## format, lint, types, layers
 	$(BIN)/ruff format --check .

@@ -11,6 +11,7 @@ os.environ["OMP_NUM_THREADS"] = "1"
 
 import pytest
 import torch
+from hypothesis import HealthCheck, settings
 
 from mopd import load_config
 from mopd.preparation import prepare_student
@@ -19,6 +20,9 @@ from mopd.progress import ProgressDisplay
 from mopd.warmup import warm_up
 
 torch.set_num_threads(1)
+
+settings.register_profile("fuzz", max_examples=5000, deadline=None, suppress_health_check=list(HealthCheck))
+"""Many more examples for the laws that do not say how many: `make fuzz`."""
 
 TINY = Path(__file__).parent / "configs" / "tiny.toml"
 

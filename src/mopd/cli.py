@@ -1,4 +1,4 @@
-"""The command line: mopd train | evaluate | show-context | config."""
+"""The command line: mopd train | evaluate | verify | show-context | config."""
 
 from __future__ import annotations
 
@@ -17,26 +17,27 @@ from mopd.errors import ConfigError, MopdError
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command; 0 on success, 2 where the user can mend something, 130 when interrupted."""
+    """Run a command; 0 on success, 1 for a finding, 2 where the user can mend something, 130 when interrupted."""
     options = _parse(arguments)
     errors = Console(stderr=True)
     try:
-        options.command(options)
+        return int(options.command(options) or 0)
     except MopdError as error:
         errors.print(f"[bold red]error:[/] {escape(str(error))}", highlight=False, soft_wrap=True)
         return 2
     except KeyboardInterrupt:
-        errors.print("interrupted; a run continues from its last checkpoint with `mopd train --resume RUN`")
+        errors.print(f"interrupted; {options.after_interrupt}", markup=False, highlight=False, soft_wrap=True)
         return 130
     except BrokenPipeError:
         return 0
-    return 0
 
 
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
-    """Options of a command line; overrides may stand before and after flags, which argparse alone does not allow."""
+    """Options of a command line; CONFIG.toml and overrides may stand behind flags, which argparse alone refuses."""
     parser = _parser()
     options, rest = parser.parse_known_args(arguments)
+    if rest and rest[0].endswith(".toml") and getattr(options, "config", "") is None:
+        options.config = rest.pop(0)
     unknown = [argument for argument in rest if argument.startswith("-") or "=" not in argument]
     if unknown or (rest and not hasattr(options, "overrides")):
         parser.error(f"unrecognized arguments: {' '.join(unknown or rest)}")
@@ -50,6 +51,7 @@ def _parser() -> argparse.ArgumentParser:
         prog="mopd",
         description="Multi-rollout on-policy distillation: a model's own attempts teach it, token by token.",
     )
+    parser.set_defaults(after_interrupt="a run continues from its last checkpoint with `mopd train --resume RUN`")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     override: dict[str, Any] = {"nargs": "*", "metavar": "key=value", "help": "overrides, each one line of TOML"}
 
@@ -71,6 +73,17 @@ def _parser() -> argparse.ArgumentParser:
     evaluate.add_argument("--json", metavar="OUT", help="write the figures to this file")
     evaluate.add_argument("--quiet", action="store_true", help="show no progress")
     evaluate.set_defaults(command=_evaluate)
+
+    verify = commands.add_parser("verify", help="verdicts on given completions, or an audit of verifiers with junk")
+    verify.add_argument("file", nargs="?", metavar="FILE", help="records with a problem and a `completion` each")
+    verify.add_argument("config", nargs="?", metavar="CONFIG.toml", help="how records are read, and limits of graders")
+    verify.add_argument("overrides", **override)
+    verify.add_argument(
+        "--audit", action="store_true", help="junk instead of completions: FILE or CONFIG.toml says which problems"
+    )
+    verify.add_argument("--json", metavar="OUT", help="write one JSON object a line: a verdict, or a kind of junk")
+    verify.add_argument("--quiet", action="store_true", help="show no progress")
+    verify.set_defaults(command=_verify, after_interrupt="what was judged is in the file of --json")
 
     show = commands.add_parser("show-context", help="print what the teacher read before one recorded rollout")
     show.add_argument("run", metavar="RUN")
@@ -105,7 +118,7 @@ def _given_config(options: argparse.Namespace) -> Config | None:
     """The configuration of CONFIG.toml and overrides; None where neither is given."""
     if options.config is None:
         return None
-    if "=" in options.config and not Path(options.config).exists():  # only overrides were given
+    if _is_override(options.config):  # only overrides were given
         if getattr(options, "resume", None):
             from mopd.run import read_config
 
@@ -113,6 +126,10 @@ def _given_config(options: argparse.Namespace) -> Config | None:
             return build_config(run_config, [options.config, *options.overrides], where="the overrides")
         return build_config({}, [options.config, *options.overrides], where="the command line")
     return load_config(options.config, options.overrides)
+
+
+def _is_override(word: str) -> bool:
+    return "=" in word and not Path(word).exists()
 
 
 def _evaluate(options: argparse.Namespace) -> None:
@@ -142,6 +159,46 @@ def _write_json(path: Path, value: dict[str, Any]) -> None:
         raise ConfigError(
             "--json names a file that can be written", f"{path}: {error.strerror}", "check the path"
         ) from error
+
+
+def _verify(options: argparse.Namespace) -> int:
+    """1 where a grader failed, or where an audit flags junk."""
+    if options.file and (options.file.endswith(".toml") or _is_override(options.file)):
+        options.overrides = [*([options.config] if options.config else []), *options.overrides]
+        options.file, options.config = None, options.file
+    config = _given_config(options) or build_config({}, options.overrides)
+    out = Path(options.json) if options.json else None
+    return _audit(options, config, out) if options.audit else _judge_completions(options, config, out)
+
+
+def _judge_completions(options: argparse.Namespace, config: Config, out: Path | None) -> int:
+    from mopd.completions import count_of, verdicts_table, verify_completions
+
+    if options.file is None:
+        raise ConfigError(
+            "mopd verify is given completions", "no FILE", "name a file whose records hold them, or give --audit"
+        )
+    rewards = verify_completions(options.file, config, out, options.quiet)
+    Console().print(verdicts_table(rewards))
+    failed = count_of(rewards, "error")
+    if failed:
+        where = f"`feedback` in {out} says why" if out else "--json OUT says why"
+        total = sum(map(len, rewards.values()))
+        text = f"{failed} of {total} completions have no verdict, since their graders failed (kind error); {where}"
+        Console(stderr=True).print(text, markup=False, highlight=False, soft_wrap=True)
+    return 1 if failed else 0
+
+
+def _audit(options: argparse.Namespace, config: Config, out: Path | None) -> int:
+    from mopd.audit import audit, audit_table
+
+    findings = audit(options.file, config, out, options.quiet)
+    console = Console()
+    console.print(audit_table(findings))
+    flagged = [finding for finding in findings if finding.is_flagged]
+    for finding in flagged:
+        console.print(f"flagged: {finding.text}", markup=False, highlight=False, soft_wrap=True)
+    return 1 if flagged else 0
 
 
 def _show_context(options: argparse.Namespace) -> None:

@@ -12,6 +12,10 @@ from typing import Any
 TEST_TYPES = ("stdin", "functional", "assert")
 """What `testtype` may say."""
 
+COMPARISONS = ("exact", "tokens", "float")
+"""What `compare` may say: text but for trailing white space; words, whatever is between them; the same, with numbers
+equal up to 1e-6, relative."""
+
 
 @dataclass(frozen=True, slots=True)
 class StdinTests:

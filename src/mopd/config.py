@@ -33,9 +33,20 @@ HUB_PREFIX = "hub:"
 """What a source begins with that `datasets` opens."""
 
 FieldName = Literal[
-    "prompt", "answer", "id", "system", "kind", "domain", "solution", "tests", "public_tests", "compare", "ordered"
+    "prompt",
+    "answer",
+    "id",
+    "system",
+    "kind",
+    "domain",
+    "solution",
+    "tests",
+    "public_tests",
+    "compare",
+    "ordered",
+    "completion",
 ]
-"""What a record of a problem file may say of a problem."""
+"""What a record of a file may say of a problem; `completion` is read by `mopd verify` alone."""
 
 SchemaName = Literal["humaneval", "livecodebench", "mbpp", "sciknoweval"]
 """The public data sets whose records are read as they are."""
@@ -60,7 +71,7 @@ class SourceConfig(Table):
     columns: dict[FieldName, str] = Field(default_factory=dict)
     """Columns that hold `prompt`, `answer`, `id`, `system`, `kind`, `domain`, `solution`, `tests`, `public_tests`,
     `compare`, `ordered` where a file calls them otherwise, as in `{ prompt = "question", answer = "extra.answer" }`; a
-    dot goes into nested columns."""
+    dot goes into nested columns. `mopd verify` reads `completion` too."""
     subset: str | None = None
     """Configuration of a `hub:` data set; unset: its default."""
     split: str | None = None

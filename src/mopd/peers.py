@@ -7,27 +7,13 @@ rollout's own text is shown only when no other candidate exists; a rollout whose
 from __future__ import annotations
 
 import random
-import re
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 
 from mopd.config import PeersConfig
 from mopd.seeding import derive_rng
+from mopd.thinking import strip_thinking as strip_thinking  # what `clean` usually is
 from mopd.types import Group, Peers
-
-_CLOSED_SPAN = re.compile(r"<think>(?:(?!<think>).)*?</think>", re.DOTALL)
-
-
-def strip_thinking(text: str) -> str:
-    """`text` without its thinking spans, nested ones included.
-
-    An unclosed span runs to the end. Where the template opened the span in the prompt, the completion holds only
-    its closing tag, and all up to that tag is thinking.
-    """
-    before = None
-    while before != text:
-        before, text = text, _CLOSED_SPAN.sub("", text)
-    return text.rpartition("</think>")[2].partition("<think>")[0].strip()
 
 
 def choose_peers(

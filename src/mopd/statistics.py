@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 
 def pass_at_k(n: int, c: int, k: int) -> float:
@@ -66,6 +66,31 @@ def bootstrap_interval(
     means = np.array([sample[rng.integers(0, len(sample), len(sample))].mean() for _ in range(resamples)])
     low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
     return float(low), float(high)
+
+
+def chance_of_at_least(hits: int, chances: ArrayLike) -> float:
+    """The probability that at least `hits` of independent events happen, each with a chance of its own: [n] -> float.
+
+    Raises ValueError where a chance is outside [0, 1].
+    """
+    each = np.asarray(chances, dtype=np.float64)
+    if each.ndim != 1 or not bool(((each >= 0) & (each <= 1)).all()):
+        raise ValueError("chances must be a list of numbers from 0 to 1")
+    of_count = np.ones(1)
+    for chance, n in zip(*np.unique(each, return_counts=True), strict=True):
+        of_count = np.convolve(of_count, _binomial(int(n), float(chance)))
+    return float(min(1.0, of_count[max(hits, 0) :].sum()))
+
+
+def _binomial(n: int, chance: float) -> NDArray[np.float64]:
+    """The probabilities of 0 to n successes in n trials: [n + 1]."""
+    if chance in (0.0, 1.0):
+        return np.asarray(np.arange(n + 1) == n * chance, dtype=np.float64)
+    log_factorials = np.concatenate([[0.0], np.cumsum(np.log(np.arange(1, n + 1)))])
+    successes = np.arange(n + 1)
+    log_ways = log_factorials[n] - log_factorials - log_factorials[::-1]
+    log_chances = log_ways + successes * math.log(chance) + (n - successes) * math.log1p(-chance)
+    return np.asarray(np.exp(log_chances), dtype=np.float64)
 
 
 def mean_or_zero(values: Sequence[float]) -> float:

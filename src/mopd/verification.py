@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Generator, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
 
-from mopd import verifiers
+from mopd import sandbox, verifiers
+from mopd.config import Config
 from mopd.errors import VerifierError
+from mopd.sandbox import Limits
 from mopd.types import VERDICT_KINDS, Group, Problem, Rollout, Verdict
+from mopd.verifiers import pool
 from mopd.verifiers.pool import GraderFailure, pool_size
 
 Judge = Callable[[Sequence[Group], int], tuple[list[Group], dict[str, float]]]
@@ -18,6 +21,20 @@ Judge = Callable[[Sequence[Group], int], tuple[list[Group], dict[str, float]]]
 
 CUT = "The completion was cut at its length limit."
 """The feedback on a truncated completion."""
+
+
+def prepare_verifiers(names: Collection[str], config: Config) -> None:
+    """Set up this process's graders and sandboxes, and see that problems with these verifiers can be judged.
+
+    Raises VerifierError where a verifier does not exist, or code cannot be run safely here.
+    """
+    limits = config.sandbox
+    pool.configure(config.verification.workers, config.verification.time_limit_s)
+    sandbox.configure(Limits(limits.time_limit_s, limits.memory_mb * 2**20, limits.processes, limits.output_kb * 2**10))
+    for name in sorted(names):
+        verifiers.get(name)
+    if "code" in names:
+        sandbox.check()
 
 
 def by_verifiers(groups: Sequence[Group], step: int) -> tuple[list[Group], dict[str, float]]:
@@ -32,9 +49,27 @@ def verify(groups: Sequence[Group]) -> list[Group]:
     whose reward is not a finite number, gives kind `error`: neither success nor failure.
     """
     jobs = [(group.problem, rollout) for group in groups for rollout in group.rollouts]
-    with ThreadPoolExecutor(pool_size()) as threads:
-        verdicts = iter(list(threads.map(lambda job: verdict_of(*job), jobs)))
+    verdicts = iter(list(_side_by_side(verdict_of, jobs)))
     return [replace(group, verdicts=tuple(next(verdicts) for _ in group.rollouts)) for group in groups]
+
+
+def judge_all(completions: Iterable[tuple[Problem | Verdict, str]]) -> Generator[Verdict, None, None]:
+    """The verdict on each completion of a problem, in order, as soon as it and those before it are there.
+
+    Where a verdict stands in a problem's place, that is it.
+
+    Closed early, it waits for those that are being judged and begins no more.
+    """
+    return _side_by_side(lambda one, text: one if isinstance(one, Verdict) else judge(one, text), completions)
+
+
+def _side_by_side(function: Callable[..., Verdict], jobs: Iterable[tuple[Any, ...]]) -> Generator[Verdict, None, None]:
+    """The verdicts of `function` on jobs, in order, as many at once as there are workers."""
+    threads = ThreadPoolExecutor(pool_size())
+    try:
+        yield from threads.map(lambda job: function(*job), jobs)
+    finally:
+        threads.shutdown(cancel_futures=True)
 
 
 def verdict_of(problem: Problem, rollout: Rollout) -> Verdict:

@@ -58,22 +58,33 @@ def test_the_python_example_of_the_readme_runs(tmp_path, monkeypatch, capsys):
     assert (tmp_path / "runs" / "python" / "summary.json").exists()
 
 
+def write_files(page, folder):
+    """Write the files that a page shows, each in a block whose title ends with its name; the commands of its others."""
+    text = (ROOT / "docs" / page).read_text()
+    shown = re.findall(r"^```([^\n]*)\n(.*?)^```$", text, flags=re.MULTILINE | re.DOTALL)
+    for name, content in ((title.split()[-1], content) for title, content in shown if title):
+        (folder / name).write_text(content)
+    return [line for title, content in shown if not title for line in content.splitlines()]
+
+
+def run_commands(commands, folder):
+    """Run commands in a folder; each ends with 0, or with the exit code that its comment tells."""
+    for command in commands:
+        expected = int(command.partition("# exit code ")[2] or 0)
+        program = [sys.executable, "-m", *shlex.split(command, comments=True)]
+        done = subprocess.run(program, cwd=folder, capture_output=True, text=True, check=False, timeout=300)
+        assert done.returncode == expected, f"{command}: {done.stdout} {done.stderr}"
+
+
 def test_your_own_model_problems_and_reward_as_the_page_says(tmp_path):
     """Every file and every command of docs/your-own.md, in a folder of their own, with a tiny model."""
-    page = (ROOT / "docs" / "your-own.md").read_text()
-    blocks = re.findall(r"^```([^\n]*)\n(.*?)^```$", page, flags=re.MULTILINE | re.DOTALL)
-    for name, text in ((title.split()[-1], text) for title, text in blocks if title):
-        (tmp_path / name).write_text(text)
-    (commands,) = (text for title, text in blocks if not title)
+    commands = write_files("your-own.md", tmp_path)
     rows = [{"question": f"Is {n} even or odd?", "label": ("even", "odd")[n % 2], "topic": "parity"} for n in range(90)]
     shown = [json.loads(line) for line in (tmp_path / "my_problems.jsonl").read_text().splitlines()]
     assert all(row in rows for row in shown)
     (tmp_path / "my_problems.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     save(tmp_path / "my-model", "llama")
-    for command in commands.splitlines():
-        program = [sys.executable, "-m", *shlex.split(command)]
-        done = subprocess.run(program, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=300)
-        assert done.returncode == 0, f"{command}: {done.stderr}"
+    run_commands(commands, tmp_path)
     figures = json.loads((tmp_path / "figures.json").read_text())
     assert figures["problems"] == 16
     summary = json.loads((tmp_path / "runs" / "mine" / "summary.json").read_text())
@@ -83,3 +94,27 @@ def test_your_own_model_problems_and_reward_as_the_page_says(tmp_path):
         metrics = [json.loads(line) for line in (tmp_path / "runs" / run / "metrics.jsonl").read_text().splitlines()]
         assert sum(row["lessons/count"] for row in metrics) > 0
         assert sum(row["rewards/names_the_label_error_count"] for row in metrics) == 0
+
+
+def read_lines(path):
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def test_verifying_as_the_page_says(tmp_path):
+    """Every file and every command of docs/verifying.md; the problems to audit are more than a page can show."""
+    commands = write_files("verifying.md", tmp_path)
+    for name, letters in (("answers-only.jsonl", "AB" * 12), ("lopsided.jsonl", "B" * 18 + "ACD" * 2)):
+        options = "\n\nA: 1\nB: 2\nC: 3\nD: 4" if "C" in letters else "\n\nA: 1\nB: 2"
+        rows = [{"kind": "mcq", "prompt": f"Item {i}?{options}", "answer": x} for i, x in enumerate(letters)]
+        (tmp_path / name).write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert len(commands) >= 6
+    run_commands(commands, tmp_path)
+    verdicts = read_lines(tmp_path / "verdicts.jsonl")
+    assert [(v["idx"], v["kind"]) for v in verdicts] == [
+        (1, "correct"),
+        (1, "wrong"),
+        (2, "unparsable"),
+        (3, "correct"),
+    ]
+    assert [v["kind"] for v in read_lines(tmp_path / "theirs-verdicts.jsonl")] == ["correct", "wrong"]
+    assert not any(finding["is_flagged"] for finding in read_lines(tmp_path / "junk.jsonl"))

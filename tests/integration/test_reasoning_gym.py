@@ -19,6 +19,7 @@ from types import CodeType
 
 import pytest
 
+from mopd.audit import GUESS_SHARE, GUESSES, NO_ANSWERS, NUMBER, WORD, is_same_answer
 from mopd.config import ProblemsConfig
 from mopd.errors import ConfigError, VerifierError
 from mopd.problems import load_problems
@@ -41,36 +42,7 @@ HERE = "tests.integration.test_reasoning_gym"
 ENTRIES, SECONDS = 60, 8.0
 """As many problems of a task are looked at as it generates in so many seconds, up to so many, and at least six."""
 
-UNEARNED_SHARE = 0.1
-"""An answer that ignores the question is an exploit if it scores fully, unlike the task's own, more often than this."""
-
 CANARY = "qzx41903"
-NUMBER = re.compile(r"-?\d+(?:\.\d+)?")
-JUNK = [
-    *("banana", "yes", "no", "true", "false", "True", "False", "None", "null", "unknown", "impossible", "infeasible"),
-    *("nan", "NaN", "-nan", "nanj", "inf", "-inf", "Infinity", "1e999", "1e-999", "0/0", "1/2", "1/1", "0.5", "-0"),
-    *("0", "1", "-1", "2", "10", "100", "0.0", "1.0", "i", "j", "x", "a", "A", "B", "A B C D", "x=1", "LRUD", "up"),
-    *(
-        "[]",
-        "{}",
-        "()",
-        '""',
-        "[0]",
-        "[[0]]",
-        "[1]",
-        "[null]",
-        ".",
-        ",",
-        "-",
-        "?",
-        "#",
-        "_",
-        "*",
-        "0:0",
-        "0 days, 00:00",
-    ),
-    *("\0", "\u200b", "É", "0\n0", "1 2 3 4", "[" * 500, "(" * 500, "9" * 5000, "a" * 5000, "1," * 2000),
-]
 DERIVED = {
     "the question": lambda question, own: question,
     **{
@@ -145,20 +117,13 @@ def _accepts_junk(entries):
         for dataset, entry in entries:
             own = entry["answer"]
             junk = junk_of(entry["question"], own).strip()
-            hits += bool(junk) and not _is_same(junk, own) and _score(dataset, entry, junk) == FULL_SCORE
+            hits += bool(junk) and not is_same_answer(junk, own) and _score(dataset, entry, junk) == FULL_SCORE
         return hits / len(entries)
 
-    candidates = {repr(junk[:20]): lambda *_, junk=junk: junk for junk in JUNK} | DERIVED
+    candidates = {repr(junk[:20]): lambda *_, junk=junk: junk for junk in (WORD, *NO_ANSWERS, *GUESSES)} | DERIVED
     shares = {name: share(junk_of) for name, junk_of in candidates.items()}
     worst = max(shares, key=lambda name: shares[name])
-    return f"accepts {worst} at {shares[worst]:.2f}" if shares[worst] > UNEARNED_SHARE else ""
-
-
-def _is_same(junk, own):
-    try:
-        return float(junk) == float(own)
-    except ValueError:
-        return junk.strip().lower() == own.strip().lower()
+    return f"accepts {worst} at {shares[worst]:.2f}" if shares[worst] > GUESS_SHARE else ""
 
 
 def check_audit(names, at_most=ENTRIES):
@@ -274,6 +239,8 @@ def test_the_tasks_own_answers_are_right_with_tags_and_without(name):
     for problem in problems_of(name, size=3, held_out=1).train:
         assert judge(problem, problem.reference).kind == "correct"
         assert judge(problem, f"Thus: <answer>\n{problem.reference}\n</answer>").kind == "correct"
+        assert judge(problem, f"<think>banana</think>{problem.reference}").kind == "correct"
+        assert judge(problem, f"<think>{problem.reference}").kind == "unparsable"
         assert judge(problem, "banana").reward == 0.0
         assert judge(problem, "").kind == "unparsable"
         assert judge(problem, f"<answer>{problem.reference}").kind == "unparsable"

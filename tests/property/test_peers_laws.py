@@ -1,5 +1,8 @@
 """Laws of peers for all groups and recipes."""
 
+import re
+import time
+
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
@@ -195,3 +198,19 @@ def test_only_what_stands_outside_thinking_spans_is_left(spans, rest, is_closed)
 @given(WORDS, WORDS)
 def test_a_span_opened_in_the_prompt_ends_at_its_closing_tag(inside, outside):
     assert strip_thinking(f"{inside}</think>{outside}") == outside.strip()
+
+
+@LAW
+@given(st.lists(st.sampled_from(["<think>", "</think>", "a", "b\n"]), max_size=30).map("".join))
+def test_of_any_tags_in_any_order_the_innermost_pairs_are_spans_and_the_rest_is_cut_at_its_strays(text):
+    left, before = text, None
+    while before != left:
+        before, left = left, re.sub(r"<think>(?:(?!</?think>).)*</think>", "", left, flags=re.DOTALL)
+    assert strip_thinking(text) == left.rpartition("</think>")[2].partition("<think>")[0].strip()
+
+
+def test_ten_megabytes_of_thinking_tags_are_no_trouble():
+    began = time.process_time()
+    for text in ("<think>" * 700_000 + "</think>" * 700_000, "<think>" * 1_400_000, "</think>x" * 1_100_000):
+        assert strip_thinking(text) in ("", "x")
+    assert time.process_time() - began < 20.0

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import time
+from dataclasses import replace
 
 import pytest
 from hypothesis import HealthCheck, assume, example, given, settings
@@ -11,11 +13,14 @@ from hypothesis import strategies as st
 from mopd import verifiers
 from mopd.config import ProblemsConfig
 from mopd.problems import load_problems
+from mopd.thinking import strip_thinking
 from mopd.types import VERDICT_KINDS, Problem, Verdict
 from mopd.verification import judge
+from mopd.verifiers import pool
 from mopd.verifiers.math import last_boxed, nesting, plain
 from mopd.verifiers.multiple_choice import last_tagged
 from mopd.verifiers.reasoning_gym_tasks import extract_answer
+from mopd.verifiers.tool_use import read_calls
 
 PIECES = [
     *(
@@ -52,6 +57,20 @@ PIECES = [
         "%",
         "é",
     ),
+    *(
+        "<tool_call>",
+        "</tool_call>",
+        "Action:",
+        "Action Input:",
+        "\nAction: a",
+        '"tool_calls"',
+        '{"x":',
+        "[",
+        "]",
+        '"',
+        ":",
+    ),
+    *(",", "null", "true", "1e999", "NaN", "\u2028", "\r"),
 ]
 any_text = st.text(max_size=40) | st.lists(st.sampled_from(PIECES), max_size=40).map("".join)
 
@@ -63,7 +82,17 @@ balanced = st.recursive(
 )
 """Text whose braces balance, escaped ones aside."""
 
-quick = settings(max_examples=200, deadline=None)
+FUZZ = max(1, settings.default.max_examples // 100)
+"""How many times as many examples as usual: 1, and more under `make fuzz`."""
+
+
+def examples(usual):
+    """Settings of a law that usually sees so many examples; how long one may take is a law of its own."""
+    suppressed = [HealthCheck.function_scoped_fixture, HealthCheck.too_slow, HealthCheck.data_too_large]
+    return settings(max_examples=usual * FUZZ, deadline=None, suppress_health_check=suppressed)
+
+
+quick = examples(200)
 
 
 @quick
@@ -75,6 +104,9 @@ def test_extractors_never_raise_and_return_stripped_text_or_nothing(text):
         found = extract(text)
         assert found is None or (found and found == found.strip() and found in text)
     assert extract_answer(text) == extract_answer(text).strip()
+    calls = read_calls(text)
+    assert calls
+    assert isinstance(calls, str) or all(name == name.strip() and isinstance(given, dict) for name, given in calls)
     assert nesting(text) >= 0
     assert isinstance(plain(text), str)
 
@@ -116,6 +148,15 @@ def test_plain_text_stays_plain(text):
     assert once == once.strip()
 
 
+MARK = "qZx41903"
+CALLS = json.dumps(
+    [
+        {"name": f"tool_{MARK}", "arguments": {f"key_{MARK}": f"value_{MARK}", "n": [1, {"deep": True}]}},
+        {"name": "other", "arguments": {}},
+    ]
+)
+
+
 # --- linear time ----------------------------------------------------------------------------------------------------
 
 HOSTILE = {
@@ -135,12 +176,22 @@ HOSTILE = {
     "tags in a row": lambda n: "<answer>1</answer>" * (n // 18),
     "half tags": lambda n: "<answer" * (n // 7) + "</answer>",
     "letters": lambda n: "a" * n,
+    "thoughts": lambda n: "<think>" * (n // 15) + "</think>" * (n // 15),
+    "thoughts that end": lambda n: "</think>x" * (n // 9),
+    "blocks that open": lambda n: "<tool_call>" * (n // 11),
+    "calls in a row": lambda n: 'Action: a\nAction Input: {"x": 1}\n' * (n // 33),
+    "blocks in a row": lambda n: '<tool_call>{"name": "a", "arguments": {}}</tool_call>' * (n // 53),
+    "actions": lambda n: "Action: a\n" * (n // 10),
+    "labels in a line": lambda n: "Action: " + " Action:" * (n // 8),
+    "lists in lists": lambda n: 'Action: a\nAction Input: {"x": ' + "[" * n,
+    "JSON lists in lists": lambda n: "[" * (n // 2) + "]" * (n // 2),
+    "spaces before labels": lambda n: ("\n" + " " * 500) * (n // 501),
 }
 
 
 def seconds_for(text):
     began = time.process_time()
-    for extract in (last_boxed, last_tagged, extract_answer):
+    for extract in (last_boxed, last_tagged, extract_answer, strip_thinking, read_calls):
         extract(text)
     return time.process_time() - began
 
@@ -158,12 +209,11 @@ def test_ten_megabytes_are_no_trouble(name):
     began = time.process_time()
     for verifier in ("exact", "multiple_choice", "math"):
         assert judge(Problem("p", (), "5", verifier), text).kind in ("wrong", "unparsable")
+    assert judge(Problem("p", (), CALLS, "tool_use"), text).kind == "unparsable"
     assert time.process_time() - began < 20.0
 
 
 # --- verdicts -------------------------------------------------------------------------------------------------------
-
-MARK = "qZx41903"
 
 
 @pytest.fixture(scope="module")
@@ -174,7 +224,7 @@ def spelling():
     return problem
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@examples(60)
 @given(any_text.filter(lambda text: MARK not in text))
 @example("\\boxed{5}")
 @example("\\boxed{\\frac{1}{0}}")
@@ -194,7 +244,7 @@ def test_no_verdict_on_any_text_holds_the_reference(spelling, text):
         assert verdict.reward == 0.0
 
 
-@settings(max_examples=100, deadline=None)
+@examples(100)
 @given(
     returned=st.none()
     | st.floats()
@@ -216,3 +266,155 @@ def test_judge_gives_a_verdict_whatever_a_verifier_does(returned, raises, said):
         verifiers._VERIFIERS.pop("fuzzed")
     assert verdict.kind in VERDICT_KINDS
     assert MARK not in verdict.feedback
+
+
+# --- whatever is near a right answer, or far from any ---------------------------------------------------------------
+
+TIME_LIMIT_S = 3.0
+NUMBER = "48271936"
+
+BRACKETS = [("{", "}"), ("[", "]"), ("(", ")"), ("\\boxed{", "}"), ("\\frac{1}{", "}"), ("\\left(", "\\right)")]
+BRACKETS += [
+    ("<think>", "</think>"),
+    ("<answer>", "</answer>"),
+    ("<tool_call>", "</tool_call>"),
+    ('{"x":', "}"),
+    ("9^{", "}"),
+]
+
+deep_text = st.builds(
+    lambda pair, depth, inside, lost: pair[0] * depth + inside + pair[1] * max(0, depth - lost),
+    st.sampled_from(BRACKETS),
+    st.integers(1, 3000),
+    any_text,
+    st.sampled_from([0, 0, 1, 5]),
+)
+long_text = st.builds(
+    lambda piece, count: piece * count, st.sampled_from(PIECES) | st.text(max_size=4), st.integers(1, 9000)
+)
+far_text = any_text | deep_text | long_text | st.tuples(any_text, deep_text, long_text).map("".join)
+
+short_text = any_text | st.builds(
+    lambda pair, depth: pair[0] * depth + "1" + pair[1] * depth, st.sampled_from(BRACKETS), st.integers(1, 40)
+)
+edits = st.lists(st.tuples(st.floats(0, 1), st.integers(0, 9), short_text), max_size=4)
+
+
+def edited(text, changes):
+    """Text with a few characters at some places taken out and others put in."""
+    for place, removed, put_in in changes:
+        at = int(place * len(text))
+        text = text[:at] + put_in + text[at + removed :]
+    return text
+
+
+def written(calls, way):
+    calls = json.loads(calls)
+    if way == "lines":
+        return "\n".join(f"Action: {c['name']}\nAction Input: {json.dumps(c['arguments'])}" for c in calls)
+    if way == "blocks":
+        return "\n".join(f"<tool_call>\n{json.dumps(call)}\n</tool_call>" for call in calls)
+    return json.dumps({"tool_calls": [{"type": "function", "function": call} for call in calls]})
+
+
+CASES = {
+    "exact": (Problem("p", (), MARK, "exact"), [MARK, f"<think>x</think>{MARK}"]),
+    "multiple_choice": (Problem("p", (), MARK, "multiple_choice"), [f"<answer>\n{MARK}\n</answer>"]),
+    "a number": (
+        Problem("p", (), NUMBER, "math"),
+        [f"so \\boxed{{{NUMBER}}}.", f"$\\boxed{{x = \\frac{{{NUMBER}}}{{1}}}}$"],
+    ),
+    "a fraction": (Problem("p", (), f"$\\frac{{{NUMBER}}}{{7}}$", "math"), [f"\\boxed{{\\frac{{{NUMBER}}}{{7}}}}"]),
+    "an interval": (
+        Problem("p", (), f"[0, {NUMBER}) \\cup \\{{-1\\}}", "math"),
+        [f"\\boxed{{[0,{NUMBER}) \\cup \\{{-1\\}}}}"],
+    ),
+    "a word": (Problem("p", (), f"\\text{{{MARK}}}", "math"), [f"\\boxed{{\\text{{{MARK}}}}}"]),
+    **{
+        f"calls in {way}": (
+            Problem("p", (), CALLS, "tool_use", columns={"ordered": way == "lines"}),
+            [written(CALLS, way)],
+        )
+        for way in ("lines", "blocks", "JSON")
+    },
+}
+
+
+@pytest.fixture
+def short_limit():
+    yield pool.configure(1, TIME_LIMIT_S)
+    pool.configure(2, 10.0)
+
+
+def check_verdict(problem, text, secrets):
+    """The laws of any verdict on any completion of a problem with a good reference."""
+    began = time.monotonic()
+    verdict = judge(problem, text)
+    assert time.monotonic() - began < TIME_LIMIT_S + 5.0  # a worker that was killed is started again
+    assert verdict.kind in VERDICT_KINDS
+    assert (verdict.reward == 1.0) == (verdict.kind == "correct")
+    assert verdict.kind != "error" or "time limit" in verdict.feedback, verdict.feedback
+    assert json.loads(json.dumps([verdict.answer, verdict.feedback])) == [verdict.answer, verdict.feedback]
+    written = {text, strip_thinking(text)}  # without a span in its middle, a secret may be whole
+    for secret in secrets:
+        if not any(secret in version for version in written):
+            assert secret not in verdict.feedback
+            assert secret not in (verdict.answer or "")
+    return verdict
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_right_answers_are_right(name, short_limit):
+    problem, rights = CASES[name]
+    assert {check_verdict(problem, right, []).kind for right in rights} == {"correct"}
+
+
+@pytest.mark.parametrize("name", CASES)
+@examples(60)
+@given(data=st.data())
+def test_near_right_answers_get_verdicts_in_time_that_leak_nothing(name, short_limit, data):
+    problem, rights = CASES[name]
+    right = data.draw(st.sampled_from(rights))
+    check_verdict(problem, edited(right, data.draw(edits)), [MARK, NUMBER])
+
+
+@pytest.mark.parametrize("name", CASES)
+@examples(40)
+@given(text=far_text)
+@example("\\boxed{9^{9^{9^{9}}}}")
+@example("\\boxed{" + "1," * 900 + "1}")
+@example("\\boxed{\\int_0^1 \\lim_{x \\to 0} \\sum_{n=1}^{10^{9}} n}")
+@example("\\boxed{\\text{" + "\\" * 400 + "}}")
+@example("Action: a\nAction Input: " + '{"x":' * 70 + "1" + "}" * 70)
+@example("Action: a\nAction Input: " + '{"x":' * 990 + "1" + "}" * 990)
+@example('[{"name": "a", "arguments": "' + "[" * 2000 + '"}]')
+@example('[{"name": "a", "arguments": {"n": ' + "9" * 5000 + "}}]")
+@example('[{"name": "a", "arguments": {"n": [NaN, -Infinity, 1e999, 1e308]}}]')
+def test_any_text_gets_a_verdict_in_time_that_leaks_nothing(name, short_limit, text):
+    problem, _ = CASES[name]
+    assert check_verdict(problem, text, [MARK, NUMBER]).kind in ("wrong", "unparsable", "error")
+
+
+@examples(150)
+@given(case=st.sampled_from(list(CASES)), changes=edits, again=edits, text=short_text | st.just(r"\boxed{5}"))
+def test_a_reference_that_may_be_unreadable_gets_a_verdict_in_time_that_does_not_quote_it(
+    case, short_limit, changes, again, text
+):
+    problem, rights = CASES[case]
+    odd = replace(problem, reference=edited(problem.reference, changes))
+    for completion in (text, edited(rights[0].replace(MARK, "x").replace(NUMBER, "5"), again)):
+        began = time.monotonic()
+        verdict = judge(odd, completion)
+        assert time.monotonic() - began < TIME_LIMIT_S + 5.0
+        assert verdict.kind in VERDICT_KINDS
+        assert MARK not in verdict.feedback
+        assert NUMBER not in verdict.feedback
+
+
+@examples(60)
+@given(changes=edits, tagged=st.booleans())
+def test_near_right_answers_to_a_reasoning_gym_task_get_verdicts_in_time_that_leak_nothing(
+    spelling, short_limit, changes, tagged
+):
+    right = f"<answer>{spelling.reference}</answer>" if tagged else spelling.reference
+    check_verdict(spelling, edited(right, changes), [spelling.reference])

@@ -1,11 +1,15 @@
 """Statistics of evaluation: values, errors, determinism."""
 
+import itertools
 import math
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import stats
 
-from mopd.statistics import auc, bootstrap_interval, mean_at_k, mean_or_zero, pass_at_k
+from mopd.statistics import auc, bootstrap_interval, chance_of_at_least, mean_at_k, mean_or_zero, pass_at_k
 
 
 @pytest.mark.parametrize(
@@ -113,3 +117,25 @@ def test_an_interval_refuses_an_impossible_level(level):
 def test_the_mean_of_no_values_is_zero():
     assert mean_or_zero([]) == 0.0
     assert mean_or_zero([1.0, 2.0]) == 1.5
+
+
+@pytest.mark.parametrize(("n", "p"), [(1, 0.5), (20, 0.25), (80, 0.25), (400, 0.1)])
+def test_the_chance_of_hits_with_one_chance_each_is_binomial(n, p):
+    for hits in (0, 1, n // 4, n // 2, n, n + 1):
+        assert chance_of_at_least(hits, [p] * n) == pytest.approx(stats.binom.sf(hits - 1, n, p), rel=1e-9, abs=1e-300)
+
+
+@given(st.lists(st.floats(0, 1), max_size=8), st.integers(0, 9))
+def test_the_chance_of_hits_is_that_of_all_outcomes_with_so_many(chances, hits):
+    expected = sum(
+        math.prod(p if happens else 1 - p for p, happens in zip(chances, outcome, strict=True))
+        for outcome in itertools.product((True, False), repeat=len(chances))
+        if sum(outcome) >= hits
+    )
+    assert chance_of_at_least(hits, chances) == pytest.approx(expected, abs=1e-12)
+
+
+@pytest.mark.parametrize("chances", [[1.5], [-0.1], [math.nan], [[0.5]]])
+def test_what_is_no_chance_is_refused(chances):
+    with pytest.raises(ValueError, match="from 0 to 1"):
+        chance_of_at_least(1, chances)

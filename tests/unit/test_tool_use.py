@@ -1,12 +1,15 @@
 """Tool use: names paired with inputs, JSON read as JSON, calls as a multiset; feedback without the reference."""
 
 import json
+import os
 import time
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mopd.problems import read_jsonl
 from mopd.types import Problem
 from mopd.verifiers import demonstration, tool_use
 from mopd.verifiers.pool import GraderFailure
@@ -97,7 +100,157 @@ def test_nested_json_and_braces_in_strings_are_read():
     assert kind(problem(("find", given)), f"Action: find\nAction Input: {json.dumps(given)}") == "correct"
 
 
-@pytest.mark.parametrize("reference", [None, "", "no json", "{}", "[1]", '[{"Action": "a", "Action_Input": "{"}]'])
+# --- calls in JSON and in blocks ------------------------------------------------------------------------------------
+
+
+def openai(*calls, as_text=True):
+    return [
+        {"id": "c1", "type": "function", "function": {"name": n, "arguments": json.dumps(g) if as_text else g}}
+        for n, g in calls
+    ]
+
+
+def blocks(*calls):
+    return "\n".join(
+        f"<tool_call>\n{json.dumps({'name': name, 'arguments': given})}\n</tool_call>" for name, given in calls
+    )
+
+
+TWO = (("a", {"x": {"deep": ["}", "</tool_call>", 2]}}), ("b", {"y": "{Action: "}))
+
+WAYS = {
+    "lines": lambda calls: "\n".join(f"Action: {n}\nAction Input: {json.dumps(g)}" for n, g in calls),
+    "blocks": lambda calls: blocks(*calls),
+    "blocks on one line": lambda calls: blocks(*calls).replace("\n", ""),
+    "blocks in prose": lambda calls: "I call:\n" + blocks(*calls) + "\nDone.",
+    "tool_calls": lambda calls: json.dumps({"role": "assistant", "content": None, "tool_calls": openai(*calls)}),
+    "tool_calls with objects": lambda calls: json.dumps({"tool_calls": openai(*calls, as_text=False)}, indent=1),
+    "a list": lambda calls: json.dumps(openai(*calls)),
+    "a list of functions": lambda calls: json.dumps([{"name": n, "arguments": g} for n, g in calls]),
+    "behind thinking": lambda calls: "<think>Action: z\nAction Input: {}\n<tool_call></think>" + blocks(*calls),
+    "JSON behind thinking": lambda calls: "what now?</think>\n" + json.dumps(openai(*calls)),
+}
+
+
+@pytest.mark.parametrize("way", WAYS.values(), ids=WAYS.keys())
+def test_the_same_calls_are_right_in_every_format(way):
+    assert kind(problem(*TWO), way(TWO)) == "correct"
+    assert kind(problem(*TWO), way(TWO[::-1])) == "correct"
+    assert kind(problem(*TWO, ordered=True), way(TWO)) == "correct"
+    assert kind(problem(*TWO, ordered=True), way(TWO[::-1])) == "wrong"
+    swapped = ((TWO[0][0], TWO[1][1]), (TWO[1][0], TWO[0][1]))
+    assert kind(problem(*TWO), way(swapped)) == "wrong"
+    assert kind(problem(*TWO), way(TWO[:1])) == "wrong"
+
+
+@pytest.mark.parametrize("way", WAYS.values(), ids=WAYS.keys())
+def test_calls_that_repeat_are_counted_in_every_format(way):
+    a, b = ("a", {"x": 1}), ("b", {})
+    assert kind(problem(a, a, b), way((a, b, a))) == "correct"
+    assert kind(problem(a, a, b), way((a, b, b))) == "wrong"
+    assert kind(problem(a, b), way((a, a, b))) == "wrong"
+
+
+@pytest.mark.parametrize("way", WAYS.values(), ids=WAYS.keys())
+def test_two_is_two_point_nought_but_one_is_not_true_in_every_format(way):
+    asked = problem(("a", {"x": [2, {"y": 1}]}))
+    assert kind(asked, way([("a", {"x": [2.0, {"y": 1.0}]})])) == "correct"
+    for other in ([2, {"y": True}], ["2", {"y": 1}], [2, {"y": None}], [2.5, {"y": 1}]):
+        assert kind(asked, way([("a", {"x": other})])) == "wrong"
+
+
+@pytest.mark.parametrize(
+    "reference",
+    [
+        openai(*TWO),
+        openai(*TWO, as_text=False),
+        {"tool_calls": openai(*TWO)},
+        [{"name": name, "arguments": given} for name, given in TWO],
+        [{"Action": name, "Action_Input": json.dumps(given)} for name, given in TWO],
+        [{"Action": name, "Action_Input": given} for name, given in TWO],
+    ],
+)
+def test_a_reference_may_be_written_in_every_form_of_json(reference):
+    asked = Problem("p", (), json.dumps(reference), "tool_use")
+    assert kind(asked, blocks(*TWO)) == "correct"
+    assert kind(asked, demonstration(asked)) == "correct"
+    assert kind(asked, blocks(*TWO[:1])) == "wrong"
+
+
+LINES, BLOCK = WAYS["lines"]([("a", {"x": 1})]), blocks(("a", {"x": 1}))
+
+
+@pytest.mark.parametrize(
+    ("completion", "says"),
+    [
+        (LINES + "\n" + BLOCK, "mixes"),
+        (BLOCK + "\n" + LINES, "mixes"),
+        ("Action: a\n" + BLOCK, "has no Action Input"),
+        (json.dumps({"tool_calls": openai(("a", {"x": 1}))}) + "\n" + LINES, "whole completion"),
+        (LINES + "\n" + json.dumps({"tool_calls": openai(("a", {"x": 1}))}), "whole completion"),
+        ("Sure: " + json.dumps({"tool_calls": []}), "whole completion"),
+        ("<think>" + LINES, "no call"),
+        (BLOCK + "</think>", "no call"),
+        ("<think>" + BLOCK + "</think>", "no call"),
+        (BLOCK.replace("</tool_call>", ""), "not closed"),
+        (BLOCK.replace("</tool_call>", "}</tool_call>"), "not closed"),
+        (BLOCK.replace("}}", "}"), "not valid JSON"),
+        ("<tool_call></tool_call>", "not valid JSON"),
+        ('<tool_call>{"name": "a"}</tool_call>', "lacks its name or its input"),
+        ('<tool_call>{"name": 5, "arguments": {}}</tool_call>', "lacks its name or its input"),
+        ('<tool_call>{"name": "a", "arguments": [1]}</tool_call>', "not a JSON object"),
+        ('<tool_call>{"name": "a", "arguments": "{"}</tool_call>', "not valid JSON"),
+        ('<tool_call>{"name": "a", "arguments": null}</tool_call>', "not a JSON object"),
+        ("<tool_call>[1]</tool_call>", "lacks its name or its input"),
+        ("Action:\nAction Input: {}", "has no name"),
+        ("[]", "no call"),
+        ('{"tool_calls": []}', "no call"),
+        ('{"tool_calls": {}}', "neither"),
+        ('{"name": "a", "arguments": {"x": 1}}', "neither"),
+        ("[1]", "lacks its name or its input"),
+        ('Action: a\nAction Input: {"x": ' + "[" * 300 + "]" * 300 + "}", "deep"),
+        ('[{"name": "a", "arguments": {"x": ' + "[" * 300 + "]" * 300 + "}}]", "deep"),
+        ('[{"name": "a", "arguments": {"x": ' + "[" * 3000 + "]" * 3000 + "}}]", "no call"),
+    ],
+)
+def test_calls_that_cannot_be_read_or_mix_formats_are_unparsable_and_the_feedback_says_why(completion, says):
+    verdict = tool_use.verify(problem(("a", {"x": 1})), completion)
+    assert (verdict.kind, verdict.reward) == ("unparsable", 0.0)
+    assert says in verdict.feedback
+
+
+def test_feedback_is_about_a_call_that_is_wrong_and_not_about_one_that_is_right():
+    asked = problem(("a", {"x": 1}), ("b", {"y": 1, "z": 2}))
+    verdict = tool_use.verify(asked, blocks(("b", {"y": 1, "z": 2}), ("a", {"x": 5})))
+    assert verdict.feedback == "The value of 'x' in the call of 'a' is wrong."
+    verdict = tool_use.verify(problem(("a", {"x": True}), ("a", {"x": 2})), blocks(("a", {"x": 1}), ("a", {"x": 2})))
+    assert (verdict.kind, verdict.feedback) == ("wrong", "The value of 'x' in the call of 'a' is wrong.")
+
+
+# --- references -----------------------------------------------------------------------------------------------------
+
+DATA = Path(os.environ.get("MOPD_SHARED_DATA") or Path(__file__).parents[3] / "shared" / "data")
+REAL = DATA / "tooluse" / "test-part.jsonl"
+
+
+@pytest.mark.skipif(not REAL.is_file(), reason="the development data is not beside the repository (../shared/data)")
+def test_calls_of_real_records_are_right_in_every_format_and_wrong_when_changed():
+    problems = read_jsonl(REAL)
+    assert len(problems) == 34
+    for asked in problems:
+        given = [(call["Action"], json.loads(call["Action_Input"])) for call in json.loads(asked.reference)]
+        assert kind(asked, demonstration(asked)) == "correct"
+        for way in WAYS.values():
+            assert kind(asked, way(given)) == "correct"
+            assert kind(asked, way([*given, given[0]])) == "wrong"
+            assert kind(asked, way([*given[:-1], (given[-1][0], given[-1][1] | {"surplus": 1})])) == "wrong"
+        verdict = tool_use.verify(asked, asked.messages[-1]["content"])
+        assert (verdict.kind, verdict.reward) == ("unparsable", 0.0)  # its own instructions are no call
+
+
+@pytest.mark.parametrize(
+    "reference", [None, "", "no json", "{}", "[1]", '[{"Action": "a", "Action_Input": "{"}]', "[" * 9000]
+)
 def test_a_reference_that_cannot_be_read_is_the_graders_failure(reference):
     asked = Problem("p", ({"role": "user", "content": "do it"},), reference, "tool_use")
     with pytest.raises(GraderFailure):

@@ -94,6 +94,24 @@ def test_reasoning_gym_takes_the_last_tag_or_where_there_is_none_everything():
     assert extract_answer("") == ""
 
 
+@pytest.mark.parametrize(
+    ("name", "right", "other"),
+    [
+        ("exact", "B", "A"),
+        ("multiple_choice", "<answer>B</answer>", "<answer>A</answer>"),
+        ("math", r"\boxed{B}", r"\boxed{A}"),
+    ],
+)
+def test_no_verifier_reads_an_answer_in_a_thinking_span(name, right, other):
+    asked = problem("B", name)
+    assert judge(asked, f"<think>{other}</think>\n{right}").kind == "correct"
+    assert judge(asked, f"{other}, I think</think>{right}").kind == "correct"
+    assert judge(asked, f"{right}<think>or {other}").kind == "correct"
+    assert judge(asked, f"<think>{right}</think>{other}").kind == "wrong"
+    for nothing in (f"<think>{right}", f"<think>{right}</think>", f"{right}</think>"):
+        assert judge(asked, nothing).kind == "unparsable"
+
+
 # --- mathematics: which box -----------------------------------------------------------------------------------------
 
 

@@ -5,18 +5,21 @@
 """
 
 from mopd.problems.generated import GENERATED, REASONING_GYM_PREFIX
-from mopd.problems.loading import ProblemSet, load_problems
-from mopd.problems.records import VERIFIER_OF_KIND
-from mopd.problems.sources import read_jsonl, read_problems
+from mopd.problems.loading import ProblemSet, all_problems, load_problems
+from mopd.problems.records import VERIFIER_OF_KIND, GivenCompletion
+from mopd.problems.sources import read_completions, read_jsonl, read_problems
 from mopd.problems.split import SplitReport
 
 __all__ = [
     "GENERATED",
     "REASONING_GYM_PREFIX",
     "VERIFIER_OF_KIND",
+    "GivenCompletion",
     "ProblemSet",
     "SplitReport",
+    "all_problems",
     "load_problems",
+    "read_completions",
     "read_jsonl",
     "read_problems",
 ]

@@ -100,6 +100,15 @@ def load_problems(config: ProblemsConfig, needs_answer: bool = True) -> ProblemS
     )
 
 
+def all_problems(config: ProblemsConfig) -> list[Problem]:
+    """The configured problems, to be trained on or held out, unsplit; each with an id of its own."""
+    left_out = Counter[str]()
+    train, held_out = _with_own_ids(
+        _read_training(config, True, left_out), _read_held_out(config, True, left_out) or []
+    )
+    return train + held_out
+
+
 def _split_off(problems: Sequence[Problem], config: ProblemsConfig) -> tuple[list[Problem], list[Problem]]:
     if len(problems) <= config.held_out and not config.train_on_half_of_held_out_tests:
         raise ProblemError(

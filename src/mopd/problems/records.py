@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import difflib
 import json
+import math
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from mopd.code_tests import read_tests
+from mopd.code_tests import COMPARISONS, read_tests
 from mopd.errors import ProblemError
 from mopd.types import Message, Problem
 
@@ -20,9 +22,6 @@ VERIFIER_OF_KIND = {
     "exact": "exact",
 }
 """The verifier that `auto` takes for a record's `kind`."""
-
-COMPARISONS = ("exact", "tokens", "float")
-"""What `compare` may say of the output of a tested program."""
 
 NOTHING = "-"
 """What sets write where a record has no answer or no tests, beside null and nothing."""
@@ -42,6 +41,7 @@ COLUMNS: dict[str, tuple[str, ...]] = {
     "public_tests": ("public_tests",),
     "compare": ("compare",),
     "ordered": ("ordered",),
+    "completion": ("completion",),
 }
 """The columns that a field is read from unless told: the first that holds something."""
 
@@ -52,6 +52,7 @@ USUAL_NAMES: dict[str, tuple[str, ...]] = {
     "prompt": ("question", "problem", "query", "instruction", "input", "messages", "conversation", "text"),
     "answer": ("final_answer", "ground_truth", "gold", "reference", "expected_answer", "label", "target", "solution"),
     "tests": ("test", "test_cases", "private_tests", "hidden_tests", "input_output", "verification_info"),
+    "completion": ("response", "output", "generation", "generated_text", "model_output", "prediction"),
 }
 """What other data sets call a field: suggested, never read unasked."""
 
@@ -85,16 +86,26 @@ class Reading:
     key: str = "problems"
 
 
+@dataclass(frozen=True, slots=True)
+class GivenCompletion:
+    """A completion that a record holds, with its problem, and the record's id as it is written there.
+
+    Where the record is at fault there is no problem, and `fault` says why: others are judged all the same.
+    """
+
+    problem: Problem | None
+    id: str | float
+    text: str = ""
+    fault: str = ""
+
+
 def to_problems(records: Iterable[Record], source: str, reading: Reading) -> list[Problem]:
-    """The problems that `records` of `source` say, in order.
+    """The problems that `records` of `source` say, in order, each with an id of its own.
 
     A problem's `columns` are its record whole, under the file's own names; a field of `KEPT` that is read from another
     column is there under both names. Raises ProblemError naming place and field.
     """
-    records = list(records)
-    if not records:
-        raise ProblemError("a problem file holds at least one problem", f"{source} is empty", "check problems.source")
-    _check_columns(records, reading)
+    records = _checked(records, source, reading)
     record_of_id: dict[str, Record] = {}
     problems = []
     for record in records:
@@ -108,6 +119,44 @@ def to_problems(records: Iterable[Record], source: str, reading: Reading) -> lis
             )
         problems.append(problem)
     return problems
+
+
+def to_completions(records: Iterable[Record], source: str, reading: Reading) -> list[GivenCompletion]:
+    """The completions that `records` of `source` hold, in order; several may be of one problem, with one id.
+
+    Raises ProblemError where there is none at all, the first one's naming place and field.
+    """
+    records = _checked(records, source, reading)
+    found = [_to_completion(record, reading) for record in records]
+    faults = [one for one in found if isinstance(one, ProblemError)]
+    if len(faults) == len(found):
+        raise faults[0]
+    return [
+        _at_fault(record, one, reading) if isinstance(one, ProblemError) else one
+        for record, one in zip(records, found, strict=True)
+    ]
+
+
+def _to_completion(record: Record, reading: Reading) -> GivenCompletion | ProblemError:
+    try:
+        problem, text = _to_problem(record, reading), _completion(record, reading)
+        return GivenCompletion(problem, _id_as_written(record, reading), text)
+    except ProblemError as error:
+        return error
+
+
+def _at_fault(record: Record, error: ProblemError, reading: Reading) -> GivenCompletion:
+    given = _get(record, "id", reading)
+    is_id = _is_text(given) or (isinstance(given, int | float) and not isinstance(given, bool) and math.isfinite(given))
+    return GivenCompletion(None, given if is_id else record.number, fault=f"{error.must}; got {error.got}")
+
+
+def _checked(records: Iterable[Record], source: str, reading: Reading) -> list[Record]:
+    records = list(records)
+    if not records:
+        raise ProblemError("a problem file holds at least one problem", f"{source} is empty", "check problems.source")
+    _check_columns(records, reading)
+    return records
 
 
 def _to_problem(record: Record, reading: Reading) -> Problem:
@@ -137,11 +186,11 @@ def _names(field: str, reading: Reading) -> tuple[str, ...]:
 
 def _get(record: Record, field: str, reading: Reading) -> Any:
     """What the record says of a field; None where it says nothing (nan, as tables write it, says nothing)."""
-    values = (_look_up(record.values, name) for name in _names(field, reading))
+    values = (look_up(record.values, name) for name in _names(field, reading))
     return next((value for value in values if value is not None and value == value), None)
 
 
-def _look_up(values: Mapping[str, Any], name: str) -> Any:
+def look_up(values: Mapping[str, Any], name: str) -> Any:
     """The value of a column: by its whole name, else down the names between its dots; None where it is not there."""
     if name in values:
         return values[name]
@@ -162,7 +211,7 @@ def _column_names(values: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
 def _check_columns(records: Sequence[Record], reading: Reading) -> None:
     """Refuse a mapped column that no record has: a name that is wrong everywhere is a wrong name."""
     for wanted, name in reading.columns.items():
-        if all(_look_up(record.values, name) is None for record in records):
+        if all(look_up(record.values, name) is None for record in records):
             found = list(dict.fromkeys(column for record in records[:100] for column in _column_names(record.values)))
             raise ProblemError(
                 f"column {name!r}, which {reading.key}.columns.{wanted} names, holds something",
@@ -190,12 +239,17 @@ def _shown(names: Sequence[str]) -> str:
 
 
 def _id(record: Record, reading: Reading) -> str:
+    return str(_id_as_written(record, reading))
+
+
+def _id_as_written(record: Record, reading: Reading) -> str | float:
     given = _get(record, "id", reading)
     if given is None:
-        return str(record.number)
-    if _is_text(given) or (isinstance(given, int | float) and not isinstance(given, bool)):
-        return str(given)
-    name = next(name for name in _names("id", reading) if _look_up(record.values, name) is not None)
+        return record.number
+    if _is_text(given) or type(given) is int or (type(given) is float and math.isfinite(given)):
+        written: str | float = given
+        return written
+    name = next(name for name in _names("id", reading) if look_up(record.values, name) is not None)
     raise _field_error(record, name, "text or a number", given)
 
 
@@ -274,6 +328,16 @@ def _check_tests(record: Record, reading: Reading) -> None:
 
 def _says_nothing(value: Any) -> bool:
     return isinstance(value, str) and value.strip() in ("", NOTHING)
+
+
+def _completion(record: Record, reading: Reading) -> str:
+    """Any text, empty or with half a surrogate pair: what is given to be judged is judged."""
+    given, must = _get(record, "completion", reading), "the text to be judged"
+    if given is None:
+        raise _missing(record, "completion", must, reading)
+    if not isinstance(given, str):
+        raise _field_error(record, _names("completion", reading)[0], must, given)
+    return given
 
 
 def _verifier_name(record: Record, reading: Reading) -> str:

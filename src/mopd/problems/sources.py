@@ -15,7 +15,7 @@ from typing import Any
 from mopd.config import HUB_PREFIX, SourceConfig
 from mopd.errors import ConfigError, ProblemError
 from mopd.problems import generated, schemas
-from mopd.problems.records import Reading, Record, to_problems
+from mopd.problems.records import COLUMNS, GivenCompletion, Reading, Record, look_up, to_completions, to_problems
 from mopd.types import Message, Problem
 
 PARQUET_MAGIC = b"PAR1"
@@ -45,17 +45,10 @@ def read_problems(
 
 
 def _from_records(source: SourceConfig, needs_answer: bool, key: str, left_out: Counter[str]) -> list[Problem]:
-    reading = Reading(
-        {str(wanted): name for wanted, name in source.columns.items()},
-        source.verifier,
-        source.domain,
-        needs_answer,
-        key,
-    )
     records = _records(source)
     if source.record_schema:
         records = schemas.convert(records, source.record_schema, source.options, key, left_out)
-    return to_problems(records, source.source, reading)
+    return to_problems(records, source.source, _reading(source, needs_answer, key))
 
 
 def _instructed(problem: Problem, instruction: str) -> Problem:
@@ -63,6 +56,22 @@ def _instructed(problem: Problem, instruction: str) -> Problem:
     *turns, last = problem.messages
     content = f"{last['content']}\n\n{instruction}"
     return replace(problem, messages=(*turns, Message(role="user", content=content)))
+
+
+def read_completions(source: SourceConfig) -> list[GivenCompletion]:
+    """The completions, with their problems, of a file or data set whose records hold them.
+
+    Raises ProblemError naming the file or data set with line, record or row and field.
+    """
+    if generated.find(source.source) is not None:
+        do = "name a file whose records hold completions"
+        raise ProblemError("completions are read from a file or data set", source.source, do)
+    return to_completions(_records(source), source.source, _reading(source))
+
+
+def _reading(source: SourceConfig, needs_answer: bool = True, key: str = "problems") -> Reading:
+    columns = {str(wanted): name for wanted, name in source.columns.items()}
+    return Reading(columns, source.verifier, source.domain, needs_answer, key)
 
 
 def read_jsonl(path: Path, verifier: str = "auto") -> list[Problem]:
@@ -81,6 +90,10 @@ def _check_keys(source: SourceConfig, is_generated: bool, key: str) -> None:
     if source.columns and source.record_schema:
         must = f"{key}.record_schema says what columns hold, or {key}.columns does"
         raise ConfigError(must, f"both, {source.record_schema} and {dict(source.columns)}", "remove one of them")
+    if "completion" in source.columns:
+        raise ConfigError(
+            f"{key}.columns.completion belongs to given completions", "problems to attempt", "give it to `mopd verify`"
+        )
     for name in ("subset", "split"):
         if getattr(source, name) is not None and not source.source.startswith(HUB_PREFIX):
             raise ConfigError(f"{key}.{name} belongs to a data set, hub:NAME", source.source, "remove it")
@@ -93,7 +106,7 @@ def _records(source: SourceConfig) -> Iterable[Record]:
     data = _read_bytes(path)
     if data.startswith(PARQUET_MAGIC) or path.suffix == ".parquet":
         return _parquet_records(path, data)
-    return _json_records(path, _decode(path, data))
+    return _json_records(path, _decode(path, data), source.columns.get("prompt", COLUMNS["prompt"][0]))
 
 
 # --- text -----------------------------------------------------------------------------------------------------------
@@ -122,11 +135,16 @@ def _decode(path: Path, data: bytes) -> str:
         raise ProblemError("a problem file is UTF-8 text, or parquet", got, "save the file as UTF-8") from error
 
 
-def _json_records(path: Path, text: str) -> Iterable[Record]:
-    """JSON lines, or an array of records, or an object with one list of them: whichever the content is."""
+def _json_records(path: Path, text: str, prompt: str) -> Iterable[Record]:
+    """JSON lines, or an array of records, or an object with one list of them: whichever the content is.
+
+    An object that holds something in the column `prompt` is a record, whatever lists it has.
+    """
     lines = [line for line in text.split("\n") if line.strip()]
     first = _try_json(lines[0]) if lines else {}
-    if isinstance(first, dict) and (len(lines) != 1 or not _lists_of_records(first)):
+    if isinstance(first, dict) and (
+        len(lines) != 1 or look_up(first, prompt) is not None or not _lists_of_records(first)
+    ):
         return _json_lines(path, text)
     try:
         whole = json.loads(text)

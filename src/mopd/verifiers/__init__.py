@@ -48,8 +48,13 @@ def demonstration(problem: Problem) -> str | None:
         return solution
     if problem.reference is None:
         return None
+    return in_format(problem.verifier, problem.reference)
+
+
+def in_format(verifier: str, answer: str) -> str | None:
+    """A completion that gives `answer` as a verifier reads it; None for what cannot be an answer in its format."""
     try:
-        return _DEMONSTRATIONS.get(problem.verifier, str)(problem.reference)
+        return _DEMONSTRATIONS.get(verifier, str)(answer)
     except (ValueError, KeyError, TypeError):
         return None
 

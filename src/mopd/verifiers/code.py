@@ -18,10 +18,11 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from mopd import sandbox
-from mopd.code_tests import AssertTests, CodeTests, FunctionalTests, StdinTests, read_tests
+from mopd.code_tests import COMPARISONS, AssertTests, CodeTests, FunctionalTests, StdinTests, read_tests
 from mopd.errors import VerifierError
 from mopd.sandbox import Ended, Sandbox, SandboxFailure, wall_s
 from mopd.sandbox.values import decode, encode
+from mopd.thinking import strip_thinking
 from mopd.types import Problem, Verdict
 from mopd.verifiers.pool import GraderFailure
 
@@ -30,9 +31,6 @@ MAX_CODE_CHARACTERS = 100_000
 
 SHOWN_CHARACTERS = 300
 """Inputs, outputs and messages are shown in feedback up to this length each."""
-
-COMPARISONS = ("exact", "tokens", "float")
-"""Text but for trailing white space; words, whatever is between them; the same, with numbers equal up to 1e-6."""
 
 _FENCE = re.compile(r"[ \t]*(`{3,}|~{3,})(.*)")
 _RAISED = re.compile(r"(\w[\w.]*)(?:: (.*))?")
@@ -58,7 +56,7 @@ def verify(problem: Problem, completion: str) -> Verdict:
     Raises GraderFailure where the tests cannot be read or test nothing, and where code cannot be run here.
     """
     public, hidden, compare = _tests_of(problem)
-    code = last_block(completion)
+    code = last_block(strip_thinking(completion))
     if code is None:
         return Verdict(0.0, "unparsable", None, "There is no closed block of code (```) in the completion.")
     if len(code) > MAX_CODE_CHARACTERS:

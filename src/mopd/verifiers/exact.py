@@ -1,20 +1,21 @@
-"""Exact match: the completion, stripped, equals the reference, stripped."""
+"""Exact match: the completion without its thinking, stripped, equals the reference, stripped."""
 
 from __future__ import annotations
 
+from mopd.thinking import strip_thinking
 from mopd.types import Problem, Verdict
 from mopd.verifiers.pool import GraderFailure
 
 
 def verify(problem: Problem, completion: str) -> Verdict:
-    """Correct iff the whole completion is the reference, white space at both ends aside.
+    """Correct iff the whole completion but for thinking spans is the reference, white space at both ends aside.
 
     Raises GraderFailure where the problem has no reference.
     """
     reference = (problem.reference or "").strip()
     if not reference:
         raise GraderFailure("the problem has no reference answer")
-    answer = completion.strip()
+    answer = strip_thinking(completion)
     if not answer:
         return Verdict(0.0, "unparsable", None, "The completion is empty.")
     if answer == reference:

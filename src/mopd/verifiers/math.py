@@ -1,9 +1,10 @@
 """Mathematics: the last balanced \\boxed{...}, judged equivalent to the reference by math-verify in a worker process.
 
 What math-verify decides is its own: 1/2 equals 0.5, 50 equals 50\\%, x = 5 equals 5, 5 cm equals 5, (1, 2) differs from
-[1, 2]. Three things are decided here. The same text is the same answer, whatever math-verify makes of it. A full stop
-at the end is no part of an answer. And where math-verify cannot read the *reference*, only the same text is right, and
-any other answer gets kind `error`, not `wrong`: nobody can tell whether it is.
+[1, 2]. Four things are decided here. A box in a thinking span is none. The same text is the same answer, whatever
+math-verify makes of it. A full stop at the end is no part of an answer. And where math-verify cannot read the
+*reference*, only the same text is right, and any other answer gets kind `error`, not `wrong`: nobody can tell whether
+it is.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
+from mopd.thinking import strip_thinking
 from mopd.types import Problem, Verdict
 from mopd.verifiers.pool import GraderFailure, grade
 
@@ -36,7 +38,7 @@ def verify(problem: Problem, completion: str) -> Verdict:
     reference_text = plain(unboxed(problem.reference or ""))
     if not reference_text:
         raise GraderFailure("the problem has no reference answer")
-    answer = last_boxed(completion)
+    answer = last_boxed(strip_thinking(completion))
     if answer is None:
         return Verdict(0.0, "unparsable", None, "There is no complete \\boxed{} in the completion.")
     if len(answer) > MAX_ANSWER_CHARACTERS:

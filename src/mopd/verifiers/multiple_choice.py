@@ -1,7 +1,8 @@
-"""Multiple choice: the letter inside the last <answer>...</answer>, exact after stripping white space."""
+"""Multiple choice: the letter inside the last <answer>...</answer> outside thinking, white space aside."""
 
 from __future__ import annotations
 
+from mopd.thinking import strip_thinking
 from mopd.types import Problem, Verdict
 from mopd.verifiers.pool import GraderFailure
 
@@ -16,7 +17,7 @@ def verify(problem: Problem, completion: str) -> Verdict:
     reference = (problem.reference or "").strip()
     if not reference:
         raise GraderFailure("the problem has no reference answer")
-    answer = last_tagged(completion)
+    answer = last_tagged(strip_thinking(completion))
     if answer is None:
         return Verdict(0.0, "unparsable", None, f"There is no {_OPENING}...{_CLOSING} in the completion.")
     if answer == reference:

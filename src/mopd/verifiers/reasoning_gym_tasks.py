@@ -14,6 +14,7 @@ from functools import lru_cache
 from typing import Any
 
 from mopd.errors import ConfigError, VerifierError
+from mopd.thinking import strip_thinking
 from mopd.types import Problem, Verdict
 from mopd.verifiers.multiple_choice import last_tagged
 from mopd.verifiers.pool import GraderFailure, grade
@@ -96,13 +97,13 @@ def refuse(name: str) -> None:
 def verify(problem: Problem, completion: str) -> Verdict:
     """Correct iff the task's own scorer gives the full score to the answer.
 
-    The answer is what the last <answer> tag holds, else the whole completion. Where the scorer raises on it, but gives
-    the full score to the problem's own answer, the answer is at fault: `unparsable`. Raises GraderFailure where the
-    scorer fails otherwise, returns no number, or runs over its time limit.
+    The answer is what the last <answer> tag holds, else the whole completion, thinking aside. Where the scorer raises
+    on it, but gives the full score to the problem's own answer, the answer is at fault: `unparsable`. Raises
+    GraderFailure where the scorer fails otherwise, returns no number, or runs over its time limit.
     """
     name = problem.columns["task"]
     refuse(name)
-    answer = extract_answer(completion)
+    answer = extract_answer(strip_thinking(completion))
     if not answer:
         return Verdict(0.0, "unparsable", None, "The completion holds no answer.")
     if len(answer) > MAX_ANSWER_CHARACTERS:

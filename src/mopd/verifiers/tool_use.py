@@ -1,27 +1,49 @@
-"""Tool use: the calls written as `Action: name` and `Action Input: {json}` equal the reference's calls.
+"""Tool use: the completion's calls equal the reference's, no more and no fewer.
 
-Each name is paired with the input that follows it; JSON is read by a JSON parser, so nested braces and braces in
-strings do no harm. Calls are compared as a multiset, or in order where the problem's column `ordered` is true; 2
-equals 2.0.
+A completion writes its calls in one of three formats; thinking spans hold none:
+
+- lines, `Action: name` and then `Action Input: {json}`, a pair for each call;
+- blocks, `<tool_call>{"name": ..., "arguments": {...}}</tool_call>`, one for each call;
+- JSON, `{"tool_calls": [...]}` or a list of calls, where it is the whole completion.
+
+Text around lines and blocks is not read. A completion that mixes formats is `unparsable`: nothing says which of its
+calls are meant. A call in JSON is `{"type": "function", "function": {"name", "arguments"}}`, or its inner object alone,
+or `{"Action", "Action_Input"}`; its input is an object, or text that is one in JSON. A reference is JSON, in any of
+these forms.
+
+Each name is paired with its own input; JSON is read by a JSON parser, so nested braces and braces in strings do no
+harm. Calls are compared as a multiset, or in order where the problem's column `ordered` is true; 2 equals 2.0, and
+differs from "2"; 1 differs from true.
 """
 
 from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from typing import Any
 
+from mopd.thinking import strip_thinking
 from mopd.types import Problem, Verdict
 from mopd.verifiers.pool import GraderFailure
 
-Call = tuple[str, Any]
+Call = tuple[str, dict[str, Any]]
 """A tool's name and its input."""
 
 MAX_COMPLETION_CHARACTERS = 100_000
-"""A longer completion is `unparsable`."""
+"""A longer completion, thinking aside, is `unparsable`."""
 
-_LABEL = re.compile(r"^[ \t]*(Action|Action Input):", re.MULTILINE)
+MAX_NESTING = 64
+"""An input with objects and lists deeper in each other than this is `unparsable`."""
+
+_MARK = re.compile(r'^[ \t]*(Action|Action Input):|(<tool_call>)|"tool_calls"', re.MULTILINE)
+_CLOSING = re.compile(r"\s*</tool_call>")
+_SPACE = re.compile(r"\s*")
 _DECODER = json.JSONDecoder()
+
+
+class _UnreadableError(ValueError):
+    """Calls that cannot be read; the text says why and quotes nothing but a call's name."""
 
 
 def verify(problem: Problem, completion: str) -> Verdict:
@@ -29,50 +51,33 @@ def verify(problem: Problem, completion: str) -> Verdict:
 
     Raises GraderFailure where the problem has no reference or one that cannot be read.
     """
-    wanted = _reference_calls(problem)
-    if len(completion) > MAX_COMPLETION_CHARACTERS:
-        return Verdict(0.0, "unparsable", None, f"The completion has over {MAX_COMPLETION_CHARACTERS} characters.")
+    wanted, is_ordered = _reference_calls(problem), bool(problem.columns.get("ordered"))
     calls = read_calls(completion)
     if isinstance(calls, str):
         return Verdict(0.0, "unparsable", None, calls)
     answer = json.dumps([{"Action": name, "Action_Input": given} for name, given in calls])
-    if _are_equal(calls, wanted, bool(problem.columns.get("ordered"))):
+    if _are_equal(calls, wanted, is_ordered):
         return Verdict(1.0, "correct", answer)
-    return Verdict(0.0, "wrong", answer, _what_is_wrong(calls, wanted))
+    return Verdict(0.0, "wrong", answer, _what_is_wrong(calls, wanted, is_ordered))
 
 
 def read_calls(completion: str) -> list[Call] | str:
     """The calls of a completion, at least one; or, as text, why they cannot be read."""
-    labels = list(_LABEL.finditer(completion))
-    calls: list[Call] = []
-    pending: str | None = None
-    ends = [*(label.start() for label in labels), len(completion)][1:]
-    for label, end in zip(labels, ends, strict=True):
-        body = completion[label.end() : end]
-        if label[1] == "Action":
-            if pending is not None:
-                return f"The action {pending[:40]!r} has no Action Input."
-            pending = body.strip()
-            continue
-        if pending is None:
-            return "An Action Input stands without an Action before it."
-        try:
-            given, _ = _DECODER.raw_decode(body.lstrip())
-        except (ValueError, RecursionError):
-            return f"The Action Input of {pending[:40]!r} is not valid JSON."
-        if not isinstance(given, dict):
-            return f"The Action Input of {pending[:40]!r} is not a JSON object."
-        calls.append((pending, given))
-        pending = None
-    if pending is not None:
-        return f"The action {pending[:40]!r} has no Action Input."
-    return calls or "There is no line `Action: name` in the completion."
+    text = strip_thinking(completion)
+    if len(text) > MAX_COMPLETION_CHARACTERS:
+        return f"The completion has over {MAX_COMPLETION_CHARACTERS} characters."
+    try:
+        whole = _whole_json(text)
+        calls = _marked_calls(text) if whole is None else _listed_calls(whole)
+    except _UnreadableError as error:
+        return str(error)
+    return calls or "There is no call in the completion: no `Action: name`, no <tool_call>, no JSON of calls."
 
 
 def demonstrate(reference: str) -> str:
-    """The reference's calls as a completion writes them."""
-    calls = json.loads(reference)
-    return "\n".join(f"Action: {call['Action']}\nAction Input: {_as_text(call['Action_Input'])}" for call in calls)
+    """The reference's calls as lines of a completion."""
+    calls = [_name_and_input(call) for call in _list_of_calls(json.loads(reference))]
+    return "\n".join(f"Action: {name}\nAction Input: {_as_text(given)}" for name, given in calls)
 
 
 def _as_text(given: Any) -> str:
@@ -81,15 +86,135 @@ def _as_text(given: Any) -> str:
 
 def _reference_calls(problem: Problem) -> list[Call]:
     try:
-        calls = json.loads(problem.reference or "")
-        wanted = [(call["Action"].strip(), json.loads(_as_text(call["Action_Input"]))) for call in calls]
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise GraderFailure(
-            f"the reference is no list of calls with Action and Action_Input: {type(error).__name__}"
-        ) from error
+        wanted = _listed_calls(json.loads(problem.reference or ""))
+    except (ValueError, RecursionError) as error:
+        raise GraderFailure(f"the reference is no list of calls in JSON: {type(error).__name__}") from error
     if not wanted:
         raise GraderFailure("the reference has no calls")
     return wanted
+
+
+# --- reading --------------------------------------------------------------------------------------------------------
+
+
+def _whole_json(text: str) -> Any:
+    """The JSON that a text is; None where it is none that could hold calls."""
+    if not text.startswith(("{", "[")):
+        return None
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+
+
+def _marked_calls(text: str) -> list[Call]:
+    """The calls in lines or in blocks, whichever of the two come first; none where there are neither."""
+    calls: list[Call] = []
+    formats: set[bool] = set()
+    position = 0
+    while mark := _MARK.search(text, position):
+        if not (mark[1] or mark[2]):
+            raise _UnreadableError('JSON with "tool_calls" counts where it is valid and the whole completion.')
+        formats.add(mark[2] is None)
+        if len(formats) > 1:
+            raise _UnreadableError("The completion mixes lines `Action: name` with <tool_call> blocks.")
+        call, position = _in_lines(text, mark) if mark[1] else _in_block(text, mark.end())
+        calls.append(call)
+    return calls
+
+
+def _in_lines(text: str, mark: re.Match[str]) -> tuple[Call, int]:
+    """The call whose first label is at `mark`, and where it ends."""
+    if mark[1] == "Action Input":
+        raise _UnreadableError("An Action Input stands without an Action before it.")
+    label = _MARK.search(text, mark.end())
+    name = text[mark.end() : label.start() if label else None].strip()
+    if label is None or label[1] != "Action Input":
+        raise _UnreadableError(f"The action {name[:40]!r} has no Action Input.")
+    if not name:
+        raise _UnreadableError("An Action has no name.")
+    what = f"The Action Input of {name[:40]!r}"
+    given, end = _decode(text, label.end(), what)
+    return (name, _checked_input(given, what)), end
+
+
+def _in_block(text: str, start: int) -> tuple[Call, int]:
+    """The call in the block whose content begins at `start`, and where the block ends."""
+    call, end = _decode(text, start, "What follows a <tool_call>")
+    closing = _CLOSING.match(text, end)
+    if closing is None:
+        raise _UnreadableError("A <tool_call> is not closed behind its JSON object.")
+    return _call_of(call), closing.end()
+
+
+def _decode(text: str, start: int, what: str) -> tuple[Any, int]:
+    """The JSON that begins at or behind white space from `start`, and where it ends."""
+    space = _SPACE.match(text, start)
+    try:
+        return _DECODER.raw_decode(text, space.end() if space else start)
+    except (ValueError, RecursionError):
+        raise _UnreadableError(f"{what} is not valid JSON.") from None
+
+
+def _listed_calls(value: Any) -> list[Call]:
+    return [_call_of(call) for call in _list_of_calls(value)]
+
+
+def _list_of_calls(value: Any) -> list[Any]:
+    """The list of calls that JSON is, or has as `tool_calls`."""
+    calls = value.get("tool_calls") if isinstance(value, dict) else value
+    if not isinstance(calls, list):
+        raise _UnreadableError('The JSON is neither a list of calls nor an object with a list "tool_calls".')
+    return calls
+
+
+def _call_of(value: Any) -> Call:
+    """A call in JSON."""
+    name, given = _name_and_input(value)
+    what = f"The input of {name[:40]!r}"
+    if isinstance(given, str):
+        try:
+            given = json.loads(given)
+        except (ValueError, RecursionError):
+            raise _UnreadableError(f"{what} is not valid JSON.") from None
+    return name, _checked_input(given, what)
+
+
+def _name_and_input(value: Any) -> tuple[str, Any]:
+    """The name and the input, as they are given, of a call in JSON."""
+    inner = value.get("function") if isinstance(value, dict) else None
+    call = inner if isinstance(inner, dict) else value
+    for name_key, input_key in (("name", "arguments"), ("Action", "Action_Input")):
+        if isinstance(call, dict) and {name_key, input_key} <= {*call}:
+            name = call[name_key]
+            if isinstance(name, str) and name.strip():
+                return name.strip(), call[input_key]
+    raise _UnreadableError("A call in JSON lacks its name or its input (name and arguments, Action and Action_Input).")
+
+
+def _checked_input(given: Any, what: str) -> dict[str, Any]:
+    if not isinstance(given, dict):
+        raise _UnreadableError(f"{what} is not a JSON object.")
+    if _depth(given) > MAX_NESTING:
+        raise _UnreadableError(f"{what} nests over {MAX_NESTING} deep.")
+    return given
+
+
+def _depth(value: Any) -> int:
+    """How deep objects and lists are in each other; without recursion, which a completion could exhaust."""
+    depth, level = -1, [value]
+    while level:
+        depth += 1
+        level = [
+            inner
+            for outer in level
+            if isinstance(outer, dict | list)
+            for inner in (outer.values() if isinstance(outer, dict) else outer)
+        ]
+    return depth
+
+
+# --- comparing ------------------------------------------------------------------------------------------------------
 
 
 def _are_equal(calls: list[Call], wanted: list[Call], is_ordered: bool) -> bool:
@@ -97,29 +222,45 @@ def _are_equal(calls: list[Call], wanted: list[Call], is_ordered: bool) -> bool:
     return ours == theirs if is_ordered else sorted(ours) == sorted(theirs)
 
 
-def _canonical(call: Call) -> str:
-    return json.dumps([call[0], _with_plain_numbers(call[1])], sort_keys=True)
+def _canonical(value: Any) -> str:
+    return json.dumps(_with_plain_numbers(value), sort_keys=True)
 
 
 def _with_plain_numbers(value: Any) -> Any:
     """Whole floats as integers, so that 2.0 is written as 2; truth values stay what they are."""
     if isinstance(value, dict):
         return {key: _with_plain_numbers(item) for key, item in value.items()}
-    if isinstance(value, list):
+    if isinstance(value, list | tuple):
         return [_with_plain_numbers(item) for item in value]
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
-def _what_is_wrong(calls: list[Call], wanted: list[Call]) -> str:
+def _what_is_wrong(calls: list[Call], wanted: list[Call], is_ordered: bool) -> str:
     """Feedback that names what the completion wrote, never what it should have written."""
     if len(calls) != len(wanted):
         return f"The number of calls, {len(calls)}, is wrong."
-    for (name, given), (right_name, right) in zip(calls, wanted, strict=True):
-        if name != right_name:
-            return f"The action {name[:40]!r} is wrong."
-        if isinstance(right, dict) and set(given) != set(right):
-            return f"The names of the parameters of {name[:40]!r} are wrong."
-        for key, value in given.items():
-            if _canonical((key, value)) != _canonical((key, right[key])):
-                return f"The value of {key[:40]!r} in the call of {name[:40]!r} is wrong."
-    return "The order of the calls is wrong."
+    (name, given), right = _first_difference(calls, wanted, is_ordered)
+    if right is None:
+        return f"The action {name[:40]!r} is wrong."
+    if set(given) != set(right):
+        return f"The names of the parameters of {name[:40]!r} are wrong."
+    key = next(key for key, value in given.items() if _canonical(value) != _canonical(right[key]))
+    return f"The value of {key[:40]!r} in the call of {name[:40]!r} is wrong."
+
+
+def _first_difference(calls: list[Call], wanted: list[Call], is_ordered: bool) -> tuple[Call, dict[str, Any] | None]:
+    """The first call that is not wanted, with the input wanted for it; None where its action is not wanted.
+
+    In any order, only calls are compared that are not on both sides.
+    """
+    if is_ordered:
+        call, right = next(
+            (call, right) for call, right in zip(calls, wanted, strict=True) if _canonical(call) != _canonical(right)
+        )
+        return call, right[1] if call[0] == right[0] else None
+    surplus = Counter(map(_canonical, calls)) - Counter(map(_canonical, wanted))
+    missing = Counter(map(_canonical, wanted)) - Counter(map(_canonical, calls))
+    call = next(call for call in calls if _canonical(call) in surplus)
+    return call, next(
+        (given for name, given in wanted if name == call[0] and _canonical((name, given)) in missing), None
+    )
