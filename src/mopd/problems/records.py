@@ -5,7 +5,6 @@ from __future__ import annotations
 import difflib
 import json
 import math
-import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
