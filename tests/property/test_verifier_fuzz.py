@@ -355,7 +355,10 @@ def check_verdict(problem, text, secrets):
     assert (verdict.reward == 1.0) == (verdict.kind == "correct")
     assert verdict.kind != "error" or "time limit" in verdict.feedback, verdict.feedback
     assert json.loads(json.dumps([verdict.answer, verdict.feedback])) == [verdict.answer, verdict.feedback]
-    written = {text, strip_thinking(text)}  # without a span in its middle, a secret may be whole
+    own = strip_thinking(
+        text
+    )  # without a span in its middle, a secret may be whole; and "\\ue07" may stand before 4827
+    written = {text, own, repr(own)}
     for secret in secrets:
         if not any(secret in version for version in written):
             assert secret not in verdict.feedback
