@@ -1,8 +1,9 @@
 """The generated task `tool-calls`: a request in English, to be written as one call of one of six tools.
 
-A task of the paper's kind, small enough for a model of 135 M parameters: which tool, which parameters, and values put
-into the forms that the tools ask for (24-hour times, dates as MM-DD, currency codes). The list of tools stands first in
-every prompt, the request last.
+A task of the paper's kind, small enough for a model of 135 M parameters: which tool, which parameter gets which value,
+and JSON without a slip. Values are said as tools want them: what a small model gets wrong in one attempt and right in
+another can be learnt from peers, what it gets wrong always (a 7 pm that is 19:00) cannot. The list of tools stands
+first in every prompt, the request last.
 """
 
 from __future__ import annotations
@@ -16,11 +17,11 @@ TOOLS = """Write one tool call that does what is asked, as two lines:
 Action: name of the tool
 Action Input: JSON with its parameters
 
-weather: city, date (MM-DD)
-alarm: time (HH:MM, 24 hours), label
-convert: amount, from, to (three-letter codes)
-table: place, people, time (HH:MM, 24 hours)
-train: from, to, date (MM-DD)
+weather: city, date
+alarm: time, label
+convert: amount, from, to
+table: place, people, time
+train: from, to, date
 message: to, text"""
 
 _CITIES = (
@@ -31,20 +32,7 @@ _PEOPLE = (
     *("Anna", "Ben", "Carla", "David", "Emma", "Felix", "Grace", "Hugo"),
     *("Iris", "Jonas", "Kate", "Leo", "Maria", "Noah", "Olga", "Peter"),
 )
-_MONTHS = (
-    *("January", "February", "March", "April", "May", "June"),
-    *("July", "August", "September", "October", "November", "December"),
-)
-_CURRENCIES = {
-    "euros": "EUR",
-    "dollars": "USD",
-    "pounds": "GBP",
-    "yen": "JPY",
-    "francs": "CHF",
-    "rupees": "INR",
-    "pesos": "MXN",
-    "kronor": "SEK",
-}
+_CURRENCIES = ("EUR", "USD", "GBP", "JPY", "CHF", "INR", "MXN", "SEK")
 _LABELS = ("gym", "work", "school", "lunch", "dinner", "tea", "medicine", "yoga", "music", "running")
 _PLACES = ("Luigi", "Sakura", "Bistro", "Verde", "Olive", "Lotus", "Harbor", "Garden", "Corner", "Palace")
 _TEXTS = (
@@ -62,49 +50,47 @@ Made = tuple[str, str, dict[str, Any]]
 """A request, the right tool's name, and its parameters."""
 
 
-def _a_date(rng: random.Random) -> tuple[str, str]:
-    month, day = rng.randrange(12), rng.randint(1, 28)
-    return f"{_MONTHS[month]} {day}", f"{month + 1:02}-{day:02}"
+def _a_date(rng: random.Random) -> str:
+    return f"{rng.randint(1, 12):02}-{rng.randint(1, 28):02}"
 
 
-def _a_time(rng: random.Random) -> tuple[str, str]:
-    hour, minute, is_evening = rng.randint(1, 11), rng.randrange(0, 60, 15), rng.random() < 0.5
-    return f"{hour}:{minute:02} {'pm' if is_evening else 'am'}", f"{hour + 12 * is_evening:02}:{minute:02}"
+def _a_time(rng: random.Random) -> str:
+    return f"{rng.randrange(24):02}:{rng.randrange(0, 60, 15):02}"
 
 
 def _weather(rng: random.Random) -> Made:
-    city, (said, date) = rng.choice(_CITIES), _a_date(rng)
+    city, date = rng.choice(_CITIES), _a_date(rng)
     form = rng.choice(("Will it rain in {} on {}?", "What will {} be like on {}, sun or snow?"))
-    return form.format(city, said), "weather", {"city": city, "date": date}
+    return form.format(city, date), "weather", {"city": city, "date": date}
 
 
 def _alarm(rng: random.Random) -> Made:
-    label, (said, time) = rng.choice(_LABELS), _a_time(rng)
+    label, time = rng.choice(_LABELS), _a_time(rng)
     form = rng.choice(("Wake me at {} for {}.", "Ring at {}, it is for {}."))
-    return form.format(said, label), "alarm", {"time": time, "label": label}
+    return form.format(time, label), "alarm", {"time": time, "label": label}
 
 
 def _convert(rng: random.Random) -> Made:
     amount = rng.randint(2, 99) * rng.choice((1, 5, 10))
-    one, two = rng.sample(sorted(_CURRENCIES), 2)
+    one, two = rng.sample(_CURRENCIES, 2)
     form = rng.choice(("How many {2} do I get for {0} {1}?", "I have {0} {1} and need {2}."))
     return (
         form.format(amount, one, two),
         "convert",
-        {"amount": amount, "from": _CURRENCIES[one], "to": _CURRENCIES[two]},
+        {"amount": amount, "from": one, "to": two},
     )
 
 
 def _table(rng: random.Random) -> Made:
-    place, people, (said, time) = rng.choice(_PLACES), rng.randint(2, 9), _a_time(rng)
+    place, people, time = rng.choice(_PLACES), rng.randint(2, 9), _a_time(rng)
     form = rng.choice(("We are {1} and want to eat at {0} at {2}.", "Book {0} for {1} at {2}."))
-    return form.format(place, people, said), "table", {"place": place, "people": people, "time": time}
+    return form.format(place, people, time), "table", {"place": place, "people": people, "time": time}
 
 
 def _train(rng: random.Random) -> Made:
-    (one, two), (said, date) = rng.sample(_CITIES, 2), _a_date(rng)
+    (one, two), date = rng.sample(_CITIES, 2), _a_date(rng)
     form = rng.choice(("I travel by rail to {1} from {0} on {2}.", "Get me from {0} to {1} on {2}."))
-    return form.format(one, two, said), "train", {"from": one, "to": two, "date": date}
+    return form.format(one, two, date), "train", {"from": one, "to": two, "date": date}
 
 
 def _message(rng: random.Random) -> Made:
