@@ -15,7 +15,16 @@ from torch import Tensor
 from mopd.config import Config, OptimizerConfig
 from mopd.objective import TokenBatch, sampler_weights, token_coefficients, token_losses
 from mopd.packing import pack_by_tokens
-from mopd.scoring import can_share_prefixes, computing_in, live_logprobs, student_row, teacher_row
+from mopd.scoring import (
+    Row,
+    can_share_prefixes,
+    chunks,
+    computing_in,
+    head_logprobs,
+    live_hidden,
+    student_row,
+    teacher_row,
+)
 from mopd.types import Lesson
 
 Clock = Callable[[str], AbstractContextManager[None]]
@@ -69,6 +78,30 @@ def learning_rate_at(step: int, config: OptimizerConfig) -> float:
     return config.learning_rate * min(1.0, (step + 1) / max(1, config.warmup_steps))
 
 
+@dataclass(frozen=True, slots=True)
+class _LiveToken:
+    """A token of a lesson that the student wrote itself, and its weight in the step's objective."""
+
+    lesson: Lesson
+    position: int
+    coefficient: float
+
+
+def _batch(live: Sequence[_LiveToken], student: Tensor, teacher: Tensor | None, first: Tensor | None) -> TokenBatch:
+    """What the objective needs of some live tokens; `first` is None in a step's first update."""
+    rollouts = [(token.lesson.rollout, token.position) for token in live]
+    token_ids = torch.tensor([rollout.token_ids[j] for rollout, j in rollouts], device=student.device)
+    sampled = student.detach().gather(-1, token_ids[:, None]).squeeze(-1)
+    return TokenBatch(
+        student_logprobs=student,
+        token_ids=token_ids,
+        sampler_logprobs=torch.tensor([rollout.sampler_logprobs[j] for rollout, j in rollouts]).to(student),
+        first_logprobs=sampled if first is None else first,
+        advantages=torch.tensor([token.lesson.advantage for token in live]).to(student),
+        teacher_logprobs=teacher,
+    )
+
+
 @dataclass
 class Learning:
     """What one step of learning did: metrics, and whether the student's weights moved."""
@@ -94,7 +127,7 @@ class Learner:
         if not lessons:
             return Learning({"update/skipped_empty_count": 1.0}, False)
         sums: dict[str, float] = defaultdict(float)
-        first_logprobs: dict[int, Tensor] = {}
+        first_logprobs: dict[tuple[int, int], Tensor] = {}
         updated = 0
         for _ in range(self.config.optimizer.updates_per_step):
             self._accumulate(lessons, teacher_model, first_logprobs, sums, clock)
@@ -109,7 +142,7 @@ class Learner:
         self,
         lessons: Sequence[Lesson],
         teacher_model: Any | None,
-        first_logprobs: dict[int, Tensor],
+        first_logprobs: dict[tuple[int, int], Tensor],
         sums: dict[str, float],
         clock: Clock,
     ) -> None:
@@ -123,42 +156,44 @@ class Learner:
         sequences = [context.token_ids for context in contexts]
         packs = pack_by_tokens(sequences, self.config.compute.microbatch_tokens, can_share_prefixes(self.model))
         for index, pack in enumerate(packs):
-            teacher_logprobs = None
+            live = [
+                _LiveToken(lessons[i], j, coefficients[i])
+                for i in pack
+                for j, own in enumerate(lessons[i].rollout.is_own)
+                if own
+            ]
+            taught = None
             if teacher_model is not None:
                 with clock("teacher"), torch.no_grad():
-                    teacher_logprobs = self._logprobs(teacher_model, [contexts[i] for i in pack])
+                    taught = self._hidden(teacher_model, [contexts[i] for i in pack])
             with clock("student"):
-                student_logprobs = self._logprobs(self.model, [rows[i] for i in pack])
-                batch = self._batch(
-                    [lessons[i] for i in pack], student_logprobs, teacher_logprobs, first_logprobs.get(index)
-                )
-                first_logprobs.setdefault(index, batch.first_logprobs)
-                weights = torch.tensor(
-                    [coefficients[i] for i in pack for _ in range(lessons[i].rollout.own_token_count)]
-                )
-                losses = token_losses(batch, self.config)
-                objective = (losses * weights.to(losses)).sum()
-                objective.backward()  # type: ignore[no-untyped-call]
-                self._count(batch, objective, sums)
+                hidden = self._hidden(self.model, [rows[i] for i in pack])
+                cut = hidden.detach().requires_grad_()
+            for part in chunks(self.model, len(live)):
+                teacher_logprobs = None
+                if taught is not None:
+                    with clock("teacher"), torch.no_grad():
+                        teacher_logprobs = self._logprobs(teacher_model, taught[part])
+                with clock("student"):
+                    student_logprobs = self._logprobs(self.model, cut[part])
+                    first = first_logprobs.get((index, part.start))
+                    batch = _batch(live[part], student_logprobs, teacher_logprobs, first)
+                    first_logprobs.setdefault((index, part.start), batch.first_logprobs)
+                    losses = token_losses(batch, self.config)
+                    weights = torch.tensor([token.coefficient for token in live[part]])
+                    objective = (losses * weights.to(losses)).sum()
+                    objective.backward()  # type: ignore[no-untyped-call]
+                    self._count(batch, objective, sums)
+            with clock("student"):
+                hidden.backward(cut.grad)  # type: ignore[no-untyped-call]
 
-    def _logprobs(self, model: Any, rows: Sequence[Any]) -> Tensor:
+    def _hidden(self, model: Any, rows: Sequence[Row]) -> Tensor:
         with computing_in(self.dtype, next(model.parameters()).device):
-            return live_logprobs(model, rows, self.config.sampling.temperature)
+            return live_hidden(model, rows)
 
-    def _batch(
-        self, lessons: Sequence[Lesson], student: Tensor, teacher: Tensor | None, first: Tensor | None
-    ) -> TokenBatch:
-        live = [(lesson, j) for lesson in lessons for j, own in enumerate(lesson.rollout.is_own) if own]
-        token_ids = torch.tensor([lesson.rollout.token_ids[j] for lesson, j in live], device=student.device)
-        sampled = student.detach().gather(-1, token_ids[:, None]).squeeze(-1)
-        return TokenBatch(
-            student_logprobs=student,
-            token_ids=token_ids,
-            sampler_logprobs=torch.tensor([lesson.rollout.sampler_logprobs[j] for lesson, j in live]).to(student),
-            first_logprobs=sampled if first is None else first,
-            advantages=torch.tensor([lesson.advantage for lesson, _ in live]).to(student),
-            teacher_logprobs=teacher,
-        )
+    def _logprobs(self, model: Any, hidden: Tensor) -> Tensor:
+        with computing_in(self.dtype, hidden.device):
+            return head_logprobs(model, hidden, self.config.sampling.temperature)
 
     @torch.no_grad()
     def _count(self, batch: TokenBatch, objective: Tensor, sums: dict[str, float]) -> None:

@@ -2,7 +2,7 @@
 
 Sequences are scored as a trie in one row where the model allows it (`can_share_prefixes`), else as rows padded on the
 right, which need no mask: under causal attention no real token sees the padding. The head runs only at live positions,
-so logits for prompt positions never exist.
+so logits for prompt positions never exist; while learning it runs on some of them at a time (`chunks`).
 """
 
 from __future__ import annotations
@@ -53,21 +53,42 @@ def teacher_row(lesson: Lesson) -> Row:
     return Row(lesson.context_ids, lesson.rollout.token_ids, lesson.rollout.is_own)
 
 
+LOGITS_AT_ONCE = 2**24
+"""Logits that exist at a time while learning, of the student and of the teacher each: 64 MiB in float32."""
+
+
 def live_logprobs(model: Any, rows: Sequence[Row], temperature: float = 1.0) -> Tensor:
     """Next-token log-probabilities before each live token, rows in order: [live tokens, vocabulary], float32 or wider.
 
-    Logits are divided by `temperature` before normalisation. Gradients flow if the caller enabled them.
+    Gradients flow if the caller enabled them.
     """
-    logits = live_logits(model, rows)
+    return head_logprobs(model, live_hidden(model, rows), temperature)
+
+
+def live_hidden(model: Any, rows: Sequence[Row]) -> Tensor:
+    """Hidden states before each live token, rows in order: [live tokens, hidden]."""
+    return (_trie_hidden if can_share_prefixes(model) else _padded_hidden)(model, rows)
+
+
+def head_logprobs(model: Any, hidden: Tensor, temperature: float = 1.0) -> Tensor:
+    """Log-probabilities of next tokens: [n, hidden] -> [n, vocabulary], float32 or wider.
+
+    Logits are divided by `temperature` before normalisation.
+    """
+    logits = head_logits(model, hidden)
     if logits.dtype in (torch.bfloat16, torch.float16):
         logits = logits.float()
     return (logits / temperature).log_softmax(-1)
 
 
-def live_logits(model: Any, rows: Sequence[Row]) -> Tensor:
-    """Logits before each live token, rows in order: [live tokens, vocabulary], in the dtype the head computes in."""
-    score = _trie_hidden if can_share_prefixes(model) else _padded_hidden
-    return head_logits(model, score(model, rows))
+def chunks(model: Any, count: int) -> list[slice]:
+    """`count` live tokens in parts whose logits are at most `LOGITS_AT_ONCE`.
+
+    A backward pass for each part, down to the hidden states, and one from there for all: the gradients are the same,
+    and memory does not grow with tokens times vocabulary.
+    """
+    size = max(1, LOGITS_AT_ONCE // int(model.get_output_embeddings().weight.shape[0]))
+    return [slice(start, min(start + size, count)) for start in range(0, count, size)]
 
 
 def _trie_hidden(model: Any, rows: Sequence[Row]) -> Tensor:
@@ -138,7 +159,7 @@ def _trie_agrees(model: Any) -> bool:
 
 @torch.no_grad()
 def check_head(model: Any) -> None:
-    """Refuse a model whose own logits differ from `live_logits`, before any training on wrong numbers.
+    """Refuse a model whose own logits differ from `head_logits`, before any training on wrong numbers.
 
     Raises StudentError.
     """
@@ -147,7 +168,7 @@ def check_head(model: Any) -> None:
     expected = model(input_ids=torch.tensor([ids], device=next(model.parameters()).device), use_cache=False).logits[
         0, 3:-1
     ]
-    got = live_logits(model, [Row(ids[:4], ids[4:], (True,) * 4)])
+    got = head_logits(model, live_hidden(model, [Row(ids[:4], ids[4:], (True,) * 4)]))
     gap = (expected.float() - got.float()).abs().max().item()
     if gap > 1e-2 * max(1.0, expected.abs().max().item()):
         raise StudentError(

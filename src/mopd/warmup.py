@@ -29,7 +29,7 @@ from mopd.learner import AdamW
 from mopd.packing import pack_by_tokens
 from mopd.problems import ProblemSet
 from mopd.progress import ProgressDisplay
-from mopd.scoring import Row, can_share_prefixes, computing_in, live_logprobs
+from mopd.scoring import Row, can_share_prefixes, chunks, computing_in, head_logprobs, live_hidden
 from mopd.students import Student
 from mopd.types import Group
 from mopd.verification import Judge, by_verifiers
@@ -168,12 +168,17 @@ class _Stage:
         total = 0.0
         for pack in pack_by_tokens([row.token_ids for row in rows], self.budget, can_share_prefixes(model)):
             packed = [rows[index] for index in pack]
-            targets = torch.tensor([token for row in packed for token in row.completion])
             with computing_in(self.student.dtype, next(model.parameters()).device):
-                logprobs = live_logprobs(model, packed)
-            loss = -logprobs.gather(-1, targets.to(logprobs.device)[:, None]).sum() / tokens
-            loss.backward()  # type: ignore[no-untyped-call]
-            total += loss.item()
+                hidden = live_hidden(model, packed)
+            targets = torch.tensor([token for row in packed for token in row.completion], device=hidden.device)
+            cut = hidden.detach().requires_grad_()
+            for part in chunks(model, len(targets)):
+                with computing_in(self.student.dtype, hidden.device):
+                    logprobs = head_logprobs(model, cut[part])
+                loss = -logprobs.gather(-1, targets[part][:, None]).sum() / tokens
+                loss.backward()  # type: ignore[no-untyped-call]
+                total += loss.item()
+            hidden.backward(cut.grad)  # type: ignore[no-untyped-call]
         return total
 
 

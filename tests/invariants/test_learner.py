@@ -9,6 +9,7 @@ from contextlib import nullcontext
 import pytest
 import torch
 
+from mopd import scoring
 from mopd.config import build_config
 from mopd.divergence import jensen_shannon
 from mopd.embedded import EMBEDDED
@@ -70,6 +71,35 @@ def test_the_microbatch_size_changes_no_gradient(kind, aggregation, budget):
     for name, gradient in whole.items():
         torch.testing.assert_close(packed[name], gradient, rtol=1e-4, atol=1e-8)
     assert metrics["objective/loss"] == pytest.approx(whole_metrics["objective/loss"], rel=1e-6)
+
+
+@pytest.mark.parametrize("kind", ["distill", "grpo", "sft"])
+@pytest.mark.parametrize("updates", [1, 2])
+def test_how_many_logits_exist_at_a_time_changes_no_gradient(kind, updates, monkeypatch):
+    settings = [f"objective.kind='{kind}'", f"optimizer.updates_per_step={updates}"]
+    whole, whole_metrics = gradients(build_config({}, settings), make_lessons())
+    seen = []
+    head = scoring.head_logits
+    monkeypatch.setattr(scoring, "head_logits", lambda model, hidden: seen.append(len(hidden)) or head(model, hidden))
+    monkeypatch.setattr(scoring, "LOGITS_AT_ONCE", 3 * 18)
+    parted, metrics = gradients(build_config({}, settings), make_lessons())
+    assert max(seen) == 3
+    assert len(seen) >= 5
+    for name, gradient in whole.items():
+        torch.testing.assert_close(parted[name], gradient, rtol=1e-9, atol=1e-12)
+    for name, value in whole_metrics.items():
+        assert metrics[name] == pytest.approx(value, rel=1e-9)
+
+
+def test_one_token_of_a_vocabulary_beyond_the_limit_is_a_part_of_its_own():
+    model = EMBEDDED["digits"].build(seed=1)[0]
+    assert scoring.chunks(model, 5) == [slice(0, 5)]
+    size = scoring.LOGITS_AT_ONCE
+    try:
+        scoring.LOGITS_AT_ONCE = 1
+        assert scoring.chunks(model, 2) == [slice(0, 1), slice(1, 2)]
+    finally:
+        scoring.LOGITS_AT_ONCE = size
 
 
 def test_the_order_of_lessons_changes_no_gradient():
