@@ -23,6 +23,7 @@ _VERIFIERS: dict[str, Verifier] = {
 }
 
 _DEMONSTRATIONS: dict[str, Callable[[str], str]] = {
+    "code": code.demonstrate,
     "math": math.demonstrate,
     "multiple_choice": multiple_choice.demonstrate,
     "tool_use": tool_use.demonstrate,

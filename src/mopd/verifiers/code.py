@@ -93,6 +93,11 @@ def last_block(completion: str) -> str | None:
     return found
 
 
+def demonstrate(program: str) -> str:
+    """A program as a completion gives it."""
+    return f"```python\n{program}\n```"
+
+
 def _tests_of(problem: Problem) -> tuple[CodeTests | None, CodeTests, str]:
     columns = problem.columns
     compare = columns.get("compare") or "exact"
