@@ -82,8 +82,9 @@ def _parser() -> argparse.ArgumentParser:
         "--audit", action="store_true", help="junk instead of completions: FILE or CONFIG.toml says which problems"
     )
     verify.add_argument("--json", metavar="OUT", help="write one JSON object a line: a verdict, or a kind of junk")
+    verify.add_argument("--resume", action="store_true", help="go on behind the verdicts that OUT has already")
     verify.add_argument("--quiet", action="store_true", help="show no progress")
-    verify.set_defaults(command=_verify, after_interrupt="what was judged is in the file of --json")
+    verify.set_defaults(command=_verify, after_interrupt="what was judged is in the file of --json; --resume goes on")
 
     show = commands.add_parser("show-context", help="print what the teacher read before one recorded rollout")
     show.add_argument("run", metavar="RUN")
@@ -178,7 +179,7 @@ def _judge_completions(options: argparse.Namespace, config: Config, out: Path | 
         raise ConfigError(
             "mopd verify is given completions", "no FILE", "name a file whose records hold them, or give --audit"
         )
-    rewards = verify_completions(options.file, config, out, options.quiet)
+    rewards = verify_completions(options.file, config, out, options.quiet, options.resume)
     Console().print(verdicts_table(rewards))
     failed = count_of(rewards, "error")
     if failed:

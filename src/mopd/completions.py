@@ -24,29 +24,61 @@ Rewards = Mapping[tuple[str, VerdictKind], list[float]]
 """(domain, kind) -> the rewards of the completions that got it."""
 
 
-def verify_completions(path: str, config: Config, out: Path | None = None, quiet: bool = False) -> Rewards:
+def verify_completions(
+    path: str, config: Config, out: Path | None = None, quiet: bool = False, resume: bool = False
+) -> Rewards:
     """The rewards of the completions in a file, each judged by its problem's verifier.
 
     `out` gets one JSON object a line for each record, in order, each written as soon as it and those before it are
-    judged: `idx`, `reward`, `kind`, `answer`, `feedback`. A record at fault gets kind `error`, with why.
-    Raises MopdError.
+    judged: `idx`, `reward`, `kind`, `answer`, `feedback`. A record at fault gets kind `error`, with why. With `resume`
+    the lines that are there already are kept, and judging goes on behind them. Raises MopdError.
     """
     given = read_completions(source_of(path, config))
     prepare_judges({one.problem.verifier for one in given if one.problem}, config)
+    before, kept_bytes = _judged_before(out, given) if resume else ([], 0)
     rewards: dict[tuple[str, VerdictKind], list[float]] = {}
+    for one, line in zip(given, before, strict=False):
+        rewards.setdefault((_domain(one), line["kind"]), []).append(line["reward"])
+    left = given[len(before) :]
     with (
-        line_writer(out, [path]) as write,
-        ProgressDisplay(quiet).phase("verify", len(given)) as phase,
+        line_writer(out, [path], kept_bytes) as write,
+        ProgressDisplay(quiet).phase("verify", len(left)) as phase,
         closing(
-            judge_all((one.problem or Verdict(0.0, "error", None, one.fault), one.text) for one in given)
+            judge_all((one.problem or Verdict(0.0, "error", None, one.fault), one.text) for one in left)
         ) as verdicts,
     ):
-        for one, verdict in zip(given, verdicts, strict=True):
+        for one, verdict in zip(left, verdicts, strict=True):
             write(_described(one, verdict))
-            domain = one.problem.domain if one.problem else "records at fault"
-            rewards.setdefault((domain, verdict.kind), []).append(verdict.reward)
+            rewards.setdefault((_domain(one), verdict.kind), []).append(verdict.reward)
             phase.advance()
     return rewards
+
+
+def _domain(one: GivenCompletion) -> str:
+    return one.problem.domain if one.problem else "records at fault"
+
+
+def _judged_before(out: Path | None, given: Sequence[GivenCompletion]) -> tuple[list[dict[str, Any]], int]:
+    """The whole lines that `out` has, and their length in bytes. A last line without its end is no whole one.
+
+    Raises ConfigError where they are not the verdicts on the first of `given`.
+    """
+    if out is None:
+        raise ConfigError("--resume goes on with a file of verdicts", "no --json OUT", "name it")
+    data = out.read_bytes() if out.exists() else b""
+    whole = data[: data.rfind(b"\n") + 1]
+    try:
+        lines = [json.loads(line) for line in whole.splitlines()]
+        same = [
+            line["idx"] == one.id and line["kind"] in VERDICT_KINDS for line, one in zip(lines, given, strict=False)
+        ]
+        is_theirs = len(lines) <= len(given) and all(same)
+    except (ValueError, KeyError, TypeError):
+        is_theirs = False
+    if not is_theirs:
+        must = "--resume goes on with the verdicts on this file, in its order"
+        raise ConfigError(must, f"{out}, which has others", "name the right file, or leave out --resume")
+    return lines, len(whole)
 
 
 def source_of(path: str, config: Config) -> SourceConfig:
@@ -86,10 +118,13 @@ def _described(one: GivenCompletion, verdict: Verdict) -> dict[str, Any]:
 
 
 @contextmanager
-def line_writer(out: Path | None, sources: Sequence[str | None]) -> Iterator[Callable[[dict[str, Any]], None]]:
-    """A function that appends one line of JSON to `out`, made afresh, and hands it to the system at once.
+def line_writer(
+    out: Path | None, sources: Sequence[str | None], kept_bytes: int = 0
+) -> Iterator[Callable[[dict[str, Any]], None]]:
+    """A function that appends one line of JSON to `out` and hands it to the system at once.
 
-    Raises ConfigError where `out` is one of the `sources`, or cannot be written.
+    Of what `out` held, the first `kept_bytes` stay. Raises ConfigError where `out` is one of the `sources`, or where it
+    cannot be written.
     """
     if out is None:
         yield lambda value: None
@@ -99,7 +134,9 @@ def line_writer(out: Path | None, sources: Sequence[str | None]) -> Iterator[Cal
             "what is found is written to a file of its own", f"--json {out}, which is read", "name another"
         )
     try:
-        with open(out, "w", encoding="ascii", buffering=1) as file:
+        with open(out, "r+" if kept_bytes else "w", encoding="ascii", buffering=1) as file:
+            file.seek(kept_bytes)
+            file.truncate()
             yield lambda value: print(json.dumps(value, allow_nan=False), file=file)
     except OSError as error:
         raise ConfigError(

@@ -183,6 +183,9 @@ class SolutionsWarmup(Table):
     """Share of prompts in the second stage that are contexts."""
     unrelated_share: Share = 0.15
     """Share of those contexts whose peers belong to another problem."""
+    order: Literal["failures_first", "successes_first", "shuffled"] = "shuffled"
+    """Order of blocks in those contexts. `shuffled` teaches to read headings, wherever a block stands; the order of
+    `context.order` is learnt in fewer updates, by where a block stands."""
 
 
 WarmupConfig = Annotated[DemonstratorWarmup | SolutionsWarmup, Field(discriminator="kind")]

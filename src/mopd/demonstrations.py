@@ -1,8 +1,8 @@
 """What a warm-up shows a student: rows of prompt, or context of peers, and the completion to learn.
 
 `NoisyDemonstrator` writes everything itself, for embedded students. `Solutions` has the problems' own solutions, and
-for contexts the student's own rollouts: failures as the student makes them, in blocks whose order is shuffled, some of
-them another problem's, so that it learns to read peers and not to copy whatever block it sees.
+for contexts the student's own rollouts: failures as the student makes them, in blocks whose order is shuffled unless
+told, some of them another problem's, so that it learns to read peers and not to copy whatever block it sees.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import random
 from collections.abc import Sequence
 
 from mopd.config import Config, DemonstratorWarmup, SolutionsWarmup
-from mopd.contexts import render_context
+from mopd.contexts import BlockOrder, render_context
 from mopd.errors import ProblemError
 from mopd.peers import may_be_failure_peer, strip_thinking
 from mopd.scoring import Row
@@ -43,14 +43,16 @@ class _Writer:
         """The bare prompt."""
         return self.student.tokenizer.encode_prompt(problem.messages)
 
-    def context(self, problem: Problem, successes: list[str], failures: list[str], rng: random.Random) -> Context:
-        """A context with its blocks in shuffled order."""
+    def context(
+        self, problem: Problem, successes: list[str], failures: list[str], order: BlockOrder, rng: random.Random
+    ) -> Context:
+        """A context of these peers."""
         return render_context(
             problem.messages,
             successes,
             failures,
             template=self.config.context.template or self.student.template,
-            order="shuffled",
+            order=order,
             budget=self.config.context.tokens,
             encode=self.student.tokenizer.encode_prompt,
             rng=rng,
@@ -89,6 +91,7 @@ class NoisyDemonstrator:
             problem,
             [shown] * min(successes, 1),  # one right answer: distinct texts leave one success
             [self._corrupted(source, rng) for _ in range(failures)],
+            "shuffled",
             rng,
         )
         is_repeated = successes > 0 and not is_unrelated
@@ -185,7 +188,7 @@ class Solutions:
         group = rng.choice(groups)
         source = rng.choice(groups) if rng.random() < self.warmup.unrelated_share else group
         successes, failures = self._peers(source, *rng.choice(SOLUTION_PEER_COUNTS), rng)
-        context = self.writer.context(group.problem, successes, failures, rng)
+        context = self.writer.context(group.problem, successes, failures, self.warmup.order, rng)
         return self.writer.row(context.token_ids, demonstration(group.problem) or "")
 
     def _peers(self, group: Group, successes: int, failures: int, rng: random.Random) -> tuple[list[str], list[str]]:

@@ -214,6 +214,29 @@ def test_an_interrupted_run_keeps_every_line_that_was_judged(tmp_path):
     assert len(read(out)) < 20
 
 
+@pytest.mark.parametrize("cut", [0, 1, 40, 200, 10**6])
+def test_verdicts_go_on_where_they_were_cut_and_equal_those_that_nobody_cut(cut, tmp_path):
+    path, out = write(tmp_path / "in.jsonl", ROWS), tmp_path / "out.jsonl"
+    assert main(["verify", path, "--json", str(out)]) == 0
+    whole = out.read_bytes()
+    out.write_bytes(whole[: len(whole) - cut] if cut <= len(whole) else b"")
+    before = out.read_bytes()
+    assert main(["verify", path, "--json", str(out), "--resume"]) == 0
+    assert out.read_bytes() == whole
+    assert whole.startswith(before)
+
+
+def test_verdicts_on_other_rows_are_not_gone_on_with(tmp_path, capsys):
+    out = tmp_path / "out.jsonl"
+    assert main(["verify", write(tmp_path / "a.jsonl", ROWS[:2]), "--json", str(out)]) == 0
+    kept = out.read_bytes()
+    assert main(["verify", write(tmp_path / "b.jsonl", ROWS[5:]), "--json", str(out), "--resume"]) == 2
+    assert main(["verify", write(tmp_path / "c.jsonl", ROWS[:1]), "--json", str(out), "--resume"]) == 2
+    assert main(["verify", write(tmp_path / "d.jsonl", ROWS[:1]), "--resume"]) == 2
+    assert "leave out --resume" in capsys.readouterr().err
+    assert out.read_bytes() == kept
+
+
 # --- bad input ------------------------------------------------------------------------------------------------------
 
 
