@@ -13,7 +13,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from mopd import sandbox
 from mopd.contexts import render_context
+from mopd.sandbox import Sandbox
 from mopd.types import Problem
 from mopd.verification import judge
 from mopd.verifiers import code
@@ -97,6 +99,15 @@ def test_a_program_is_run_as_a_program():
 def test_each_test_has_a_process_of_its_own():
     counted = "import sys\nsys.seen = getattr(sys, 'seen', 0) + 1\nprint(sys.seen)"
     assert judge(problem(stdin(["", "", ""], ["1", "1", "1"])), block(counted)).kind == "correct"
+
+
+def test_the_same_program_prints_the_same_every_time():
+    text = "print({str(n) for n in range(50)}, hash('a'))"
+    printed = set()
+    for _ in range(3):
+        with Sandbox(sandbox.limits()) as box:
+            printed.add(box.run(text, "", 2.0, 10_000).stdout)
+    assert len(printed) == 1
 
 
 def test_large_inputs_and_outputs_go_through():

@@ -276,7 +276,7 @@ def _command(limits: Limits, harness_fd: int, info_fd: int, filter_fd: int) -> l
         *("--info-fd", str(info_fd), "--seccomp", str(filter_fd), "--"),
         *("prlimit", f"--as={limits.memory_bytes}", f"--nproc={limits.processes}", "--fsize=0", "--core=0"),
         *("--nofile=256", "--memlock=0", "--msgqueue=0", "--"),
-        *(python, "-I", "-S", "-B", "-X", "utf8", HARNESS),
+        *(python, "-s", "-S", "-B", "-X", "utf8", HARNESS),  # not -I, by which Python would not read the hash seed
     ]
 
 
