@@ -31,7 +31,7 @@ from mopd.problems import ProblemSet
 from mopd.progress import ProgressDisplay
 from mopd.scoring import Row, can_share_prefixes, chunks, computing_in, head_logprobs, live_hidden
 from mopd.students import Student
-from mopd.types import Group
+from mopd.types import Group, Problem
 from mopd.verification import Judge, by_verifiers
 
 
@@ -199,8 +199,8 @@ def cache_root() -> Path:
 
 
 SHAPING = (
-    *("embedded", "contexts", "demonstrations", "engines", "learner", "packing", "peers", "pretrained", "problems"),
-    *("scoring", "seeding", "students", "tokens", "verifiers", "warmup"),
+    *("code_tests", "embedded", "contexts", "demonstrations", "engines", "learner", "packing", "peers", "pretrained"),
+    *("problems", "sandbox", "scoring", "seeding", "students", "tokens", "verifiers", "warmup"),
 )
 """Modules of this package whose code shapes a warmed-up student."""
 
@@ -223,13 +223,18 @@ def _cache_folder(student: Student, problems: ProblemSet, config: Config, judge:
         json.dumps([table["context"]["tokens"], table["context"]["template"], table["compute"]["microbatch_tokens"]]),
         json.dumps(table["evaluation"]) if is_measured else "",
         getattr(judge, "fingerprint", ""),
-        *(repr((problem.id, problem.messages, problem.reference)) for problem in problems.train),
+        *(_shown_and_judged(problem) for problem in problems.train),
         torch.__version__,
         *(path.read_text(encoding="utf-8") for path in files if path.is_file()),
     ]
     digest = hashlib.sha256("\x1f".join(parts).encode()).hexdigest()[:16]
     name = Path(config.student.removeprefix(PREFIX)).name
     return cache_root() / "warmups" / f"{name}-seed{config.seed}-{digest}"
+
+
+def _shown_and_judged(problem: Problem) -> str:
+    """All that a problem shows a student and is judged by: a mended `solution` or test is another warm-up."""
+    return repr((problem.id, problem.messages, problem.reference, problem.verifier, dict(problem.columns)))
 
 
 @torch.no_grad()

@@ -76,6 +76,23 @@ def test_a_cache_is_for_one_configuration(own_cache, tmp_path):
     assert json.loads((tmp_path / "b" / "warmup.json").read_text()) == other["warmup"]
 
 
+def test_a_cache_is_for_one_file_of_solutions(own_cache, tmp_path):
+    def is_cached(name, *, kind="exact", end=""):
+        rows = [{"id": str(i), "kind": kind, "prompt": f"{i}", "answer": f"{i}"} for i in range(1, 9)]
+        path = tmp_path / "rows.jsonl"
+        path.write_text("".join(json.dumps(row | {"solution": row["answer"] + end}) + "\n" for row in rows))
+        short = ("warmup={kind='solutions', steps=2, batch_size=4}", "steps=1", "problems_per_step=2")
+        source = f"problems={{source='{path}', held_out=2}}"
+        return train(config_for(tmp_path, source, *short, f"run='{tmp_path / name}'"), quiet=True)["warmup"][
+            "is_cached"
+        ]
+
+    assert not is_cached("a")
+    assert is_cached("b")
+    assert not is_cached("c", end="0")
+    assert not is_cached("d", end="0", kind="mcq")
+
+
 def test_demonstrations_of_every_verifier_are_judged_correct():
     from mopd.types import Problem
 
@@ -91,6 +108,8 @@ def test_demonstrations_of_every_verifier_are_judged_correct():
         assert judge(problem, demonstration(problem)).kind == "correct"
     worked = Problem("p", asked, "4", "math", columns={"solution": "2 + 2 is \\boxed{4}."})
     assert demonstration(worked) == "2 + 2 is \\boxed{4}."
+    bare = Problem("p", asked, "204", "math", columns={"solution": "204"})  # a file whose `solution` is the answer
+    assert demonstration(bare) == "\\boxed{204}"
     assert demonstration(Problem("p", asked, None, "exact")) is None
     assert demonstration(Problem("p", asked, "no calls", "tool_use")) is None
 

@@ -42,10 +42,11 @@ def get(name: str) -> Verifier:
 def demonstration(problem: Problem) -> str | None:
     """A completion that solves the problem: its column `solution`, else its reference in the verifier's format.
 
-    None where it has neither, or a reference that cannot be read.
+    Some files have the bare answer in `solution`: what equals the reference is no completion. None where a problem has
+    neither, or a reference that cannot be read.
     """
     solution = problem.columns.get("solution")
-    if isinstance(solution, str) and solution.strip():
+    if isinstance(solution, str) and solution.strip() and solution != problem.reference:
         return solution
     if problem.reference is None:
         return None
