@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from pathlib import Path
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
@@ -43,3 +44,11 @@ def tiny_student(tiny_config, tiny_problems):
     student = prepare_student(tiny_config, tiny_problems)
     warm_up(student, tiny_problems, tiny_config, ProgressDisplay(quiet=True))
     return student
+
+
+@pytest.fixture
+def interrupts():
+    """SIGINT interrupts this process and those it starts, also where all of them run in the background."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)

@@ -203,7 +203,7 @@ def test_a_stopped_worker_cannot_block_a_long_request():
         assert not is_alive(pid)
 
 
-def test_an_interrupted_task_leaves_no_reply_for_the_next():
+def test_an_interrupted_task_leaves_no_reply_for_the_next(interrupts):
     with a_pool() as made:
         do(made, "echo")
         threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGINT)).start()

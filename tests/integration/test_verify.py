@@ -195,7 +195,7 @@ def test_hostile_completions_get_verdicts_within_the_time_limit(tmp_path):
     assert {v["kind"] for v in verdicts} == {"wrong", "unparsable", "error"}
 
 
-def test_an_interrupted_run_keeps_every_line_that_was_judged(tmp_path):
+def test_an_interrupted_run_keeps_every_line_that_was_judged(tmp_path, interrupts):
     """Interrupted while its eleventh grader hangs: ten whole lines, and exit code 130."""
     rows = [row(i, "math", "5", r"\boxed{5}") for i in range(10)] + [
         row(i, "math", "5", r"\boxed{9^{9^{9^{9}}}}") for i in range(10, 60)
