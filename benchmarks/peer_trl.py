@@ -179,7 +179,8 @@ def main() -> None:
         model=options.model, reward_funcs=replay.rewards, args=config, train_dataset=data, processing_class=tokenizer
     )
     trainer.replay = replay
-    trainer.teacher_context_builder.last_metrics = {}
+    told = {"self_distillation/reprompt_sample_fraction": 1.0, "self_distillation/success_group_fraction": 1.0}
+    trainer.teacher_context_builder.last_metrics = told
     trainer.teacher_context_builder.build = replay.contexts  # type: ignore[method-assign]
     timed(trainer.accelerator, "backward", "backward")
     trainer.add_callback(OnDemand(trainer.model, PeakMemory()))
