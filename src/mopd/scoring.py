@@ -7,6 +7,7 @@ so logits for prompt positions never exist; while learning it runs on some of th
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -135,11 +136,14 @@ _CAN_SHARE: WeakKeyDictionary[Any, bool] = WeakKeyDictionary()
 def can_share_prefixes(model: Any) -> bool:
     """Whether the model gives the same hidden states for a trie as for its sequences, tried once a model.
 
-    Models with sliding windows, chunked attention or a state do not, and are scored row by row.
+    Models with sliding windows, chunked attention or a state do not: they are scored row by row, with a warning.
     """
     if model not in _CAN_SHARE:
         kinds = set(getattr(model.config.get_text_config(), "layer_types", None) or ["full_attention"])
         _CAN_SHARE[model] = kinds == {"full_attention"} and _trie_agrees(model)
+        if not _CAN_SHARE[model]:
+            text = f"{type(model).__name__} cannot share prefixes ({', '.join(sorted(kinds))}): it is scored row by row"
+            warnings.warn(f"{text}, which is as exact, and slower", stacklevel=2)
     return _CAN_SHARE[model]
 
 

@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 import pytest
@@ -75,7 +76,19 @@ def test_scoring_agrees_with_the_model_row_by_row(name):
         logits = model(torch.tensor([row.token_ids])).logits[0].log_softmax(-1)
         alone.append(logits[row.scored_from])
     torch.testing.assert_close(got, torch.cat(alone), rtol=0, atol=2e-6)  # their norms round to float32 inside
-    assert can_share_prefixes(model) == (name != "gemma3")  # it has sliding windows, and is scored row by row
+
+
+@pytest.mark.parametrize("name", list(ARCHITECTURES))
+def test_a_model_that_cannot_share_prefixes_is_scored_row_by_row_with_one_warning(name):
+    model = make_model(name)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        for _ in range(2):
+            assert can_share_prefixes(model) == (name != "gemma3")  # it has sliding windows
+    assert [str(one.message) for one in caught if "row by row" in str(one.message)] == [
+        "Gemma3ForCausalLM cannot share prefixes (full_attention, sliding_attention): it is scored row by row, "
+        "which is as exact, and slower"
+    ] * (name == "gemma3")
 
 
 @pytest.mark.parametrize("name", list(ARCHITECTURES))
