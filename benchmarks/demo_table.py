@@ -19,9 +19,8 @@ from mopd import load_config, train
 from mopd.run import describe_environment
 
 METHODS: dict[str, list[str]] = {
-    "mopd": [],
+    "mopd": ["peers.successes=2", "peers.failures=1"],
     "mopd, peers of other problems": ["peers.control='unrelated_problem'"],
-    "mopd (2S1F)": ["peers.successes=2", "peers.failures=1"],
     "sdpo (1S0F)": ["peers.successes=1", "peers.failures=0"],
     "positive imitation (2S0F)": ["peers.failures=0"],
     "grpo": ["objective.kind='grpo'"],
