@@ -22,7 +22,7 @@ METHODS: dict[str, list[str]] = {
     "mopd": ["peers.successes=2", "peers.failures=1"],
     "mopd, peers of other problems": ["peers.control='unrelated_problem'"],
     "sdpo (1S0F)": ["peers.successes=1", "peers.failures=0"],
-    "positive imitation (2S0F)": ["peers.failures=0"],
+    "positive imitation (2S0F)": ["peers.successes=2", "peers.failures=0"],
     "grpo": ["objective.kind='grpo'"],
     "verified sft": ["objective.kind='sft'"],
     "successes_first": ["context.order='successes_first'"],

@@ -16,6 +16,9 @@ COMPARISONS = ("exact", "tokens", "float")
 """What `compare` may say: text but for trailing white space; words, whatever is between them; the same, with numbers
 equal up to 1e-6, relative."""
 
+NOTHING = "-"
+"""What sets write where a record has no answer or no tests, beside null and nothing."""
+
 
 @dataclass(frozen=True, slots=True)
 class StdinTests:
@@ -77,6 +80,11 @@ def read_tests(value: Any) -> CodeTests:
             return AssertTests(_code(tests.get("code")), _name(tests, "entry_point"), time_limit_s)
         case other:
             raise ValueError(f"testtype is one of {', '.join(TEST_TYPES)}; got {_shown(other)}")
+
+
+def says_nothing(value: Any) -> bool:
+    """Whether a column that is there stands for one that is not."""
+    return isinstance(value, str) and value.strip() in ("", NOTHING)
 
 
 def tests_object(value: Any) -> Mapping[str, Any]:

@@ -59,3 +59,12 @@ def sync_folder(folder: Path) -> None:
 def dump_json(value: Any) -> str:
     """JSON for people and machines: indented, keys in the order given, NaN refused."""
     return json.dumps(value, indent=2, allow_nan=False) + "\n"
+
+
+def is_unicode(text: str) -> bool:
+    """False for half of a surrogate pair, which JSON can spell, and no tokenizer, file or program can hold."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

@@ -9,8 +9,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from mopd.code_tests import COMPARISONS, read_tests
+from mopd.code_tests import COMPARISONS, read_tests, says_nothing
 from mopd.errors import ProblemError
+from mopd.files import is_unicode
 from mopd.types import Message, Problem
 
 VERIFIER_OF_KIND = {
@@ -21,9 +22,6 @@ VERIFIER_OF_KIND = {
     "exact": "exact",
 }
 """The verifier that `auto` takes for a record's `kind`."""
-
-NOTHING = "-"
-"""What sets write where a record has no answer or no tests, beside null and nothing."""
 
 ROLES = ("system", "user", "assistant")
 """The turns a prompt may have."""
@@ -254,7 +252,7 @@ def _id_as_written(record: Record, reading: Reading) -> str | float:
 
 def _messages(record: Record, reading: Reading) -> tuple[Message, ...]:
     prompt, system = _get(record, "prompt", reading), _get(record, "system", reading)
-    if not (system is None or isinstance(system, str)) or (isinstance(system, str) and not _is_unicode(system)):
+    if not (system is None or isinstance(system, str)) or (isinstance(system, str) and not is_unicode(system)):
         raise _field_error(record, "system", "text or null", system)
     turns = [Message(role="system", content=system)] if system and system.strip() else []
     if isinstance(prompt, str) and _is_text(prompt):
@@ -279,21 +277,12 @@ def _is_message(turn: Any) -> bool:
 
 def _is_text(value: Any) -> bool:
     """True for text that holds more than white space and that UTF-8 can write."""
-    return isinstance(value, str) and bool(value.strip()) and _is_unicode(value)
-
-
-def _is_unicode(text: str) -> bool:
-    """False for half of a surrogate pair, which JSON can spell and no tokenizer can read."""
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
+    return isinstance(value, str) and bool(value.strip()) and is_unicode(value)
 
 
 def _reference(record: Record, reading: Reading, verifier: str) -> str | None:
     answer, must = _get(record, "answer", reading), "the problem's gold answer"
-    if verifier == "code" and (answer is None or _says_nothing(answer)):
+    if verifier == "code" and (answer is None or says_nothing(answer)):
         return None  # the tests judge
     if not reading.needs_answer and (answer is None or (isinstance(answer, str) and not answer.strip())):
         return None
@@ -312,7 +301,7 @@ def _check_tests(record: Record, reading: Reading) -> None:
     """Refuse a code problem that could not be judged: here, and not when its first rollout is."""
     for name, must in (("tests", "the tests that judge a completion"), ("public_tests", "tests that may be shown")):
         tests = _get(record, name, reading)
-        if tests is None or _says_nothing(tests):
+        if tests is None or says_nothing(tests):
             if name == "tests":
                 raise _missing(record, name, must, reading)
             continue
@@ -323,10 +312,6 @@ def _check_tests(record: Record, reading: Reading) -> None:
     compare = _get(record, "compare", reading)
     if compare is not None and compare not in COMPARISONS:
         raise _field_error(record, "compare", f"one of {', '.join(COMPARISONS)}", compare)
-
-
-def _says_nothing(value: Any) -> bool:
-    return isinstance(value, str) and value.strip() in ("", NOTHING)
 
 
 def _completion(record: Record, reading: Reading) -> str:

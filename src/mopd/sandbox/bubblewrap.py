@@ -17,7 +17,6 @@ import signal
 import subprocess
 import sys
 import sysconfig
-import threading
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -238,13 +237,20 @@ def _inner_pid(info: bytes) -> int | None:
 
 def _readable(data: bytes) -> int:
     """A descriptor that `data` can be read from, once."""
-    descriptor = os.memfd_create("filter")
+    descriptor = os.memfd_create("sandbox")
     os.write(descriptor, data)
     os.lseek(descriptor, 0, os.SEEK_SET)
     return descriptor
 
 
 # --- the command ----------------------------------------------------------------------------------------------------
+
+
+ENVIRONMENT = {
+    **{"PATH": "/usr/bin:/bin", "HOME": "/", "LANG": "C.UTF-8", "PYTHONHASHSEED": "0"},
+    **{"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"},
+}
+"""All that programs see of an environment."""
 
 
 def _command(limits: Limits, harness_fd: int, info_fd: int, filter_fd: int) -> list[str]:
@@ -261,18 +267,8 @@ def _command(limits: Limits, harness_fd: int, info_fd: int, filter_fd: int) -> l
         *("--dev-bind", "/dev/null", "/dev/null", "--dev-bind", "/dev/zero", "/dev/zero"),
         *("--dev-bind", "/dev/urandom", "/dev/urandom", "--ro-bind-data", str(harness_fd), HARNESS),
         *("--remount-ro", "/", "--chdir", "/"),
-        *("--clearenv", "--setenv", "PATH", "/usr/bin:/bin", "--setenv", "LANG", "C.UTF-8", "--setenv", "HOME", "/"),
-        *(
-            "--setenv",
-            "PYTHONHASHSEED",
-            "0",
-            "--setenv",
-            "OMP_NUM_THREADS",
-            "1",
-            "--setenv",
-            "OPENBLAS_NUM_THREADS",
-            "1",
-        ),
+        "--clearenv",
+        *(part for name, value in ENVIRONMENT.items() for part in ("--setenv", name, value)),
         *("--info-fd", str(info_fd), "--seccomp", str(filter_fd), "--"),
         *("prlimit", f"--as={limits.memory_bytes}", f"--nproc={limits.processes}", "--fsize=0", "--core=0"),
         *("--nofile=256", "--memlock=0", "--msgqueue=0", "--"),
@@ -337,7 +333,6 @@ def _harness() -> bytes:
 
 # --- this process's limits, and whether it can run code at all --------------------------------------------------------
 
-_lock = threading.Lock()
 _limits = Limits()
 
 

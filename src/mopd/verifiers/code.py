@@ -18,8 +18,9 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from mopd import sandbox
-from mopd.code_tests import COMPARISONS, AssertTests, CodeTests, FunctionalTests, StdinTests, read_tests
+from mopd.code_tests import COMPARISONS, AssertTests, CodeTests, FunctionalTests, StdinTests, read_tests, says_nothing
 from mopd.errors import VerifierError
+from mopd.files import is_unicode
 from mopd.sandbox import Ended, Sandbox, SandboxFailure, wall_s
 from mopd.sandbox.values import decode, encode
 from mopd.thinking import strip_thinking
@@ -61,7 +62,7 @@ def verify(problem: Problem, completion: str) -> Verdict:
         return Verdict(0.0, "unparsable", None, "There is no closed block of code (```) in the completion.")
     if len(code) > MAX_CODE_CHARACTERS:
         return Verdict(0.0, "unparsable", None, f"The block of code has over {MAX_CODE_CHARACTERS} characters.")
-    if "\0" in code or not _is_unicode(code):
+    if "\0" in code or not is_unicode(code):
         return Verdict(0.0, "unparsable", None, "The block of code holds characters that no program can have.")
     try:
         sandbox.check()
@@ -102,21 +103,14 @@ def _tests_of(problem: Problem) -> tuple[CodeTests | None, CodeTests, str]:
     columns = problem.columns
     compare = columns.get("compare") or "exact"
     try:
-        public = read_tests(columns["public_tests"]) if columns.get("public_tests") not in (None, "", "-") else None
+        shown = columns.get("public_tests")
+        public = None if shown is None or says_nothing(shown) else read_tests(shown)
         hidden = read_tests(columns.get("tests"))
     except ValueError as error:
         raise GraderFailure("the problem's tests cannot be read", str(error)) from error
     if compare not in COMPARISONS:
         raise GraderFailure(f"compare is one of {', '.join(COMPARISONS)}")
     return public, hidden, compare
-
-
-def _is_unicode(text: str) -> bool:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 # --- running --------------------------------------------------------------------------------------------------------
