@@ -1,6 +1,8 @@
 """Small builders of problems, groups, configurations and lessons for the tests."""
 
 from mopd.config import build_config
+from mopd.divergence import top_k_support
+from mopd.predictions import Predictions
 from mopd.types import Group, Lesson, Problem, Rollout, Verdict
 
 
@@ -32,3 +34,9 @@ def make_lesson(own_tokens=3, *, other_tokens=0, domain="d", advantage=0.0):
 def make_config(*overrides):
     """A configuration of defaults and `key=value` overrides."""
     return build_config({}, overrides)
+
+
+def support_of(student_logprobs, teacher_logprobs, *args, **options):
+    """`top_k_support` of log-probabilities [..., V], whatever their leading shape."""
+    sides = [Predictions(side.reshape(-1, side.shape[-1])) for side in (student_logprobs, teacher_logprobs)]
+    return [side.reshape(*student_logprobs.shape[:-1], -1) for side in top_k_support(*sides, *args, **options)]

@@ -1,4 +1,4 @@
-"""Divergences between student and teacher at one token, in nats. Pure functions of log-probabilities.
+"""Divergences between student and teacher at one token, in nats. Pure functions of log-probabilities, or predictions.
 
 Conventions: s and t are next-token distributions given as natural log-probabilities in the last axis; a result has
 the leading shape; everything is computed in the dtype it is given. A zero probability (log-probability -inf)
@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from mopd.config import DivergenceConfig
+from mopd.predictions import Predictions
 
 
 def forward_kl(student_logprobs: Tensor, teacher_logprobs: Tensor) -> Tensor:
@@ -45,30 +46,29 @@ def sampled_reverse_kl(student_logprob: Tensor, teacher_logprob: Tensor) -> Tens
     return (student_logprob - teacher_logprob).detach() * student_logprob
 
 
-def top_k_support(
-    student_logprobs: Tensor, teacher_logprobs: Tensor, k: int, tail: bool = True
-) -> tuple[Tensor, Tensor]:
-    """Both distributions on the student's k most probable tokens: [..., V] x 2 -> [..., k + tail] x 2.
+def top_k_support(student: Predictions, teacher: Predictions, k: int, tail: bool = True) -> tuple[Tensor, Tensor]:
+    """Both distributions on the student's k most probable tokens: n predictions each -> [n, k + tail] x 2.
 
-    Inputs are normalised over the whole vocabulary. With `tail` one bucket log(1 - sum p) is appended, computed as
-    log(-expm1(min(logsumexp, -1e-7))); without it both are renormalised over the k tokens. A vocabulary of at most
-    k tokens is returned as it is. Raises ValueError where k < 1.
+    With `tail` one bucket log(1 - sum p) is appended, computed as log(-expm1(min(logsumexp, -1e-7))); without it both
+    are renormalised over the k tokens. A vocabulary of at most k tokens is used whole. Raises ValueError where k < 1.
     """
     if k < 1:
         raise ValueError(f"k must be at least 1, got {k}")
-    if k >= student_logprobs.shape[-1]:
-        return student_logprobs, teacher_logprobs
-    student_top, indices = student_logprobs.topk(k, dim=-1)
-    teacher_top = teacher_logprobs.gather(-1, indices)
+    if k >= student.vocabulary:
+        return student.whole(), teacher.whole()
+    token_ids = student.top(k)
+    student_top, teacher_top = student.at(token_ids), teacher.at(token_ids)
     if tail:
         return _with_tail(student_top), _with_tail(teacher_top)
     return student_top.log_softmax(-1), teacher_top.log_softmax(-1)
 
 
-def token_divergence(student_logprobs: Tensor, teacher_logprobs: Tensor, config: DivergenceConfig) -> Tensor:
-    """The configured divergence of every token, in nats, clipped as configured: [n, V], [n, V] -> [n]."""
+def token_divergence(student: Predictions, teacher: Predictions, config: DivergenceConfig) -> Tensor:
+    """The configured divergence of every token, in nats, clipped as configured: n predictions each -> [n]."""
     if config.support == "student_top_k":
-        student_logprobs, teacher_logprobs = top_k_support(student_logprobs, teacher_logprobs, config.k, config.tail)
+        student_logprobs, teacher_logprobs = top_k_support(student, teacher, config.k, config.tail)
+    else:
+        student_logprobs, teacher_logprobs = student.whole(), teacher.whole()
     if config.kind == "forward_kl":
         divergence = forward_kl(student_logprobs, teacher_logprobs)
     elif config.kind == "reverse_kl":

@@ -15,19 +15,23 @@ from torch import Tensor
 from mopd.config import Config, OptimizerConfig
 from mopd.objective import TokenBatch, sampler_weights, token_coefficients, token_losses
 from mopd.packing import pack_by_tokens
+from mopd.predictions import Predictions
 from mopd.scoring import (
     Row,
     can_share_prefixes,
     chunks,
     computing_in,
-    head_logprobs,
     live_hidden,
+    predict,
     student_row,
     teacher_row,
 )
 from mopd.types import Lesson
 
 Clock = Callable[[str], AbstractContextManager[None]]
+
+PACKS_WITHOUT_GRADIENT = 4
+"""How many microbatches the teacher reads at once: without a gradient only one layer's states exist at a time."""
 
 
 class AdamW:
@@ -87,18 +91,21 @@ class _LiveToken:
     coefficient: float
 
 
-def _batch(live: Sequence[_LiveToken], student: Tensor, teacher: Tensor | None, first: Tensor | None) -> TokenBatch:
+def _batch(
+    live: Sequence[_LiveToken], student: Predictions, teacher: Predictions | None, first: Tensor | None
+) -> TokenBatch:
     """What the objective needs of some live tokens; `first` is None in a step's first update."""
     rollouts = [(token.lesson.rollout, token.position) for token in live]
-    token_ids = torch.tensor([rollout.token_ids[j] for rollout, j in rollouts], device=student.device)
-    sampled = student.detach().gather(-1, token_ids[:, None]).squeeze(-1)
+    token_ids = torch.tensor([rollout.token_ids[j] for rollout, j in rollouts], device=student.logits.device)
+    sampled = student.of(token_ids)
     return TokenBatch(
-        student_logprobs=student,
+        student=student,
         token_ids=token_ids,
-        sampler_logprobs=torch.tensor([rollout.sampler_logprobs[j] for rollout, j in rollouts]).to(student),
-        first_logprobs=sampled if first is None else first,
-        advantages=torch.tensor([token.lesson.advantage for token in live]).to(student),
-        teacher_logprobs=teacher,
+        sampled_logprobs=sampled,
+        sampler_logprobs=torch.tensor([rollout.sampler_logprobs[j] for rollout, j in rollouts]).to(sampled),
+        first_logprobs=sampled.detach() if first is None else first,
+        advantages=torch.tensor([token.lesson.advantage for token in live]).to(sampled),
+        teacher=teacher,
     )
 
 
@@ -129,8 +136,9 @@ class Learner:
         sums: dict[str, float] = defaultdict(float)
         first_logprobs: dict[tuple[int, int], Tensor] = {}
         updated = 0
+        taught = self._read_contexts(lessons, teacher_model, clock)
         for _ in range(self.config.optimizer.updates_per_step):
-            self._accumulate(lessons, teacher_model, first_logprobs, sums, clock)
+            self._accumulate(lessons, teacher_model, taught, first_logprobs, sums, clock)
             with clock("update"):
                 done, norm = self.optimizer.update(learning_rate_at(step, self.config.optimizer))
             updated += done
@@ -138,10 +146,29 @@ class Learner:
             sums["update/skipped_nonfinite_count"] += not done
         return Learning(self._metrics(sums, updated, step), updated > 0)
 
+    @torch.no_grad()
+    def _read_contexts(self, lessons: Sequence[Lesson], teacher_model: Any | None, clock: Clock) -> list[Tensor]:
+        """For each lesson the teacher's hidden states before its live tokens, [live, hidden] in the dtype of products.
+
+        Once a step: a teacher stays as it is between updates. Its head follows later, for some tokens at a time.
+        """
+        if teacher_model is None:
+            return []
+        taught: dict[int, Tensor] = {}
+        rows = [teacher_row(lesson) for lesson in lessons]
+        with clock("teacher"), self._computing(teacher_model):
+            for pack in self._packs(rows, PACKS_WITHOUT_GRADIENT):
+                hidden = live_hidden(teacher_model, [rows[i] for i in pack])
+                counts = [lessons[i].rollout.own_token_count for i in pack]
+                wide = torch.float64 if hidden.dtype == torch.float64 else self.dtype
+                taught.update(zip(pack, torch.split(hidden.to(wide), counts), strict=True))
+        return [taught[i] for i in range(len(lessons))]
+
     def _accumulate(
         self,
         lessons: Sequence[Lesson],
         teacher_model: Any | None,
+        taught: Sequence[Tensor],
         first_logprobs: dict[tuple[int, int], Tensor],
         sums: dict[str, float],
         clock: Clock,
@@ -149,35 +176,26 @@ class Learner:
         """Backward over all packs; the objective is that of the whole step whatever the packs are."""
         coefficients = token_coefficients(lessons, self.config.objective)
         rows = [student_row(lesson) for lesson in lessons]
-        contexts = [
-            teacher_row(lesson) if teacher_model is not None else row for lesson, row in zip(lessons, rows, strict=True)
-        ]
-        # contexts are no shorter than the student's rows, and share prefixes where these do
-        sequences = [context.token_ids for context in contexts]
-        packs = pack_by_tokens(sequences, self.config.compute.microbatch_tokens, can_share_prefixes(self.model))
-        for index, pack in enumerate(packs):
+        for index, pack in enumerate(self._packs(rows)):
             live = [
                 _LiveToken(lessons[i], j, coefficients[i])
                 for i in pack
                 for j, own in enumerate(lessons[i].rollout.is_own)
                 if own
             ]
-            taught = None
-            if teacher_model is not None:
-                with clock("teacher"), torch.no_grad():
-                    taught = self._hidden(teacher_model, [contexts[i] for i in pack])
-            with clock("student"):
-                hidden = self._hidden(self.model, [rows[i] for i in pack])
+            with clock("student"), self._computing(self.model):
+                hidden = live_hidden(self.model, [rows[i] for i in pack])
                 cut = hidden.detach().requires_grad_()
+            read = torch.cat([taught[i] for i in pack]) if taught else None
             for part in chunks(self.model, len(live)):
-                teacher_logprobs = None
-                if taught is not None:
-                    with clock("teacher"), torch.no_grad():
-                        teacher_logprobs = self._logprobs(teacher_model, taught[part])
+                teacher = None
+                if read is not None:
+                    with clock("teacher"), torch.no_grad(), self._computing(teacher_model):
+                        teacher = predict(teacher_model, read[part], self.config.sampling.temperature)
                 with clock("student"):
-                    student_logprobs = self._logprobs(self.model, cut[part])
-                    first = first_logprobs.get((index, part.start))
-                    batch = _batch(live[part], student_logprobs, teacher_logprobs, first)
+                    with self._computing(self.model):
+                        student = predict(self.model, cut[part], self.config.sampling.temperature)
+                    batch = _batch(live[part], student, teacher, first_logprobs.get((index, part.start)))
                     first_logprobs.setdefault((index, part.start), batch.first_logprobs)
                     losses = token_losses(batch, self.config)
                     weights = torch.tensor([token.coefficient for token in live[part]])
@@ -187,26 +205,24 @@ class Learner:
             with clock("student"):
                 hidden.backward(cut.grad)  # type: ignore[no-untyped-call]
 
-    def _hidden(self, model: Any, rows: Sequence[Row]) -> Tensor:
-        with computing_in(self.dtype, next(model.parameters()).device):
-            return live_hidden(model, rows)
+    def _packs(self, rows: Sequence[Row], times: int = 1) -> list[list[int]]:
+        budget = times * self.config.compute.microbatch_tokens
+        return pack_by_tokens([row.token_ids for row in rows], budget, can_share_prefixes(self.model))
 
-    def _logprobs(self, model: Any, hidden: Tensor) -> Tensor:
-        with computing_in(self.dtype, hidden.device):
-            return head_logprobs(model, hidden, self.config.sampling.temperature)
+    def _computing(self, model: Any) -> AbstractContextManager[Any]:
+        return computing_in(self.dtype, next(model.parameters()).device)
 
     @torch.no_grad()
     def _count(self, batch: TokenBatch, objective: Tensor, sums: dict[str, float]) -> None:
-        student, cap = batch.student_logprobs, self.config.optimizer.importance_cap
+        cap = self.config.optimizer.importance_cap
         gap = batch.first_logprobs - batch.sampler_logprobs
         sums["tokens"] += len(batch.token_ids)
         sums["objective"] += objective.item()
-        sums["entropy"] += -(student.exp() * student).sum().item()
+        sums["entropy"] += batch.student.entropies.sum().item()
         sums["gap"] += gap.abs().sum().item()
         sums["capped"] += (sampler_weights(batch, cap) >= cap).sum().item()
-        if batch.teacher_logprobs is not None:
-            sampled_gap = batch.sampled(batch.teacher_logprobs) - batch.sampled(student)
-            sums["teacher_gap"] += sampled_gap.sum().item()
+        if batch.teacher is not None:
+            sums["teacher_gap"] += (batch.teacher.of(batch.token_ids) - batch.sampled_logprobs).sum().item()
 
     def _metrics(self, sums: dict[str, float], updated: int, step: int) -> dict[str, float]:
         updates, tokens = self.config.optimizer.updates_per_step, sums["tokens"]

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from mopd.config import Config, DistillObjective, GrpoObjective, SftObjective
 from mopd.divergence import sampled_reverse_kl, token_divergence
+from mopd.predictions import Predictions
 from mopd.types import Group, Lesson
 
 
@@ -23,21 +24,18 @@ from mopd.types import Group, Lesson
 class TokenBatch:
     """The live tokens of some lessons, flattened: n of them.
 
-    student_logprobs [n, V] with gradient; teacher_logprobs [n, V] or None; token_ids [n] the sampled tokens;
-    sampler_logprobs [n] as recorded at sampling; first_logprobs [n] the learner's own log-probabilities at the
-    step's first update, detached; advantages [n].
+    student: predictions with gradient; token_ids [n] the sampled tokens; sampled_logprobs [n] the student's of these,
+    with gradient; sampler_logprobs [n] as recorded at sampling; first_logprobs [n] the learner's own at the step's
+    first update, detached; advantages [n]; teacher: predictions without gradient, or None.
     """
 
-    student_logprobs: Tensor
+    student: Predictions
     token_ids: Tensor
+    sampled_logprobs: Tensor
     sampler_logprobs: Tensor
     first_logprobs: Tensor
     advantages: Tensor
-    teacher_logprobs: Tensor | None = None
-
-    def sampled(self, logprobs: Tensor) -> Tensor:
-        """Log-probability of the sampled tokens: [n, V] -> [n]."""
-        return logprobs.gather(-1, self.token_ids[:, None]).squeeze(-1)
+    teacher: Predictions | None = None
 
 
 def token_losses(batch: TokenBatch, config: Config) -> Tensor:
@@ -62,19 +60,18 @@ def _capped_ratio(new: Tensor, old: Tensor, cap: float) -> Tensor:
 
 
 def _distill(batch: TokenBatch, config: Config) -> Tensor:
-    assert batch.teacher_logprobs is not None
-    sampled = batch.sampled(batch.student_logprobs)
-    reuse = _capped_ratio(sampled, batch.first_logprobs, config.optimizer.importance_cap)
+    assert batch.teacher is not None
+    reuse = _capped_ratio(batch.sampled_logprobs, batch.first_logprobs, config.optimizer.importance_cap)
     if config.divergence.kind == "sampled_reverse_kl":
-        return reuse * sampled_reverse_kl(sampled, batch.sampled(batch.teacher_logprobs))
-    return reuse * token_divergence(batch.student_logprobs, batch.teacher_logprobs, config.divergence)
+        return reuse * sampled_reverse_kl(batch.sampled_logprobs, batch.teacher.of(batch.token_ids))
+    return reuse * token_divergence(batch.student, batch.teacher, config.divergence)
 
 
 def _grpo(batch: TokenBatch, config: Config) -> Tensor:
     """Clipped policy gradient against the first update's log-probabilities (Schulman 2017; dual clip Ye 2020)."""
     objective = config.objective
     assert isinstance(objective, GrpoObjective)
-    log_ratio = batch.sampled(batch.student_logprobs) - batch.first_logprobs
+    log_ratio = batch.sampled_logprobs - batch.first_logprobs
     ratio = log_ratio.clamp(-20.0, 20.0).exp()
     clipped = ratio.clamp(1 - objective.clip_low, 1 + objective.clip_high)
     losses = torch.maximum(-batch.advantages * ratio, -batch.advantages * clipped)
@@ -83,7 +80,7 @@ def _grpo(batch: TokenBatch, config: Config) -> Tensor:
 
 
 def _sft(batch: TokenBatch, config: Config) -> Tensor:
-    return -batch.sampled(batch.student_logprobs)
+    return -batch.sampled_logprobs
 
 
 _LOSSES: dict[str, Callable[[TokenBatch, Config], Tensor]] = {

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from mopd.errors import StudentError
 from mopd.packing import build_trie
+from mopd.predictions import Predictions
 from mopd.trie_attention import read_trie
 from mopd.types import Lesson
 
@@ -63,7 +64,7 @@ def live_logprobs(model: Any, rows: Sequence[Row], temperature: float = 1.0) -> 
 
     Gradients flow if the caller enabled them.
     """
-    return head_logprobs(model, live_hidden(model, rows), temperature)
+    return predict(model, live_hidden(model, rows), temperature).whole()
 
 
 def live_hidden(model: Any, rows: Sequence[Row]) -> Tensor:
@@ -71,15 +72,9 @@ def live_hidden(model: Any, rows: Sequence[Row]) -> Tensor:
     return (_trie_hidden if can_share_prefixes(model) else _padded_hidden)(model, rows)
 
 
-def head_logprobs(model: Any, hidden: Tensor, temperature: float = 1.0) -> Tensor:
-    """Log-probabilities of next tokens: [n, hidden] -> [n, vocabulary], float32 or wider.
-
-    Logits are divided by `temperature` before normalisation.
-    """
-    logits = head_logits(model, hidden)
-    if logits.dtype in (torch.bfloat16, torch.float16):
-        logits = logits.float()
-    return (logits / temperature).log_softmax(-1)
+def predict(model: Any, hidden: Tensor, temperature: float = 1.0) -> Predictions:
+    """What the model's head makes of chosen hidden states: [n, hidden] -> n predictions."""
+    return Predictions(head_logits(model, hidden), temperature)
 
 
 def chunks(model: Any, count: int) -> list[slice]:

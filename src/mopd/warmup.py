@@ -29,7 +29,7 @@ from mopd.learner import AdamW
 from mopd.packing import pack_by_tokens
 from mopd.problems import ProblemSet
 from mopd.progress import ProgressDisplay
-from mopd.scoring import Row, can_share_prefixes, chunks, computing_in, head_logprobs, live_hidden
+from mopd.scoring import Row, can_share_prefixes, chunks, computing_in, live_hidden, predict
 from mopd.students import Student
 from mopd.types import Group, Problem
 from mopd.verification import Judge, by_verifiers
@@ -174,8 +174,8 @@ class _Stage:
             cut = hidden.detach().requires_grad_()
             for part in chunks(model, len(targets)):
                 with computing_in(self.student.dtype, hidden.device):
-                    logprobs = head_logprobs(model, cut[part])
-                loss = -logprobs.gather(-1, targets[part][:, None]).sum() / tokens
+                    predictions = predict(model, cut[part])
+                loss = -predictions.of(targets[part]).sum() / tokens
                 loss.backward()  # type: ignore[no-untyped-call]
                 total += loss.item()
             hidden.backward(cut.grad)  # type: ignore[no-untyped-call]
@@ -199,8 +199,19 @@ def cache_root() -> Path:
 
 
 SHAPING = (
-    *("code_tests", "embedded", "contexts", "demonstrations", "engines", "learner", "packing", "peers", "pretrained"),
-    *("problems", "sandbox", "scoring", "seeding", "students", "tokens", "verifiers", "warmup"),
+    *("code_tests", "embedded", "contexts", "demonstrations", "engines", "learner", "packing", "peers"),
+    *(
+        "predictions",
+        "pretrained",
+        "problems",
+        "sandbox",
+        "scoring",
+        "seeding",
+        "students",
+        "tokens",
+        "verifiers",
+        "warmup",
+    ),
 )
 """Modules of this package whose code shapes a warmed-up student."""
 

@@ -10,10 +10,11 @@ import pytest
 import torch
 
 from mopd.config import DivergenceConfig
-from mopd.divergence import sampled_reverse_kl, token_divergence, top_k_support
+from mopd.divergence import sampled_reverse_kl, token_divergence
 from mopd.objective import TokenBatch, sampler_weights, token_losses
+from mopd.predictions import Predictions
 from mopd.statistics import auc, bootstrap_interval, pass_at_k
-from tests.builders import make_config
+from tests.builders import make_config, support_of
 
 ALPHAS = [0.0, 0.1, 0.3, 0.5, 0.9, 1.0]
 PRECISIONS = [(torch.float64, 1e-10), (torch.float32, 2e-5)]
@@ -60,7 +61,9 @@ def assert_same_loss(ours, theirs, dtype, tolerance):
 @pytest.mark.parametrize("alpha", ALPHAS)
 def test_divergences_of_log_probabilities_equal_trls(trl, alpha, dtype, tolerance):
     def ours(student, teacher):
-        return token_divergence(student.log_softmax(-1), teacher.log_softmax(-1), config_of(alpha, support="full"))
+        return token_divergence(
+            Predictions(student.log_softmax(-1)), Predictions(teacher.log_softmax(-1)), config_of(alpha, support="full")
+        )
 
     def theirs(student, teacher):
         return trl.compute_divergence(student.log_softmax(-1), teacher.log_softmax(-1), alpha)
@@ -72,7 +75,9 @@ def test_divergences_of_log_probabilities_equal_trls(trl, alpha, dtype, toleranc
 @pytest.mark.parametrize("alpha", ALPHAS)
 def test_full_vocabulary_losses_equal_trls(trl, alpha, dtype, tolerance):
     def ours(student, teacher):
-        return token_divergence(student.log_softmax(-1), teacher.log_softmax(-1), config_of(alpha, support="full"))
+        return token_divergence(
+            Predictions(student.log_softmax(-1)), Predictions(teacher.log_softmax(-1)), config_of(alpha, support="full")
+        )
 
     def theirs(student, teacher):
         return trl.compute_full_logit_self_distillation_loss(student, teacher, distillation_alpha=alpha)
@@ -86,7 +91,9 @@ def test_full_vocabulary_losses_equal_trls(trl, alpha, dtype, tolerance):
 @pytest.mark.parametrize("alpha", ALPHAS)
 def test_top_k_losses_equal_trls(trl, alpha, k, tail, dtype, tolerance):
     def ours(student, teacher):
-        return token_divergence(student.log_softmax(-1), teacher.log_softmax(-1), config_of(alpha, k=k, tail=tail))
+        return token_divergence(
+            Predictions(student.log_softmax(-1)), Predictions(teacher.log_softmax(-1)), config_of(alpha, k=k, tail=tail)
+        )
 
     def theirs(student, teacher):
         return trl.compute_topk_self_distillation_loss(
@@ -100,7 +107,7 @@ def test_top_k_losses_equal_trls(trl, alpha, k, tail, dtype, tolerance):
 @pytest.mark.parametrize(("dtype", "tolerance"), PRECISIONS)
 def test_the_tail_bucket_equals_trls(trl, k, dtype, tolerance):
     logprobs = random_logits(dtype, seed=1).log_softmax(-1)
-    ours, _ = top_k_support(logprobs, logprobs, k)
+    ours, _ = support_of(logprobs, logprobs, k)
     torch.testing.assert_close(ours, trl.add_tail_bucket(logprobs.topk(k).values), rtol=tolerance, atol=tolerance)
 
 
@@ -123,7 +130,8 @@ def token_batch(student_logits, teacher_logits, ids, first_shift, sampler_shift)
     logprobs = student_logits.log_softmax(-1)
     sampled = logprobs.detach().gather(-1, ids[:, None]).squeeze(-1)
     first = sampled - first_shift
-    return TokenBatch(logprobs, ids, first - sampler_shift, first, torch.ones(len(ids)), teacher_logits.log_softmax(-1))
+    student, teacher = Predictions(student_logits), Predictions(teacher_logits)
+    return TokenBatch(student, ids, student.of(ids), first - sampler_shift, first, torch.ones(len(ids)), teacher)
 
 
 @pytest.mark.parametrize("cap", [1.0, 2.0, 5.0])

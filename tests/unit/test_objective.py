@@ -7,6 +7,7 @@ import torch
 
 from mopd.config import DistillObjective, GrpoObjective, SftObjective
 from mopd.objective import TokenBatch, group_advantages, sampler_weights, token_coefficients, token_losses
+from mopd.predictions import Predictions
 from tests.builders import make_config, make_group, make_lesson
 
 AGGREGATIONS = ["token_mean", "rollout_mean", "domain_balanced"]
@@ -19,13 +20,21 @@ def batch(student, first=None, sampler=None, advantages=None, teacher=None, ids=
     logprobs = torch.stack([p, 1 - p], dim=-1).log().requires_grad_()
     ids = torch.zeros(len(p), dtype=torch.long) if ids is None else torch.tensor(ids)
     sampled = logprobs.detach().gather(-1, ids[:, None]).squeeze(-1)
-    first = sampled if first is None else torch.tensor(first, dtype=torch.float64).log()
+    first = sampled.clone() if first is None else torch.tensor(first, dtype=torch.float64).log()
     sampler = first if sampler is None else torch.tensor(sampler, dtype=torch.float64).log()
     advantages = torch.tensor(advantages or [0.0] * len(p), dtype=torch.float64)
     if teacher is not None:
         t = torch.tensor(teacher, dtype=torch.float64)
-        teacher = torch.stack([t, 1 - t], dim=-1).log()
-    return TokenBatch(logprobs, ids, sampler, first, advantages, teacher)
+        teacher = Predictions(torch.stack([t, 1 - t], dim=-1).log())
+    return TokenBatch(
+        student=Predictions(logprobs),
+        token_ids=ids,
+        sampled_logprobs=sampled.requires_grad_(),
+        sampler_logprobs=sampler,
+        first_logprobs=first,
+        advantages=advantages,
+        teacher=teacher,
+    )
 
 
 def losses(tokens, *overrides):
@@ -33,9 +42,12 @@ def losses(tokens, *overrides):
 
 
 def gradients(tokens, *overrides):
-    """Gradient of the summed losses in each sampled token's log-probability."""
+    """Gradient of the summed losses in each sampled token's log-probability; of a divergence, in its logit."""
     token_losses(tokens, make_config(*overrides)).sum().backward()
-    return tokens.sampled(tokens.student_logprobs.grad).tolist()
+    found = tokens.sampled_logprobs.grad
+    return (
+        (tokens.student.logits.grad.gather(-1, tokens.token_ids[:, None]) if found is None else found).view(-1).tolist()
+    )
 
 
 LESSONS = [
@@ -195,8 +207,9 @@ def test_the_reuse_weight_has_no_gradient():
 )
 def test_losses_keep_dtype_and_shape(kind, dtype):
     tokens = batch([0.3, 0.4], teacher=[0.6, 0.1], advantages=[1.0, -1.0])
-    names = ("student_logprobs", "sampler_logprobs", "first_logprobs", "advantages", "teacher_logprobs")
+    names = ("sampled_logprobs", "sampler_logprobs", "first_logprobs", "advantages")
     cast = {name: getattr(tokens, name).to(dtype) for name in names}
+    cast |= {name: Predictions(getattr(tokens, name).logits.to(dtype)) for name in ("student", "teacher")}
     result = token_losses(TokenBatch(token_ids=tokens.token_ids, **cast), make_config(f"objective.kind='{kind}'"))
     assert (result.dtype, result.shape) == (dtype, (2,))
 
