@@ -38,7 +38,8 @@ SEQUENCES = [
 def small_limits(monkeypatch):
     """So that a segment has several blocks, and `mixed` has long paths."""
     monkeypatch.setattr("mopd.trie_attention.blocks.BLOCK", 4)
-    monkeypatch.setattr("mopd.trie_attention.strategies.LONG", 12)
+    for limit in ("LONG", "LONG_IN_HALF"):
+        monkeypatch.setattr(f"mopd.trie_attention.strategies.{limit}", 12)
 
 
 def lively(model):

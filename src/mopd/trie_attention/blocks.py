@@ -11,8 +11,11 @@ from mopd.packing import Trie
 from mopd.trie_attention.dense import biased_attention, biases
 from mopd.trie_attention.layout import Attend, Segment, segments_of
 
-BLOCK = 256
-"""Nodes that attend in one call: large enough for the matrix products, small beside a long path."""
+BLOCK = 128
+"""Nodes that attend in one call: enough for the matrix products, few beside a long path.
+
+The fewer, the less is computed for keys that a node does not see.
+"""
 
 
 def blocks(trie: Trie, device: torch.device) -> Attend:

@@ -42,8 +42,7 @@ def biased_attention(q: Tensor, k: Tensor, v: Tensor, bias: Tensor, scale: float
 
     A key head and its group are a batch and its heads, so keys and values are not copied for every query head.
     """
-    kv_heads = k.shape[1]
-    q = q.unflatten(1, (kv_heads, -1)).permute(1, 2, 0, 3)
+    q = q.view(len(q), k.shape[1], -1, q.shape[2]).permute(1, 2, 0, 3)
     k, v = (states.transpose(0, 1)[:, None].expand(-1, q.shape[1], -1, -1) for states in (k, v))
     out = F.scaled_dot_product_attention(q, k, v, attn_mask=bias, scale=scale)
     return out.flatten(0, 1).transpose(0, 1)

@@ -114,6 +114,7 @@ def _register(function: AttentionFunction) -> str:
     """
     from transformers import AttentionInterface
 
+    not_compiled: Any = torch.compiler.disable
     name = f"mopd_{function.__name__}"
-    AttentionInterface.register(name, torch.compiler.disable(function))
+    AttentionInterface.register(name, not_compiled(function))
     return name

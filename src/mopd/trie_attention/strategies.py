@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
+from functools import cache
 
 import torch
 from torch import Tensor
@@ -13,32 +14,47 @@ from mopd.packing import Trie
 from mopd.trie_attention.blocks import attend_in_blocks, blocks
 from mopd.trie_attention.dense import dense
 from mopd.trie_attention.flex import flex
-from mopd.trie_attention.layout import Attend, segments_of
+from mopd.trie_attention.layout import Attend, Segment, segments_of
 from mopd.trie_attention.segments import attend_in_batches, segments
 
 Strategy = Callable[[Trie, torch.device], Attend]
 """Prepares attention over a trie, once for all layers."""
 
-LONG = 1024
-"""Nodes of a path from which on its segment is attended in blocks.
+LONG, LONG_IN_HALF = 256, 1024
+"""Nodes of a path beyond which its segment is attended in blocks; the second in half precision.
 
-A node's attention weights are one number a head and node of its path. Up to here they take no more memory than what a
-layer keeps besides; far beyond, they would be most of it. The speeds differ little there.
+Blocks save memory at any length. Matrix products and a softmax are faster while their scores stay in the cache: on a
+CPU up to about here in float32. In half precision they stay faster for longer, and reading keeps no scores.
 """
 
 
 def mixed(trie: Trie, device: torch.device) -> Attend:
-    """Segments with paths up to `LONG` nodes together, the others in blocks."""
-    short = [segment for segment in segments_of(trie) if len(segment.path) <= LONG]
-    long = [segment for segment in segments_of(trie) if len(segment.path) > LONG]
-    if not short or not long:
-        return (segments if short else blocks)(trie, device)
-    attend_short, attend_long = attend_in_batches(short, device), attend_in_blocks(long, device)
-    nodes = torch.cat([torch.arange(segment.start, segment.start + segment.new) for segment in short + long])
-    place = nodes.argsort().to(device)
+    """Segments with short paths by size, the others in blocks."""
+    given = segments_of(trie)
+
+    @cache
+    def prepared(limit: int) -> Attend:
+        short = [segment for segment in given if len(segment.path) <= limit]
+        long = [segment for segment in given if len(segment.path) > limit]
+        if not long:
+            return attend_in_batches(short, device)
+        if not short:
+            return attend_in_blocks(long, device)
+        return _both(short, long, device)
 
     def attend(q: Tensor, k: Tensor, v: Tensor, scale: float) -> Tensor:
-        return torch.cat([attend_short(q, k, v, scale), attend_long(q, k, v, scale)]).index_select(0, place)
+        return prepared(LONG_IN_HALF if q.dtype.itemsize == 2 else LONG)(q, k, v, scale)
+
+    return attend
+
+
+def _both(short: Sequence[Segment], long: Sequence[Segment], device: torch.device) -> Attend:
+    parts = (attend_in_batches(short, device), attend_in_blocks(long, device))
+    nodes = torch.cat([torch.arange(segment.start, segment.start + segment.new) for segment in (*short, *long)])
+    places = nodes.argsort().to(device)
+
+    def attend(q: Tensor, k: Tensor, v: Tensor, scale: float) -> Tensor:
+        return torch.cat([part(q, k, v, scale) for part in parts]).index_select(0, places)
 
     return attend
 
@@ -55,7 +71,7 @@ _CHOSEN: ContextVar[str | None] = ContextVar("chosen", default=None)
 
 
 def choose_strategy(device: torch.device) -> str:
-    """`flex` on CUDA; elsewhere `mixed`, which is `segments` where no path is long."""
+    """`flex` on CUDA; elsewhere `mixed`, which is `segments` where no path is long and `blocks` where all are."""
     return _CHOSEN.get() or ("flex" if device.type == "cuda" else "mixed")
 
 
