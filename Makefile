@@ -53,7 +53,7 @@ bench: smollm2 ## one step by phase with peak memory, as JSON lines: the demo, t
 		--set sampling.completion_tokens=64 compute.threads=1
 
 bench-peer: smollm2 ## TRL's SDPO and this project on the same tokens, in turns: time, memory, share of matrix products
-	$(BIN)/python benchmarks/peer.py --model $(SMOLLM2)
+	$(BIN)/python benchmarks/peer.py --model $(SMOLLM2) $(ARGS)
 
 bench-full: smollm2 ## every claim of speed and memory, in sections: ARGS="--sections step group"; about an hour
 	$(BIN)/python benchmarks/full.py --model $(SMOLLM2) $(ARGS)

@@ -36,7 +36,7 @@ def verdicts(count: int, share: float = 0.5) -> tuple[Verdict, ...]:
 
 
 def make_groups(student: Student, prompts: int, rollouts: int, longest: int, seed: int) -> list[Group]:
-    """Groups of `rollouts` different completions of a quarter of `longest` to `longest` tokens, of which half succeed."""
+    """Groups of different completions of a quarter of `longest` to `longest` tokens, of which half succeed."""
     rng = random.Random(seed)
     groups = []
     for problem, solution in make_problems(prompts, seed):

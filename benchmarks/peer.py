@@ -135,7 +135,7 @@ def figures(pairs: Sequence[Pair], growth: Pair, is_float32: bool) -> dict[str, 
     }
 
 
-def add_options(parser: argparse.ArgumentParser, pairs: int = 5) -> None:
+def add_options(parser: argparse.ArgumentParser, pairs: int | None = 5) -> None:
     """Options of a comparison."""
     parser.add_argument("--model", default="models/SmolLM2-135M-Instruct")
     parser.add_argument("--pairs", type=int, default=pairs)

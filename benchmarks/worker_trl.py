@@ -214,7 +214,8 @@ def open_trainer(options: argparse.Namespace) -> Timed:
     )
     trainer.groups = groups
     trainer.clock = PhaseClock(options.device)
-    trainer.teacher_context_builder = (Contexts if options.lessons else PeerContexts)(trainer)
+    builder: Any = (Contexts if options.lessons else PeerContexts)(trainer)
+    trainer.teacher_context_builder = builder
     return trainer
 
 

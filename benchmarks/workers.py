@@ -34,6 +34,7 @@ class Worker:
         environment = {k: v for k, v in os.environ.items() if k not in KEEP_FREED} | ONE_THREAD
         environment |= {} if plain_malloc else KEEP_FREED
         command = [sys.executable, str(HERE / script), *arguments]
+        self.script = script
         self.process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
         )
@@ -65,7 +66,7 @@ class Worker:
         assert self.process.stdout is not None
         line = self.process.stdout.readline()
         if not line:
-            raise SystemExit(f"a measured process ended: {' '.join(self.process.args[1:3])}")  # type: ignore[index]
+            raise SystemExit(f"a measured process ended: {self.script}")
         return line
 
 
