@@ -30,7 +30,6 @@ from worker_mopd import NARROW, configure
 from workers import Told, Worker
 
 Figures = dict[str, Any]
-WHOLE_STEP_SETTINGS = ("peers.truncated_failures=true", "sampling.temperature=1.0")
 
 
 def say(section: str, **what: Any) -> None:
@@ -76,17 +75,12 @@ def step_section(options: argparse.Namespace) -> Figures:
 def whole_steps(options: argparse.Namespace, is_equal: bool) -> list[peer.Pair]:
     """Pairs of steps in turns, the first left out."""
     more = ["--equal-lengths"] if is_equal else []
-    shape = [
-        f"group_size={options.rollouts}",
-        f"problems_per_step={options.prompts}",
-        f"sampling.completion_tokens={options.longest}",
-    ]
     pairs = []
     with (
-        Worker("worker_trl.py", peer.arguments(options, *peer.size(options), *more), options.plain_malloc) as theirs,
         Worker(
-            "worker_mopd.py", [*peer.arguments(options, *more), *peer.settings(options), *shape, *WHOLE_STEP_SETTINGS]
-        ) as ours,
+            "worker_trl.py", peer.arguments(options, *peer.size(options), *more), bool(options.plain_malloc)
+        ) as theirs,
+        stepping_worker(options, *more) as ours,
     ):
         for number in range(options.pairs + 1):
             pair = {"trl": theirs.ask("time"), "mopd": ours.ask("time")}
@@ -94,6 +88,18 @@ def whole_steps(options: argparse.Namespace, is_equal: bool) -> list[peer.Pair]:
             say("step", lengths="equal" if is_equal else "natural", pair=number or "not counted", **told)
             pairs.append(pair)
     return pairs[1:]
+
+
+def stepping_worker(options: argparse.Namespace, *more: str) -> Worker:
+    """A process that makes whole steps. Completions cut at the limit serve as failures: many are."""
+    shape = [
+        f"group_size={options.rollouts}",
+        f"problems_per_step={options.prompts}",
+        f"sampling.completion_tokens={options.longest}",
+        "peers.truncated_failures=true",
+    ]
+    given = [*peer.arguments(options, *more), *peer.settings(options), *shape]
+    return Worker("worker_mopd.py", given, options.plain_malloc == "both")
 
 
 def per_token_ratio(pairs: Sequence[peer.Pair], theirs: str, ours: str) -> float:
@@ -137,14 +143,16 @@ def rollouts_section(options: argparse.Namespace) -> Figures:
 # --- this project alone ---------------------------------------------------------------------------------------------
 
 
-def learning_worker(options: argparse.Namespace, lessons: Sequence[Lesson], *settings: str, model: str = "") -> Worker:
+def learning_worker(options: argparse.Namespace, lessons: Sequence[Lesson], model: str = "") -> Worker:
     """A process that learns from `lessons`; it has read them when it is there."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "lessons.json"
         write_lessons(path, lessons)
         given = argparse.Namespace(**{**vars(options), "model": model or options.model})
         return Worker(
-            "worker_mopd.py", [*peer.arguments(given, "--lessons", str(path)), *peer.settings(options), *settings]
+            "worker_mopd.py",
+            [*peer.arguments(given, "--lessons", str(path)), *peer.settings(options)],
+            options.plain_malloc == "both",
         )
 
 
@@ -251,9 +259,8 @@ def vocabulary_section(options: argparse.Namespace) -> Figures:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "lessons.json"
         write_lessons(path, lessons)
-        with Worker(
-            "worker_plain.py", ["--model", model, "--lessons", str(path), "--device", options.device]
-        ) as worker:
+        given = ["--model", model, "--lessons", str(path), "--device", options.device]
+        with Worker("worker_plain.py", given, bool(options.plain_malloc)) as worker:
             plain = worker.ask("memory")
     say("vocabulary", mopd=ours, plain=plain)
     return {
@@ -264,14 +271,7 @@ def vocabulary_section(options: argparse.Namespace) -> Figures:
 
 def empty_section(options: argparse.Namespace) -> Figures:
     """What a step costs after its rollouts and verdicts if no rollout has a lesson, as a share of a normal step."""
-    shape = [
-        f"group_size={options.rollouts}",
-        f"problems_per_step={options.prompts}",
-        f"sampling.completion_tokens={options.longest}",
-    ]
-    with Worker(
-        "worker_mopd.py", [*peer.arguments(options), *peer.settings(options), *shape, *WHOLE_STEP_SETTINGS]
-    ) as worker:
+    with stepping_worker(options) as worker:
         worker.ask("time")
         normal, empty = worker.ask("time"), worker.ask("empty")
     rest = empty["total"] - empty["sample"] - empty["verify"]

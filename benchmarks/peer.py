@@ -75,8 +75,8 @@ def compare(options: argparse.Namespace) -> dict[str, Any]:
         print(json.dumps(write_data(options, data)), flush=True)
         both = arguments(options, "--lessons", str(data))
         with (
-            Worker("worker_trl.py", [*both, *size(options)], options.plain_malloc) as theirs,
-            Worker("worker_mopd.py", [*both, *settings(options)]) as ours,
+            Worker("worker_trl.py", [*both, *size(options)], bool(options.plain_malloc)) as theirs,
+            Worker("worker_mopd.py", [*both, *settings(options)], options.plain_malloc == "both") as ours,
         ):
             flops = ours.ask("describe")["flops"]
             pairs = [pair(theirs, ours, flops, number) for number in range(options.pairs + 1)]
@@ -145,7 +145,13 @@ def add_options(parser: argparse.ArgumentParser, pairs: int | None = 5) -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--float32", action="store_true", help="float32 products in both, not bfloat16")
     parser.add_argument("--compile", action="store_true", help="this project with compute.compile = true")
-    parser.add_argument("--plain-malloc", action="store_true", help="TRL with glibc's allocator as it comes")
+    parser.add_argument(
+        "--plain-malloc",
+        nargs="?",
+        const="trl",
+        choices=["trl", "both"],
+        help="glibc's allocator as it comes: for TRL, or for both",
+    )
     parser.add_argument("--device", default="cpu", help="cpu or cuda")
     parser.add_argument("--set", nargs="*", default=[], metavar="KEY=VALUE", help="of this project's configuration")
 
