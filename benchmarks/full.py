@@ -198,7 +198,7 @@ def group_costs(options: argparse.Namespace, sizes: Sequence[int], total: int, p
 def group_worker(options: argparse.Namespace, size: int, total: int, policy: str) -> Worker:
     """A process that learns from `total` rollouts in groups of `size`."""
     recipe = [f"peers.policy='{policy}'", *(["peers.successes=1", "peers.failures=0"] if size == 2 else [])]
-    config = configure(options.model, options.device, "float32", [*options.set, f"group_size={size}", *recipe])
+    config = configure(options.model, "cpu", "float32", [*options.set, f"group_size={size}", *recipe])
     student = load_student(options.model, 0, config.compute)
     groups = make_groups(student, total // size, size, options.longest, options.seed)
     return learning_worker(options, make_lessons(student, groups, config))
@@ -224,7 +224,7 @@ def length_section(options: argparse.Namespace) -> Figures:
 
 def one_length(options: argparse.Namespace, context: int, completion: int) -> Told:
     """Seconds, seconds a token, and growth of memory."""
-    config = configure(options.model, options.device, "float32", options.set)
+    config = configure(options.model, "cpu", "float32", options.set)
     vocabulary = load_student(options.model, 0, config.compute).tokenizer.size
     with learning_worker(options, random_lessons(4, 32, context, completion, vocabulary)) as worker:
         counts = worker.ask("describe")

@@ -39,7 +39,7 @@ Pair = dict[str, Told]
 
 def write_data(options: argparse.Namespace, path: Path) -> dict[str, int]:
     """The token arrays that both read, and how many tokens they are."""
-    config = configure(options.model, options.device, "float32", options.set)
+    config = configure(options.model, "cpu", "float32", options.set)
     student = load_student(options.model, 0, config.compute)
     groups = make_groups(student, options.prompts, options.rollouts, options.longest, options.seed)
     lessons = make_lessons(student, groups, config)
