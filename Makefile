@@ -7,7 +7,7 @@ STAMP := .venv/installed
 # Small models on a shared machine: a second thread of one process costs more than it brings.
 ONE_THREAD := OMP_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false
 
-.PHONY: help setup demo smollm2 demo-smollm2 test fuzz check format docs bench bench-peer demo-table smollm2-table second-task picture proof-resume proof-demo proof-sandbox bench-sandbox audit-reasoning-gym clean
+.PHONY: help setup demo smollm2 demo-smollm2 test fuzz check format docs bench bench-peer bench-full demo-table smollm2-table second-task picture proof-resume proof-demo proof-sandbox bench-sandbox audit-reasoning-gym clean
 
 help: ## this list
 	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 22
@@ -52,8 +52,11 @@ bench: smollm2 ## one step by phase with peak memory, as JSON lines: the demo, t
 	$(ONE_THREAD) $(BIN)/python benchmarks/step.py --config configs/smollm2-tool-calls.toml --steps 3 \
 		--set sampling.completion_tokens=64 compute.threads=1
 
-bench-peer: smollm2 ## TRL's SDPO and this project on the same tokens, in turns
-	$(BIN)/python benchmarks/peer.py --model $(SMOLLM2)
+bench-peer: smollm2 ## TRL's SDPO and this project on the same tokens, in turns: time, memory, share of matrix products
+	$(BIN)/python benchmarks/peer.py --model $(SMOLLM2) $(ARGS)
+
+bench-full: smollm2 ## every claim of speed and memory, in sections: ARGS="--sections step group"; about an hour
+	$(BIN)/python benchmarks/full.py --model $(SMOLLM2) $(ARGS)
 
 demo-table: $(STAMP) ## methods and options compared on the demo, three seeds
 	$(ONE_THREAD) $(BIN)/python benchmarks/demo_table.py --seeds 0 1 2

@@ -1,0 +1,183 @@
+"""This project, measured: a process that workers.py starts and asks.
+
+With `--lessons FILE` it learns: `time` is one step of scoring and update from given token arrays, the teacher's update
+included, `memory` the same step's growth, `rate` the machine's matrix products and `describe` the step's useful
+operations. Without, it makes whole steps of the method on made-up problems (`time`, `memory`), in which every other
+rollout is said to succeed, or (`empty`) none.
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import torch
+
+from flops import ProductRate, useful_flops
+from made_lessons import make_problems, read_lessons, verdicts
+from measuring import PeakMemory, PhaseClock, now, state_bytes
+from mopd.config import Config, build_config
+from mopd.learner import Learner
+from mopd.problems import ProblemSet
+from mopd.students import Student, load_student
+from mopd.teacher import Teacher
+from mopd.training import StepClock, Stepper
+from mopd.types import Group
+from workers import serve
+
+NARROW = "narrow:"
+TOP_K = 100
+Told = Mapping[str, float]
+
+
+def configure(model: str, device: str, dtype: str, settings: Sequence[str]) -> Config:
+    """What TRL's SDPO is set to as well; `settings` come last."""
+    return build_config(
+        {},
+        [
+            f"student='{model}'",
+            "evaluation.contexts_every=0",
+            "divergence.support='student_top_k'",
+            f"divergence.k={TOP_K}",
+            "divergence.tail=true",
+            "optimizer.learning_rate=1e-6",
+            f"compute.dtype='{dtype}'",
+            f"compute.device='{device}'",
+            *settings,
+        ],
+    )
+
+
+def open_model(name: str, config: Config) -> tuple[Any, torch.dtype]:
+    """A student's model, or `narrow:VOCABULARY`: two random layers of width 64 under a head of that many tokens.
+
+    One attention head, so that what the vocabulary costs is not hidden behind attention.
+    """
+    if not name.startswith(NARROW):
+        student = load_student(name, 0, config.compute)
+        return student.model, student.dtype
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    torch.manual_seed(0)
+    shape = LlamaConfig(
+        vocab_size=int(name.removeprefix(NARROW)),
+        hidden_size=64,
+        intermediate_size=192,
+        num_hidden_layers=2,
+        num_attention_heads=1,
+        max_position_embeddings=8192,
+        tie_word_embeddings=True,
+    )
+    return LlamaForCausalLM(shape).eval().to(config.compute.device), torch.float32
+
+
+def learning(options: argparse.Namespace, config: Config) -> dict[str, Callable[[], Told]]:
+    """Scoring and update of given lessons."""
+    model, dtype = open_model(options.model, config)
+    lessons = read_lessons(options.lessons)
+    learner, teacher = Learner(model, config, dtype), Teacher(model, config.teacher)
+    counts = useful_flops(model, lessons)
+    rows = int(min(config.compute.microbatch_tokens, counts["teacher_nodes"]))
+    rate = ProductRate(model, dtype, rows)
+    done = 0
+
+    def step() -> Told:
+        nonlocal done
+        clock = PhaseClock(options.device)
+        began = now(options.device)
+        metrics = learner.learn(lessons, teacher.model, done, clock).metrics
+        with clock("teacher_follows"):
+            teacher.follow(model)
+        done += 1
+        compiled = sum(value for name, value in metrics.items() if "compile" in name)
+        return {"total": now(options.device) - began, **clock.seconds, **({"compile": compiled} if compiled else {})}
+
+    return {
+        "time": step,
+        "memory": lambda: with_memory(step, model, options.device),
+        "rate": rate.measure,
+        "describe": lambda: counts,
+    }
+
+
+def with_memory(step: Callable[[], Told], model: Any, device: str) -> Told:
+    """A step and its growth."""
+    memory = PeakMemory(device)
+    memory.start()
+    told = step()
+    return {**told, **memory.growth(state_bytes(model))}
+
+
+class _Clock(StepClock):
+    """The stepper's clock, in the seconds that count here."""
+
+    def __init__(self, device: str) -> None:
+        super().__init__()
+        self.inner = PhaseClock(device)
+        self.seconds = self.inner.seconds
+
+    def __call__(self, name: str) -> Any:
+        """Count the block under `name`."""
+        return self.inner(name)
+
+
+def without_end(student: Student) -> Student:
+    """The student with a tokenizer in which no token ends a completion: all have the longest length."""
+    tokenizer = copy.copy(student.tokenizer)
+    tokenizer.end_ids = frozenset()
+    return replace(student, tokenizer=tokenizer)
+
+
+def stepping(options: argparse.Namespace, config: Config) -> dict[str, Callable[[], Told]]:
+    """Whole steps."""
+    student = load_student(options.model, 0, config.compute)
+    if options.equal_lengths:
+        student = without_end(student)
+    share, done = 0.5, 0
+
+    def judge(groups: Sequence[Group], step: int) -> tuple[list[Group], dict[str, float]]:
+        return [replace(group, verdicts=verdicts(len(group.rollouts), share)) for group in groups], {}
+
+    problems = [problem for problem, _ in make_problems(config.problems_per_step, 0)]
+    stepper = Stepper(config, student, ProblemSet(tuple(problems), ()), judge)
+
+    def step() -> Told:
+        nonlocal done
+        clock = _Clock(options.device)
+        began = now(options.device)
+        result = stepper.step(done, clock)
+        total = now(options.device) - began
+        done += 1
+        tokens = sum(len(rollout.token_ids) for group in result.groups for rollout in group.rollouts)
+        return {"total": total, **clock.seconds, "tokens": tokens, "lessons": result.metrics["lessons/count"]}
+
+    def empty() -> Told:
+        nonlocal share
+        share = 0.0
+        told = step()
+        share = 0.5
+        return told
+
+    return {"time": step, "memory": lambda: with_memory(step, student.model, options.device), "empty": empty}
+
+
+def main() -> None:
+    """Do what is asked."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--model", required=True, help="a student, or narrow:VOCABULARY")
+    parser.add_argument("--lessons", help="token arrays to learn from; without, whole steps are made")
+    parser.add_argument("--equal-lengths", action="store_true", help="no token ends a completion")
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--dtype", default="bfloat16")
+    parser.add_argument("--set", nargs="*", default=[], metavar="KEY=VALUE")
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    config = configure(options.model, options.device, options.dtype, options.set)
+    serve((learning if options.lessons else stepping)(options, config))
+
+
+if __name__ == "__main__":
+    main()
