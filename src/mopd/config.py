@@ -401,7 +401,12 @@ class ComputeConfig(Table):
     threads: PositiveInt | None = None
     """CPU threads of torch; unset: torch's choice. Exact resume holds for 1."""
     microbatch_tokens: PositiveInt = 1024
-    """Tokens scored at once, shared prefixes counted once. Changes speed and memory, never the objective."""
+    """Tokens of the student scored at once, shared prefixes counted once; the teacher reads four times as many. A
+    longer sequence is scored alone, and its layers are computed again in the backward pass instead of kept. Changes
+    speed and memory, never the objective."""
+    compile: bool = False
+    """Compile decoder layers with torch.compile for scoring and update (a C++ compiler is needed on a CPU). Takes tens
+    of seconds once; `time/compile_s` counts them."""
     sampling_rows: PositiveInt = 512
     """Rollouts sampled at once."""
 

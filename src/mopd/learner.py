@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from mopd.compiling import LayerCompiler
 from mopd.config import Config, OptimizerConfig
 from mopd.objective import TokenBatch, sampler_weights, token_coefficients, token_losses
 from mopd.packing import pack_by_tokens
@@ -26,6 +27,7 @@ from mopd.scoring import (
     student_row,
     teacher_row,
 )
+from mopd.trie_attention import recomputing
 from mopd.types import Lesson
 
 Clock = Callable[[str], AbstractContextManager[None]]
@@ -128,6 +130,7 @@ class Learner:
         self.config = config
         self.dtype = dtype
         self.optimizer = AdamW(model, config.optimizer)
+        self.compiler = LayerCompiler() if config.compute.compile else None
 
     def learn(self, lessons: Sequence[Lesson], teacher_model: Any | None, step: int, clock: Clock) -> Learning:
         """Update on the lessons of one step. No lessons: nothing is computed, nothing moves, and it is counted."""
@@ -158,7 +161,8 @@ class Learner:
         rows = [teacher_row(lesson) for lesson in lessons]
         with clock("teacher"), self._computing(teacher_model):
             for pack in self._packs(rows, PACKS_WITHOUT_GRADIENT):
-                hidden = live_hidden(teacher_model, [rows[i] for i in pack])
+                with self._compiled(teacher_model):
+                    hidden = live_hidden(teacher_model, [rows[i] for i in pack])
                 counts = [lessons[i].rollout.own_token_count for i in pack]
                 wide = torch.float64 if hidden.dtype == torch.float64 else self.dtype
                 taught.update(zip(pack, torch.split(hidden.to(wide), counts), strict=True))
@@ -184,7 +188,7 @@ class Learner:
                 if own
             ]
             with clock("student"), self._computing(self.model):
-                hidden = live_hidden(self.model, [rows[i] for i in pack])
+                hidden = self._hidden([rows[i] for i in pack])
                 cut = hidden.detach().requires_grad_()
             read = torch.cat([taught[i] for i in pack]) if taught else None
             for part in chunks(self.model, len(live)):
@@ -208,6 +212,17 @@ class Learner:
     def _packs(self, rows: Sequence[Row], times: int = 1) -> list[list[int]]:
         budget = times * self.config.compute.microbatch_tokens
         return pack_by_tokens([row.token_ids for row in rows], budget, can_share_prefixes(self.model))
+
+    def _hidden(self, pack: Sequence[Row]) -> Tensor:
+        """The student's hidden states; of a sequence beyond the budget layers are computed again in the backward."""
+        if len(pack) == 1 and len(pack[0].token_ids) > self.config.compute.microbatch_tokens:
+            with recomputing(self.model):
+                return live_hidden(self.model, pack)
+        with self._compiled(self.model):
+            return live_hidden(self.model, pack)
+
+    def _compiled(self, model: Any) -> AbstractContextManager[None]:
+        return nullcontext() if self.compiler is None else self.compiler.applied(model)
 
     def _computing(self, model: Any) -> AbstractContextManager[Any]:
         return computing_in(self.dtype, next(model.parameters()).device)
@@ -237,6 +252,8 @@ class Learner:
             "update/skipped_nonfinite_count": sums["update/skipped_nonfinite_count"],
             "update/skipped_empty_count": 0.0,
         }
+        if self.compiler is not None:
+            metrics["time/compile_s"] = self.compiler.take_seconds()
         if "teacher_gap" in sums:
             metrics["teacher/logprob_gain_nats"] = sums["teacher_gap"] / tokens
         return metrics

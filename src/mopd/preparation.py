@@ -6,6 +6,7 @@ from pathlib import Path
 
 import torch
 
+from mopd.allocator import keep_freed_memory
 from mopd.config import Config
 from mopd.problems import ProblemSet, load_problems
 from mopd.students import Student, check_window, load_student
@@ -22,6 +23,7 @@ def prepare_student(config: Config, problems: ProblemSet, folder: Path | None = 
 
     It is opened from `folder`, where given: a run is resumed from its checkpoint, wherever the student came from.
     """
+    keep_freed_memory()
     if config.compute.threads is not None:
         torch.set_num_threads(config.compute.threads)
     names = {problem.verifier for problem in problems.train + problems.held_out}

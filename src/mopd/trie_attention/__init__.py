@@ -5,7 +5,15 @@ depends on how long the paths are and on the device (`choose_strategy`). They st
 through transformers' interface for attention functions, during a forward pass over a trie only.
 """
 
-from mopd.trie_attention.forward import Seen, attending_with, forward_with, read_trie, refuse_other_kinds
+from mopd.trie_attention.forward import (
+    Seen,
+    attending_with,
+    decoder_layers,
+    forward_with,
+    read_trie,
+    recomputing,
+    refuse_other_kinds,
+)
 from mopd.trie_attention.strategies import STRATEGIES, choose_strategy, using_strategy
 
 __all__ = [
@@ -13,8 +21,10 @@ __all__ = [
     "Seen",
     "attending_with",
     "choose_strategy",
+    "decoder_layers",
     "forward_with",
     "read_trie",
+    "recomputing",
     "refuse_other_kinds",
     "using_strategy",
 ]

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.utils.checkpoint import checkpoint
 
 from mopd.packing import Trie
 from mopd.trie_attention.layout import Attend
@@ -37,6 +38,43 @@ def read_trie(model: Any, trie: Trie) -> tuple[Tensor, Seen]:
     finally:
         _ATTEND.reset(attend)
         _SEEN.reset(kept)
+
+
+@contextmanager
+def recomputing(model: Any) -> Iterator[None]:
+    """Forward passes within the block keep only what enters each decoder layer; backward passes compute layers again.
+
+    A layer computed again attends as it did before, whatever has become of the block.
+    """
+    layers, config = decoder_layers(model), model.config.get_text_config()
+    for layer in layers:
+        layer.forward = partial(_recomputed, layer.forward, config)
+    try:
+        yield
+    finally:
+        for layer in layers:
+            del layer.forward  # the class's own again
+
+
+def _recomputed(forward: Callable[..., Any], config: Any, *args: Any, **rest: Any) -> Any:
+    attend, implementation = _ATTEND.get(None), config._attn_implementation
+
+    def run(*args: Any, **rest: Any) -> Any:
+        before, config._attn_implementation = config._attn_implementation, implementation
+        token = _ATTEND.set(attend) if attend is not None else None
+        try:
+            return forward(*args, **rest)
+        finally:
+            config._attn_implementation = before
+            if token is not None:
+                _ATTEND.reset(token)
+
+    return checkpoint(run, *args, use_reentrant=False, **rest)
+
+
+def decoder_layers(model: Any) -> list[Any]:
+    """The layers of a model's decoder, whatever it calls them."""
+    return next(list(child) for child in model.get_decoder().children() if isinstance(child, torch.nn.ModuleList))
 
 
 def trie_attention(
