@@ -135,41 +135,48 @@ def can_share_prefixes(model: Any) -> bool:
     """
     if model not in _CAN_SHARE:
         kinds = set(getattr(model.config.get_text_config(), "layer_types", None) or ["full_attention"])
-        _CAN_SHARE[model] = kinds == {"full_attention"} and _trie_agrees(model)
-        if not _CAN_SHARE[model]:
-            text = f"{type(model).__name__} cannot share prefixes ({', '.join(sorted(kinds))}): it is scored row by row"
+        reason = ", ".join(sorted(kinds)) if kinds != {"full_attention"} else _why_not(model)
+        _CAN_SHARE[model] = not reason
+        if reason:
+            text = f"{type(model).__name__} cannot share prefixes ({reason}): it is scored row by row"
             warnings.warn(f"{text}, which is as exact, and slower", stacklevel=2)
     return _CAN_SHARE[model]
 
 
 @torch.no_grad()
-def _trie_agrees(model: Any) -> bool:
-    size = model.get_input_embeddings().weight.shape[0]
-    ends = [(5, 6, 7), (8, 9), (5, 6, 10, 11)]
-    rows = [Row(tuple(t % size for t in range(3, 9)), tuple(t % size for t in end), (True,) * len(end)) for end in ends]
+def _why_not(model: Any) -> str:
+    """Why a trie cannot stand for its sequences, or nothing."""
+    rows = _small_group(model)
     with torch.autocast(next(model.parameters()).device.type, enabled=False):
         wanted = _padded_hidden(model, rows)
         try:
             got = _trie_hidden(model, rows)
-        except (TypeError, ValueError, RuntimeError, IndexError, NotImplementedError):
-            return False  # its attention is of another kind
-    return bool((got - wanted).abs().max() <= 1e-3 * wanted.abs().max())
+        except (TypeError, ValueError, RuntimeError, IndexError, NotImplementedError) as error:
+            return f"its attention is of another kind: {type(error).__name__}: {error}"
+    gap = float((got - wanted).abs().max() / wanted.abs().max())
+    return "" if gap <= 1e-3 else f"hidden states differ by {gap:.1g}"
+
+
+def _small_group(model: Any) -> list[Row]:
+    """Three completions of one prompt, two of which begin alike."""
+    size = model.get_input_embeddings().weight.shape[0]
+    ends = [(5, 6, 7), (8, 9), (5, 6, 10, 11)]
+    return [Row(tuple(t % size for t in range(3, 9)), tuple(t % size for t in end), (True,) * len(end)) for end in ends]
 
 
 @torch.no_grad()
-def check_head(model: Any) -> None:
-    """Refuse a model whose own logits differ from `head_logits`, before any training on wrong numbers.
+def check_scoring(model: Any) -> None:
+    """Refuse a model that gives other logits here, for a small group, than by itself, before training on wrong numbers.
 
     Raises StudentError.
     """
-    vocabulary = model.get_output_embeddings().weight.shape[0]
-    ids = tuple(i % vocabulary for i in range(3, 11))
-    expected = model(input_ids=torch.tensor([ids], device=next(model.parameters()).device), use_cache=False).logits[
-        0, 3:-1
-    ]
-    got = head_logits(model, live_hidden(model, [Row(ids[:4], ids[4:], (True,) * 4)]))
-    gap = (expected.float() - got.float()).abs().max().item()
-    if gap > 1e-2 * max(1.0, expected.abs().max().item()):
+    rows = _small_group(model)
+    device = next(model.parameters()).device
+    own = [model(input_ids=torch.tensor([row.token_ids], device=device), use_cache=False).logits[0] for row in rows]
+    expected = torch.cat([logits[row.scored_from] for logits, row in zip(own, rows, strict=True)]).float()
+    got = head_logits(model, live_hidden(model, rows)).float()
+    gap = (expected - got).abs().max().item()
+    if not gap <= 1e-2 * max(1.0, expected.abs().max().item()):
         raise StudentError(
             "the model's logits are its output embedding applied to its decoder's last hidden state",
             f"{type(model).__name__}, whose logits differ by {gap:.3g}",

@@ -17,7 +17,7 @@ from mopd.embedded import EMBEDDED, PREFIX
 from mopd.errors import ConfigError, ProblemError, StudentError
 from mopd.pretrained import hide_transformers_bars, open_pretrained
 from mopd.problems import ProblemSet
-from mopd.scoring import check_head
+from mopd.scoring import check_scoring
 from mopd.tokens import ChatTokenizer
 
 
@@ -57,7 +57,7 @@ def load_student(
     device = resolve_device(compute.device)
     model.to(device).eval()
     student = as_student(model, tokenizer, chat_options)
-    check_head(model)
+    check_scoring(model)
     student.dtype = resolve_dtype(compute.dtype, device, model)
     return student
 

@@ -20,7 +20,7 @@ from mopd.engines.decoding import CachedDecoder, SharedPromptDecoder
 from mopd.engines.local import LocalEngine, SamplingRequest
 from mopd.errors import ProblemError, StudentError
 from mopd.run import read_jsonl
-from mopd.scoring import Row, can_share_prefixes, check_head, live_logprobs
+from mopd.scoring import Row, can_share_prefixes, check_scoring, live_logprobs
 from mopd.students import as_student, load_student
 from tests.architectures import ARCHITECTURES, THINKING_TEMPLATE, make_model, make_tokenizer, save
 
@@ -63,7 +63,7 @@ def config_for(tmp_path, folder, *overrides, system=None):
 @pytest.mark.parametrize("name", list(ARCHITECTURES))
 def test_scoring_agrees_with_the_model_row_by_row(name):
     model = make_model(name).double()
-    check_head(model)
+    check_scoring(model)
     rows = [
         Row(tuple(range(8, 20)), (21, 22, 23, 2), (True,) * 4),
         Row(tuple(range(8, 20)), (21, 24, 2), (True, False, True)),

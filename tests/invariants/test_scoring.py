@@ -7,7 +7,7 @@ import torch
 from mopd.embedded import EMBEDDED
 from mopd.engines.local import LocalEngine, SamplingRequest, sample_tokens
 from mopd.errors import StudentError
-from mopd.scoring import Row, check_head, live_logprobs
+from mopd.scoring import Row, check_scoring, live_logprobs
 from mopd.students import as_student
 
 
@@ -58,10 +58,41 @@ def test_logits_exist_only_for_live_tokens(student):
 
 def test_a_model_whose_head_does_more_is_refused():
     model, _ = EMBEDDED["digits"].build(seed=0)
-    check_head(model)
+    check_scoring(model)
     model.config.logits_scaling = 3.0  # scoring would apply a scale that this model does not
     with pytest.raises(StudentError, match="differ by"):
-        check_head(model)
+        check_scoring(model)
+
+
+@pytest.mark.parametrize("factor", [2.0, torch.nan])
+def test_a_model_that_predicts_otherwise_among_other_rows_is_refused(factor):
+    model, _ = EMBEDDED["digits"].build(seed=0)
+    layer = model.get_decoder().layers[0]
+
+    def touched(*args, **rest):
+        hidden = type(layer).forward(layer, *args, **rest)
+        return hidden if len(hidden) == 1 else hidden * factor
+
+    layer.forward = touched
+    with (
+        pytest.warns(UserWarning, match="cannot share prefixes .hidden states differ by"),
+        pytest.raises(StudentError, match="differ by"),
+    ):
+        check_scoring(model)
+
+
+def test_a_model_with_attention_of_its_own_is_scored_row_by_row_and_rightly():
+    """It adds to its hidden states what the row's last token was: nodes of a trie would see a neighbour's."""
+    model, _ = EMBEDDED["digits"].build(seed=0)
+    layer = model.get_decoder().layers[0]
+
+    def shifted(hidden, *args, **rest):
+        out = type(layer).forward(layer, hidden, *args, **rest)
+        return out + torch.cat([torch.zeros_like(hidden[:, :1]), hidden[:, :-1]], dim=1)
+
+    layer.forward = shifted
+    with pytest.warns(UserWarning, match="cannot share prefixes .hidden states differ by"):
+        check_scoring(model)
 
 
 def requests(student, count):

@@ -84,3 +84,14 @@ def test_bfloat16_logits_round_only_the_finished_gradient(block):
     torch.testing.assert_close(
         results[torch.bfloat16].double(), results[torch.float64], rtol=2**-8, atol=2e-7, check_dtype=False
     )
+
+
+def test_a_large_vocabulary_is_added_up_in_float32_without_loss():
+    """torch's log_softmax is off by some 1e-5 here: it adds fifty thousand numbers one by one."""
+    generator = torch.Generator().manual_seed(0)
+    logits = torch.randn(4, 49152, generator=generator)
+    ids = torch.zeros(4, dtype=torch.long)
+    exact = Predictions(logits.double())
+    got = Predictions(logits)
+    torch.testing.assert_close(got.of(ids).double(), exact.of(ids), rtol=0, atol=2e-6)
+    torch.testing.assert_close(got.whole().double(), exact.whole(), rtol=0, atol=2e-6)
