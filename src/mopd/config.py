@@ -400,7 +400,7 @@ class ComputeConfig(Table):
     has at least 20 million parameters."""
     threads: PositiveInt | None = None
     """CPU threads of torch; unset: torch's choice. Exact resume holds for 1."""
-    microbatch_tokens: PositiveInt = 1024
+    microbatch_tokens: PositiveInt = 512
     """Tokens of the student scored at once, shared prefixes counted once; the teacher reads four times as many. A
     longer sequence is scored alone, and its layers are computed again in the backward pass instead of kept. Changes
     speed and memory, never the objective."""
