@@ -7,7 +7,7 @@ STAMP := .venv/installed
 # Small models on a shared machine: a second thread of one process costs more than it brings.
 ONE_THREAD := OMP_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false
 
-.PHONY: help setup demo smollm2 demo-smollm2 test fuzz check format docs bench bench-peer bench-full demo-table smollm2-table second-task picture proof-resume proof-demo proof-sandbox bench-sandbox audit-reasoning-gym clean
+.PHONY: help setup demo smollm2 demo-smollm2 test fuzz check format docs bench bench-peer bench-full demo-table smollm2-table second-task picture proof-resume proof-demo proof-exact proof-sandbox bench-sandbox audit-reasoning-gym clean
 
 help: ## this list
 	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 22
@@ -77,6 +77,9 @@ proof-resume: $(STAMP) ## kill a run KILLS times at random moments; it must equa
 
 proof-demo: $(STAMP) ## the demo's promise for seeds 0, 1, 2, with the control of unrelated peers
 	$(ONE_THREAD) $(BIN)/python benchmarks/demo_table.py --seeds 0 1 2 --promise --methods mopd "mopd, peers of other problems"
+
+proof-exact: smollm2 ## gradients of a step beside TRL's, float32 and bfloat16; compiled layers
+	$(ONE_THREAD) $(BIN)/python -m pytest -s -m slow tests/contract/test_trl_gradients.py tests/invariants/test_learner.py
 
 proof-sandbox: $(STAMP) ## every attack on the sandbox, in three modes
 	$(ONE_THREAD) $(BIN)/python -m pytest -m "slow or not slow" tests/integration/test_sandbox.py

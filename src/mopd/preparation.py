@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 from pathlib import Path
 
 import torch
 
 from mopd.allocator import keep_freed_memory
 from mopd.config import Config
+from mopd.errors import ConfigError
 from mopd.problems import ProblemSet, load_problems
-from mopd.students import Student, check_window, load_student
+from mopd.students import Student, check_window, load_student, resolve_device
 from mopd.verification import prepare_verifiers
 
 
@@ -24,6 +27,7 @@ def prepare_student(config: Config, problems: ProblemSet, folder: Path | None = 
     It is opened from `folder`, where given: a run is resumed from its checkpoint, wherever the student came from.
     """
     keep_freed_memory()
+    _check_compiler(config)
     if config.compute.threads is not None:
         torch.set_num_threads(config.compute.threads)
     names = {problem.verifier for problem in problems.train + problems.held_out}
@@ -31,3 +35,19 @@ def prepare_student(config: Config, problems: ProblemSet, folder: Path | None = 
     student = load_student(str(folder or config.student), config.seed, config.compute, config.chat.options)
     check_window(student, problems, config)
     return student
+
+
+COMPILERS = ("g++", "clang++", "c++")
+
+
+def _check_compiler(config: Config) -> None:
+    """torch.compile writes C++ for a processor, and would miss a compiler only after rollouts were sampled."""
+    if not config.compute.compile or resolve_device(config.compute.device).type != "cpu":
+        return
+    names = [os.environ["CXX"]] if "CXX" in os.environ else COMPILERS
+    if not any(shutil.which(name) for name in names):
+        raise ConfigError(
+            "compute.compile on a CPU has a C++ compiler",
+            f"none of {', '.join(names)}",
+            "install g++, or set compute.compile = false",
+        )

@@ -245,9 +245,18 @@ class _Training:
                 self.run.record_groups(result.groups, result.records)
                 self.run.record_metrics({"step": step, **result.metrics})
                 self.tracker.log(step, result.metrics)
-                phase.advance(note=f"success {result.metrics['reward/success_share']:.2f}")
+                phase.advance(
+                    note=f"success {result.metrics['reward/success_share']:.2f}" + self._compiled(result.metrics)
+                )
                 self._after(step + 1, stepper)
         self.seconds["train"] = time.perf_counter() - began - (self.seconds["evaluate"] - evaluating)
+
+    def _compiled(self, metrics: dict[str, float]) -> str:
+        """Count what a step's compilation took, and say it where there was any."""
+        seconds = metrics.get("time/compile_s", 0.0)
+        if self.config.compute.compile:
+            self.seconds["compile"] = self.seconds.get("compile", 0.0) + seconds
+        return f", compiled in {seconds:.0f} s" if seconds else ""
 
     def _after(self, steps: int, stepper: Stepper) -> None:
         """Evaluate and checkpoint where due after `steps` steps; evaluated first, so that a checkpoint covers it."""

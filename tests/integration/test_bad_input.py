@@ -25,6 +25,13 @@ def tiny(tmp_path, *overrides):
     return load_config(TINY, [f"run='{tmp_path / 'run'}'", *overrides])
 
 
+def test_compiling_without_a_compiler_is_refused_before_anything_is_written(tmp_path, monkeypatch):
+    monkeypatch.setattr("mopd.preparation.shutil.which", lambda name: None)
+    with pytest.raises(ConfigError, match="install g"):
+        train(tiny(tmp_path, "compute.compile=true"), quiet=True)
+    assert not (tmp_path / "run").exists()
+
+
 @pytest.mark.parametrize(
     ("overrides", "says"),
     [

@@ -102,6 +102,49 @@ def test_one_token_of_a_vocabulary_beyond_the_limit_is_a_part_of_its_own():
         scoring.LOGITS_AT_ONCE = size
 
 
+@pytest.mark.slow
+def test_compiled_layers_change_no_gradient_and_their_seconds_are_counted():
+    plain, plain_metrics = gradients(build_config({}, ["compute.microbatch_tokens=60"]), make_lessons())
+    torch._dynamo.reset()  # so that there is something to compile
+    settings = ["compute.microbatch_tokens=60", "compute.compile=true"]
+    compiled, metrics = gradients(build_config({}, settings), make_lessons())
+    for name, gradient in plain.items():
+        torch.testing.assert_close(compiled[name], gradient, rtol=1e-4, atol=1e-8)
+    assert metrics["objective/loss"] == pytest.approx(plain_metrics["objective/loss"], rel=1e-6)
+    assert metrics["time/compile_s"] > 0
+    assert "time/compile_s" not in plain_metrics
+
+
+def test_compiled_layers_are_compiled_in_their_block_only():
+    from mopd.compiling import LayerCompiler
+
+    model, _ = model_and_teacher()
+    layer = model.get_decoder().layers[0]
+    with LayerCompiler().applied(model):
+        assert "forward" in vars(layer)
+    assert "forward" not in vars(layer)
+
+
+@pytest.mark.parametrize("shares_prefixes", [True, False])
+def test_long_sequences_keep_only_what_enters_their_layers(shares_prefixes, monkeypatch):
+    """A sequence beyond the budget leaves fewer saved tensors, and the same gradient."""
+    monkeypatch.setattr("mopd.learner.can_share_prefixes", lambda model: shares_prefixes)
+    monkeypatch.setattr(scoring, "can_share_prefixes", lambda model: shares_prefixes)
+    found = {}
+    saved = {1: 0, 1000: 0}
+    for budget in saved:
+
+        def count(tensor, budget=budget):
+            saved[budget] += tensor.nbytes
+            return tensor
+
+        with torch.autograd.graph.saved_tensors_hooks(count, lambda tensor: tensor):
+            found[budget], _ = gradients(build_config({}, [f"compute.microbatch_tokens={budget}"]), make_lessons(1))
+    assert saved[1] < 0.5 * saved[1000]
+    for name, gradient in found[1000].items():
+        torch.testing.assert_close(found[1][name], gradient, rtol=1e-9, atol=1e-12)
+
+
 def test_the_order_of_lessons_changes_no_gradient():
     forward, _ = gradients(build_config({}, []), make_lessons())
     backward, _ = gradients(build_config({}, []), make_lessons()[::-1])
