@@ -27,7 +27,8 @@ class Predictions:
     def __init__(self, logits: Tensor, temperature: float = 1.0) -> None:
         self.logits = logits
         self.temperature = temperature
-        self.log_normalizers, self.entropies = _normalise(logits.detach(), temperature)
+        with torch.autocast(logits.device.type, enabled=False):  # it would take sums of products in half precision
+            self.log_normalizers, self.entropies = _normalise(logits.detach(), temperature)
 
     def __len__(self) -> int:
         return len(self.logits)

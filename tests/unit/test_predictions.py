@@ -95,3 +95,12 @@ def test_a_large_vocabulary_is_added_up_in_float32_without_loss():
     got = Predictions(logits)
     torch.testing.assert_close(got.of(ids).double(), exact.of(ids), rtol=0, atol=2e-6)
     torch.testing.assert_close(got.whole().double(), exact.whole(), rtol=0, atol=2e-6)
+
+
+def test_autocast_rounds_nothing_here():
+    logits = random_logits(torch.float32)
+    plain = Predictions(logits)
+    with torch.autocast("cpu", torch.bfloat16):
+        got = Predictions(logits)
+        assert torch.equal(got.at(some_ids()), plain.at(some_ids()))
+    assert torch.equal(got.entropies, plain.entropies)
