@@ -56,14 +56,13 @@ def step_section(options: argparse.Namespace) -> Figures:
     """Whole steps: rollouts, contexts, scoring and update; TRL with transformers' generate, this project's `Stepper`.
 
     Same prompts, temperature 1, two successes and one failure, half of the rollouts said to succeed by their index.
-    Two variants. With equal lengths nothing ends a completion, so that both systems do the same work whatever they
-    sample: `step_cpu_ratio` is of that. It is the harder one for this project, whose rows leave the batch when they
-    are finished while those of generate wait for the longest. With natural lengths each system samples its own
-    completions, and seconds are taken for each sampled token: `step_cpu_ratio_natural`.
+    Each completion ends at a length that is laid down for its row, so that both systems write as many tokens whatever
+    they sample: `step_cpu_ratio` is with lengths of a quarter to the whole of the longest, `step_cpu_ratio_equal` with
+    the longest for all, where nothing is padded and no row leaves early.
     """
     found: Figures = {}
-    for is_equal, suffix in ((True, ""), (False, "_natural")):
-        pairs = whole_steps(options, is_equal)
+    for lengths, suffix in (("uneven", ""), ("equal", "_equal")):
+        pairs = whole_steps(options, lengths)
         found[f"step_cpu_ratio{suffix}"] = per_token_ratio(pairs, "total", "total")
         found[f"trl_rollouts_cpu_ratio{suffix}"] = per_token_ratio(pairs, "sample", "sample")
         found[f"step_tokens{suffix}"] = {
@@ -72,9 +71,9 @@ def step_section(options: argparse.Namespace) -> Figures:
     return found
 
 
-def whole_steps(options: argparse.Namespace, is_equal: bool) -> list[peer.Pair]:
+def whole_steps(options: argparse.Namespace, lengths: str) -> list[peer.Pair]:
     """Pairs of steps in turns, the first left out."""
-    more = ["--equal-lengths"] if is_equal else []
+    more = ["--lengths", lengths]
     pairs = []
     with (
         Worker(
@@ -85,7 +84,7 @@ def whole_steps(options: argparse.Namespace, is_equal: bool) -> list[peer.Pair]:
         for number in range(options.pairs + 1):
             pair = {"trl": theirs.ask("time"), "mopd": ours.ask("time")}
             told = {f"{name}_{key}": one[key] for name, one in pair.items() for key in ("total", "sample", "tokens")}
-            say("step", lengths="equal" if is_equal else "natural", pair=number or "not counted", **told)
+            say("step", lengths=lengths, pair=number or "not counted", **told)
             pairs.append(pair)
     return pairs[1:]
 

@@ -35,6 +35,12 @@ def verdicts(count: int, share: float = 0.5) -> tuple[Verdict, ...]:
     return tuple(Verdict(1.0, "correct") if share and i % 2 == 0 else Verdict(0.0, "wrong") for i in range(count))
 
 
+def uneven_lengths(count: int, longest: int, seed: int = 0) -> list[int]:
+    """A quarter of `longest` to `longest` tokens each."""
+    rng = random.Random(seed)
+    return [rng.randint(longest // 4, longest) for _ in range(count)]
+
+
 def make_groups(student: Student, prompts: int, rollouts: int, longest: int, seed: int) -> list[Group]:
     """Groups of different completions of a quarter of `longest` to `longest` tokens, of which half succeed."""
     rng = random.Random(seed)

@@ -16,10 +16,13 @@ from typing import Any
 
 import torch
 
+from ending import EndingDecoder
 from flops import ProductRate, useful_flops
-from made_lessons import make_problems, read_lessons, verdicts
+from made_lessons import make_problems, read_lessons, uneven_lengths, verdicts
 from measuring import PeakMemory, PhaseClock, now, state_bytes
 from mopd.config import Config, build_config
+from mopd.engines import local as engine
+from mopd.engines.decoding import open_decoder
 from mopd.learner import Learner
 from mopd.problems import ProblemSet
 from mopd.students import Student, load_student
@@ -131,11 +134,23 @@ def without_end(student: Student) -> Student:
     return replace(student, tokenizer=tokenizer)
 
 
+def end_unevenly(student: Student, config: Config) -> None:
+    """Have the engine end each row at the length that is laid down for it."""
+    lengths = uneven_lengths(config.problems_per_step * config.group_size, config.sampling.completion_tokens)
+
+    def ending(*args: Any) -> EndingDecoder:
+        return EndingDecoder(open_decoder(*args), lengths, student.tokenizer.end_id)
+
+    setattr(engine, "open_decoder", ending)  # noqa: B010 (it is no part of what the module offers)
+
+
 def stepping(options: argparse.Namespace, config: Config) -> dict[str, Callable[[], Told]]:
     """Whole steps."""
     student = load_student(options.model, 0, config.compute)
-    if options.equal_lengths:
+    if options.lengths == "equal":
         student = without_end(student)
+    elif options.lengths == "uneven":
+        end_unevenly(student, config)
     share, done = 0.5, 0
 
     def judge(groups: Sequence[Group], step: int) -> tuple[list[Group], dict[str, float]]:
@@ -169,7 +184,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--model", required=True, help="a student, or narrow:VOCABULARY")
     parser.add_argument("--lessons", help="token arrays to learn from; without, whole steps are made")
-    parser.add_argument("--equal-lengths", action="store_true", help="no token ends a completion")
+    parser.add_argument("--lengths", choices=("equal", "uneven", "natural"), default="natural", help="of its rollouts")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--dtype", default="bfloat16")
     parser.add_argument("--set", nargs="*", default=[], metavar="KEY=VALUE")

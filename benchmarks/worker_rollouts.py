@@ -14,28 +14,13 @@ from typing import Any
 
 import torch
 
+from ending import EndsAt
 from made_lessons import make_problems
 from measuring import now
 from mopd.engines.local import LocalEngine, SamplingRequest
 from mopd.students import Student, load_student
 from worker_mopd import configure, without_end
 from workers import serve
-
-
-class EndsAt:
-    """A logits processor: each row ends at its length, and not before."""
-
-    def __init__(self, lengths: Sequence[int], end_id: int, prompt: int, device: torch.device) -> None:
-        self.lengths, self.end_id, self.prompt = torch.tensor(lengths, device=device), end_id, prompt
-
-    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
-        """scores [rows, vocabulary]."""
-        is_last = self.lengths == input_ids.shape[1] - self.prompt + 1
-        scores[:, self.end_id] = -torch.inf
-        if is_last.any():
-            scores[is_last] = -torch.inf
-            scores[is_last, self.end_id] = 0.0
-        return scores
 
 
 class Generate:
@@ -57,7 +42,7 @@ class Generate:
         from transformers import GenerationConfig, LogitsProcessorList
 
         end = self.student.tokenizer.end_id
-        ends = EndsAt(lengths, end, self.ids.shape[1], self.ids.device)
+        ends = EndsAt(lengths, end, self.ids)
         how = GenerationConfig(
             max_new_tokens=self.limit,
             do_sample=True,

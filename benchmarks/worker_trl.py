@@ -19,11 +19,12 @@ os.environ.update(HF_HUB_OFFLINE="1", TRL_EXPERIMENTAL_SILENCE="1", TOKENIZERS_P
 
 import torch
 from datasets import Dataset
-from transformers import AutoTokenizer, TrainerCallback
+from transformers import AutoTokenizer, LogitsProcessorList, TrainerCallback
 from trl.experimental.sdpo import SDPOConfig, SDPOTrainer
 from trl.trainer.utils import pad
 
-from made_lessons import make_problems, verdicts
+from ending import EndsAt
+from made_lessons import make_problems, uneven_lengths, verdicts
 from measuring import PeakMemory, PhaseClock, now, state_bytes
 from mopd.contexts import render_context
 from workers import asked, tell
@@ -170,7 +171,7 @@ def settings(options: argparse.Namespace, longest: int) -> SDPOConfig:
         learning_rate=1e-6,
         lr_scheduler_type="constant",
         temperature=1.0,
-        generation_kwargs={"min_new_tokens": longest} if options.equal_lengths else None,
+        generation_kwargs={"min_new_tokens": longest} if options.lengths == "equal" else None,
         save_strategy="no",
         report_to=[],
         use_cpu=options.device == "cpu",
@@ -219,6 +220,19 @@ def open_trainer(options: argparse.Namespace) -> Timed:
     return trainer
 
 
+def end_unevenly(trainer: Timed, options: argparse.Namespace) -> None:
+    """Have generate end each row at the length that is laid down for it."""
+    generate = trainer.model.generate
+    lengths = uneven_lengths(options.prompts * options.rollouts, options.longest)
+
+    def ending(*args: Any, input_ids: torch.Tensor, **rest: Any) -> Any:
+        end_id, rows = trainer.processing_class.eos_token_id, len(input_ids)
+        ends = EndsAt([n if n < options.longest else n + 1 for n in lengths[:rows]], end_id, input_ids)
+        return generate(*args, input_ids=input_ids, logits_processor=LogitsProcessorList([ends]), **rest)
+
+    trainer.model.generate = ending
+
+
 def time_backward(trainer: Timed) -> None:
     """Backward passes are a phase too."""
     backward = trainer.accelerator.backward
@@ -238,13 +252,17 @@ def main() -> None:
     parser.add_argument("--prompts", type=int, default=8)
     parser.add_argument("--rollouts", type=int, default=8)
     parser.add_argument("--longest", type=int, default=64)
-    parser.add_argument("--equal-lengths", action="store_true", help="all completions have the longest length")
+    parser.add_argument(
+        "--lengths", choices=("equal", "uneven"), default="equal", help="of completions that it samples"
+    )
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--dtype", default="bfloat16")
     options = parser.parse_args()
     torch.set_num_threads(1)
     trainer = open_trainer(options)
     time_backward(trainer)
+    if options.lengths == "uneven":
+        end_unevenly(trainer, options)
     trainer.add_callback(OnDemand(trainer, options.device))
     print("ready", flush=True)
     trainer.train()
