@@ -103,7 +103,7 @@ def test_memory_is_that_beyond_gradients():
     rest = torch.ones(kept // 4)
     told = memory.growth(state_bytes(torch.nn.Linear(1024, 1024)))
     assert rest.sum() > 0
-    assert 0.9 * kept / 2**30 - 0.01 < told["growth_gib"] < 0.3
+    assert 0.9 * kept / 2**30 - 0.01 < told["growth_gib"] <= 5.2 * kept / 2**30
     assert state_bytes(torch.nn.Linear(3, 5)) == 4 * (15 + 5)
 
 
