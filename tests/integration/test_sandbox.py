@@ -220,6 +220,7 @@ def test_the_same_attack_succeeds_where_the_sandbox_is_weakened(name, outside, m
     sandbox.check()
     honest = bubblewrap._command
     monkeypatch.setattr(bubblewrap, "_command", lambda *args: WEAKENED[name](honest(*args)))
+    monkeypatch.setitem(globals(), "TIME_LIMIT_S", 10 * TIME_LIMIT_S)  # it is to succeed on a busy machine too
     assert verdict_on("stdin", as_mode("stdin", filled(ESCAPES[name], outside[0])), "escaped").kind == "correct"
 
 
