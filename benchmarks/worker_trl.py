@@ -27,9 +27,8 @@ from ending import EndsAt
 from made_lessons import make_problems, uneven_lengths, verdicts
 from measuring import PeakMemory, PhaseClock, now, state_bytes
 from mopd.contexts import render_context
+from worker_mopd import TOP_K
 from workers import asked, tell
-
-TOP_K = 100
 
 
 class Timed(SDPOTrainer):

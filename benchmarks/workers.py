@@ -16,13 +16,11 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 
+from mopd.allocator import KEPT
+
 HERE = Path(__file__).parent
 ONE_THREAD = {"OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false", "HF_HUB_OFFLINE": "1"}
-KEEP_FREED = {
-    "MALLOC_MMAP_THRESHOLD_": str(2**30),  # allocations below come from the heap
-    "MALLOC_TRIM_THRESHOLD_": str(2**36),  # whose end is not returned
-    "MALLOC_TOP_PAD_": str(2**26),  # and which grows by 64 MiB at least
-}
+KEEP_FREED = {name: str(size) for name, size in KEPT.items()}
 
 Told = dict[str, float]
 

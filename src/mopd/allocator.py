@@ -9,14 +9,14 @@ from __future__ import annotations
 import ctypes
 import os
 
-M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_THRESHOLD = -1, -2, -3  # from glibc's malloc.h
-
 KEPT = {
-    M_MMAP_THRESHOLD: 2**27,  # larger blocks still come from the system: kept, they would leave holes of their size
-    M_TRIM_THRESHOLD: 2**30,
-    M_TOP_PAD: 2**26,
+    "MALLOC_MMAP_THRESHOLD_": 2**27,  # larger blocks still come from the system: kept, they would leave holes
+    "MALLOC_TRIM_THRESHOLD_": 2**30,
+    "MALLOC_TOP_PAD_": 2**26,
 }
-"""Bytes."""
+"""Bytes, by the environment variable with which glibc can be told at its start."""
+
+_OPTIONS = {"MALLOC_TRIM_THRESHOLD_": -1, "MALLOC_TOP_PAD_": -2, "MALLOC_MMAP_THRESHOLD_": -3}  # glibc's malloc.h
 
 
 def keep_freed_memory() -> bool:
@@ -24,5 +24,5 @@ def keep_freed_memory() -> bool:
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is None or any(name.startswith("MALLOC_") for name in os.environ):
         return False
-    told = [mallopt(option, size) == 1 for option, size in KEPT.items()]
+    told = [mallopt(_OPTIONS[name], size) == 1 for name, size in KEPT.items()]
     return all(told)

@@ -6,11 +6,10 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
-from weakref import WeakKeyDictionary
 
 import torch
 
-from mopd.trie_attention import decoder_layers
+from mopd.trie_attention import decoder_layers, forwards_replaced
 
 
 class LayerCompiler:
@@ -23,7 +22,7 @@ class LayerCompiler:
     def __init__(self) -> None:
         from torch._dynamo.callback import callback_handler  # takes a second to import
 
-        self._forwards: WeakKeyDictionary[Any, list[Callable[..., Any]]] = WeakKeyDictionary()
+        self._forwards: dict[Any, list[Callable[..., Any]]] = {}
         self._began = self._seconds = 0.0
         callback_handler.register_start_callback(self._start)
         callback_handler.register_end_callback(self._end)
@@ -34,13 +33,8 @@ class LayerCompiler:
         layers = decoder_layers(model)
         if model not in self._forwards:
             self._forwards[model] = [torch.compile(layer.forward, dynamic=True) for layer in layers]
-        for layer, forward in zip(layers, self._forwards[model], strict=True):
-            layer.forward = forward
-        try:
+        with forwards_replaced(layers, self._forwards[model]):
             yield
-        finally:
-            for layer in layers:
-                del layer.forward  # the class's own again
 
     def take_seconds(self) -> float:
         """Wall seconds of compilation since the last call."""

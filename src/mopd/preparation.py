@@ -27,7 +27,6 @@ def prepare_student(config: Config, problems: ProblemSet, folder: Path | None = 
     It is opened from `folder`, where given: a run is resumed from its checkpoint, wherever the student came from.
     """
     keep_freed_memory()
-    _check_compiler(config)
     if config.compute.threads is not None:
         torch.set_num_threads(config.compute.threads)
     names = {problem.verifier for problem in problems.train + problems.held_out}
@@ -40,8 +39,11 @@ def prepare_student(config: Config, problems: ProblemSet, folder: Path | None = 
 COMPILERS = ("g++", "clang++", "c++")
 
 
-def _check_compiler(config: Config) -> None:
-    """torch.compile writes C++ for a processor, and would miss a compiler only after rollouts were sampled."""
+def check_compiler(config: Config) -> None:
+    """For training: torch.compile writes C++ for a processor, and would miss a compiler only after the first rollouts.
+
+    Raises ConfigError.
+    """
     if not config.compute.compile or resolve_device(config.compute.device).type != "cpu":
         return
     names = [os.environ["CXX"]] if "CXX" in os.environ else COMPILERS

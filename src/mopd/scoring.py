@@ -139,7 +139,7 @@ def can_share_prefixes(model: Any) -> bool:
         _CAN_SHARE[model] = not reason
         if reason:
             text = f"{type(model).__name__} cannot share prefixes ({reason}): it is scored row by row"
-            warnings.warn(f"{text}, which is as exact, and slower", stacklevel=2)
+            warnings.warn(f"{text}, which is as exact, and slower", stacklevel=1)  # one place: said once
     return _CAN_SHARE[model]
 
 

@@ -24,7 +24,7 @@ from mopd.engines.local import LocalEngine
 from mopd.evaluation import attempt_problems, paired_gain, summarise
 from mopd.learner import Learner
 from mopd.lessons import LessonMaker
-from mopd.preparation import prepare_problems, prepare_student
+from mopd.preparation import check_compiler, prepare_problems, prepare_student
 from mopd.problems import ProblemSet
 from mopd.progress import Phase, ProgressDisplay
 from mopd.reading import read_contexts, read_recipes
@@ -51,6 +51,7 @@ def train(
     """
     began = time.perf_counter()
     config = with_functions(config, reward_functions)
+    check_compiler(config)
     problems = prepare_problems(config)  # before anything is written: bad input leaves no trace
     judge = make_judge(config, problems, reward_functions)
     student = prepare_student(config, problems)
@@ -68,6 +69,7 @@ def resume(
     """
     began = time.perf_counter()
     with _closing(Run.reopen(Path(path), expected)) as run:
+        check_compiler(run.config)
         problems = prepare_problems(run.config)
         judge = make_judge_again(run.config, problems, reward_functions)
         student = prepare_student(run.config, problems, latest_checkpoint(run.checkpoints))

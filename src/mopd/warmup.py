@@ -199,19 +199,9 @@ def cache_root() -> Path:
 
 
 SHAPING = (
-    *("code_tests", "embedded", "contexts", "demonstrations", "engines", "learner", "packing", "peers"),
-    *(
-        "predictions",
-        "pretrained",
-        "problems",
-        "sandbox",
-        "scoring",
-        "seeding",
-        "students",
-        "tokens",
-        "verifiers",
-        "warmup",
-    ),
+    *("code_tests", "contexts", "demonstrations", "embedded", "engines", "learner", "packing", "peers", "predictions"),
+    *("pretrained", "problems", "sandbox", "scoring", "seeding", "students", "tokens", "trie_attention", "verifiers"),
+    "warmup",
 )
 """Modules of this package whose code shapes a warmed-up student."""
 

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mopd.packing import build_trie
-from mopd.trie_attention import STRATEGIES, choose_strategy, forward, read_trie, using_strategy
+from mopd.trie_attention import STRATEGIES, choose_strategy, forward, forwards_replaced, read_trie, using_strategy
 from mopd.trie_attention.layout import last_descendants, segments_of
 from mopd.trie_attention.segments import batch_by_size
 from tests.architectures import make_model
@@ -264,3 +264,12 @@ def test_memory_of_long_segments_is_far_below_their_scores():
     ran = subprocess.run([sys.executable, "-c", GROWTH], capture_output=True, text=True, check=True)
     scores = 4 * 6144**2 * 4 / 1024  # heads, nodes squared, bytes: in KiB
     assert int(ran.stdout) < scores / 5
+
+
+def test_a_layers_own_forward_comes_back_be_it_its_classes_or_a_hooks():
+    layers = [torch.nn.Linear(1, 1), torch.nn.Linear(1, 1)]
+    hook = layers[0].forward = lambda x: x
+    with forwards_replaced(layers, [abs, abs]):
+        assert [layer.forward for layer in layers] == [abs, abs]
+    assert layers[0].forward is hook
+    assert "forward" not in vars(layers[1])

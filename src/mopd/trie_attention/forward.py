@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import cache, partial
@@ -47,13 +47,8 @@ def recomputing(model: Any) -> Iterator[None]:
     A layer computed again attends as it did before, whatever has become of the block.
     """
     layers, config = decoder_layers(model), model.config.get_text_config()
-    for layer in layers:
-        layer.forward = partial(_recomputed, layer.forward, config)
-    try:
+    with forwards_replaced(layers, [partial(_recomputed, layer.forward, config) for layer in layers]):
         yield
-    finally:
-        for layer in layers:
-            del layer.forward  # the class's own again
 
 
 def _recomputed(forward: Callable[..., Any], config: Any, *args: Any, **rest: Any) -> Any:
@@ -70,6 +65,22 @@ def _recomputed(forward: Callable[..., Any], config: Any, *args: Any, **rest: An
                 _ATTEND.reset(token)
 
     return checkpoint(run, *args, use_reentrant=False, **rest)
+
+
+@contextmanager
+def forwards_replaced(layers: Sequence[Any], forwards: Sequence[Callable[..., Any]]) -> Iterator[None]:
+    """Within the block each layer runs another forward; afterwards its own, be it its class's or a hook's."""
+    before = [vars(layer).get("forward") for layer in layers]
+    for layer, forward in zip(layers, forwards, strict=True):
+        layer.forward = forward
+    try:
+        yield
+    finally:
+        for layer, own in zip(layers, before, strict=True):
+            if own is None:
+                del layer.forward
+            else:
+                layer.forward = own
 
 
 def decoder_layers(model: Any) -> list[Any]:
