@@ -14,14 +14,15 @@ from torch import Tensor
 
 from mopd.compiling import LayerCompiler
 from mopd.config import Config, OptimizerConfig
+from mopd.embeddings import sparse_input_gradient
 from mopd.objective import TokenBatch, sampler_weights, token_coefficients, token_losses
 from mopd.packing import pack_by_tokens
+from mopd.precision import computing_in
 from mopd.predictions import Predictions
 from mopd.scoring import (
     Row,
     can_share_prefixes,
     chunks,
-    computing_in,
     live_hidden,
     predict,
     student_row,
@@ -188,7 +189,8 @@ class Learner:
                 if own
             ]
             with clock("student"), self._computing(self.model):
-                hidden = self._hidden([rows[i] for i in pack])
+                with sparse_input_gradient(self.model):
+                    hidden = self._hidden([rows[i] for i in pack])
                 cut = hidden.detach().requires_grad_()
             read = torch.cat([taught[i] for i in pack]) if taught else None
             for part in chunks(self.model, len(live)):

@@ -57,23 +57,24 @@ def pack_by_tokens(sequences: Sequence[Sequence[int]], budget: int, shares_prefi
     """Indices of `sequences` in packs of at most `budget` tokens; a longer sequence is a pack of its own.
 
     A pack's tokens are those of its trie, or without shared prefixes its padded size: sequences x longest. Every index
-    appears exactly once; the order is a function of the sequences alone.
+    appears exactly once; the order is a function of the sequences alone. The largest pack comes first, so that others
+    fit into the memory that it frees.
     """
     if not shares_prefixes:
         return _pack_padded([len(sequence) for sequence in sequences], budget)
     packs: list[list[int]] = []
-    size = 0
+    sizes: list[int] = []
     for index in sorted(range(len(sequences)), key=lambda i: (tuple(sequences[i]), i)):
         new = len(sequences[index])
         if packs:
             added = new - common_prefix(sequences[packs[-1][-1]], sequences[index])
-            if size + added <= budget:
+            if sizes[-1] + added <= budget:
                 packs[-1].append(index)
-                size += added
+                sizes[-1] += added
                 continue
         packs.append([index])
-        size = new
-    return packs
+        sizes.append(new)
+    return [packs[i] for i in sorted(range(len(packs)), key=lambda i: -sizes[i])]
 
 
 def _pack_padded(lengths: Sequence[int], budget: int) -> list[list[int]]:

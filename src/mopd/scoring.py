@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -17,6 +16,7 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import Tensor
 
+from mopd.embeddings import output_logits
 from mopd.errors import StudentError
 from mopd.packing import build_trie
 from mopd.predictions import Predictions
@@ -91,7 +91,7 @@ def _trie_hidden(model: Any, rows: Sequence[Row]) -> Tensor:
     """Hidden states before each live token, every shared prefix computed once: [live tokens, hidden]."""
     trie = build_trie([row.token_ids for row in rows])
     live = [int(path[position]) for row, path in zip(rows, trie.paths, strict=True) for position in row.scored_from]
-    states, _ = read_trie(model, trie)
+    states = read_trie(model, trie)
     return states[torch.tensor(live, device=states.device)]
 
 
@@ -110,7 +110,7 @@ def _padded_hidden(model: Any, rows: Sequence[Row]) -> Tensor:
 
 def head_logits(model: Any, hidden: Tensor) -> Tensor:
     """The model's own head on chosen hidden states: [n, hidden] -> [n, vocabulary], scaled and capped as configured."""
-    logits: Tensor = model.get_output_embeddings()(hidden)
+    logits = output_logits(model, hidden)
     config = model.config.get_text_config()
     if getattr(config, "logits_scaling", None):
         logits = logits / config.logits_scaling
@@ -118,11 +118,6 @@ def head_logits(model: Any, hidden: Tensor) -> Tensor:
         logits = logits * config.logit_scale
     cap = getattr(config, "final_logit_softcapping", None)
     return logits if cap is None else torch.tanh(logits / cap) * cap
-
-
-def computing_in(dtype: torch.dtype, device: torch.device) -> AbstractContextManager[Any]:
-    """Matrix products of the block in `dtype`, weights and their gradients as they are."""
-    return torch.autocast(device.type, dtype, enabled=dtype != torch.float32)
 
 
 _CAN_SHARE: WeakKeyDictionary[Any, bool] = WeakKeyDictionary()

@@ -23,13 +23,15 @@ from mopd.checkpoint import load_model_weights
 from mopd.config import Config, DemonstratorWarmup, OptimizerConfig, SolutionsWarmup
 from mopd.demonstrations import NoisyDemonstrator, Solutions
 from mopd.embedded import PREFIX
+from mopd.embeddings import sparse_input_gradient
 from mopd.engines.local import LocalEngine
 from mopd.files import dump_json, write_folder_atomically
 from mopd.learner import AdamW
 from mopd.packing import pack_by_tokens
+from mopd.precision import computing_in
 from mopd.problems import ProblemSet
 from mopd.progress import ProgressDisplay
-from mopd.scoring import Row, can_share_prefixes, chunks, computing_in, live_hidden, predict
+from mopd.scoring import Row, can_share_prefixes, chunks, live_hidden, predict
 from mopd.students import Student
 from mopd.types import Group, Problem
 from mopd.verification import Judge, by_verifiers
@@ -168,7 +170,7 @@ class _Stage:
         total = 0.0
         for pack in pack_by_tokens([row.token_ids for row in rows], self.budget, can_share_prefixes(model)):
             packed = [rows[index] for index in pack]
-            with computing_in(self.student.dtype, next(model.parameters()).device):
+            with computing_in(self.student.dtype, next(model.parameters()).device), sparse_input_gradient(model):
                 hidden = live_hidden(model, packed)
             targets = torch.tensor([token for row in packed for token in row.completion], device=hidden.device)
             cut = hidden.detach().requires_grad_()
@@ -199,9 +201,9 @@ def cache_root() -> Path:
 
 
 SHAPING = (
-    *("code_tests", "contexts", "demonstrations", "embedded", "engines", "learner", "packing", "peers", "predictions"),
-    *("pretrained", "problems", "sandbox", "scoring", "seeding", "students", "tokens", "trie_attention", "verifiers"),
-    "warmup",
+    *("code_tests", "contexts", "demonstrations", "embedded", "embeddings", "engines", "learner", "packing", "peers"),
+    *("precision", "predictions", "pretrained", "problems", "sandbox", "scoring", "seeding", "students", "tokens"),
+    *("trie_attention", "verifiers", "warmup"),
 )
 """Modules of this package whose code shapes a warmed-up student."""
 

@@ -18,6 +18,7 @@ from mopd.seeding import derive_rng
 from mopd.students import as_student
 from mopd.teacher import Teacher
 from mopd.types import Lesson, Rollout
+from tests.architectures import ARCHITECTURES
 
 
 def clock(_):
@@ -89,6 +90,26 @@ def test_how_many_logits_exist_at_a_time_changes_no_gradient(kind, updates, monk
         torch.testing.assert_close(parted[name], gradient, rtol=1e-9, atol=1e-12)
     for name, value in whole_metrics.items():
         assert metrics[name] == pytest.approx(value, rel=1e-9)
+
+
+@pytest.mark.parametrize("kind", ["ema", "live"])
+@pytest.mark.parametrize("architecture", ["llama", "qwen3", "gemma3"])
+@pytest.mark.parametrize("budget", [1, 60])
+def test_products_in_bfloat16_lose_no_gradient(architecture, kind, budget):
+    torch.manual_seed(0)
+    model = ARCHITECTURES[architecture](40)
+    config = build_config({}, [f"teacher.kind='{kind}'", f"compute.microbatch_tokens={budget}"])
+    teacher = Teacher(model, config.teacher)
+    found = {}
+    for dtype in (torch.float32, torch.bfloat16):
+        learner = Learner(model, config, dtype)
+        learner.optimizer.update = lambda _rate: (True, 0.0)
+        learner.learn(make_lessons(), teacher.model, 0, clock)
+        found[dtype] = {name: p.grad for name, p in model.named_parameters()}
+        model.zero_grad(set_to_none=True)
+    for name, gradient in found[torch.float32].items():
+        assert gradient.norm() > 0, name
+        assert (found[torch.bfloat16][name] - gradient).norm() < 0.1 * gradient.norm(), name
 
 
 def test_one_token_of_a_vocabulary_beyond_the_limit_is_a_part_of_its_own():

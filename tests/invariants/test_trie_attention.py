@@ -73,7 +73,7 @@ def as_trie(model, sequences, name):
     """The same by strategy `name`."""
     trie = build_trie(sequences)
     with using_strategy(name):
-        states, _ = read_trie(model, trie)
+        states = read_trie(model, trie)
     return states[torch.from_numpy(np.concatenate(trie.paths))]
 
 
@@ -249,7 +249,7 @@ model = make_model("llama")
 def learn(length):
     with using_strategy("blocks"):
         first = [3 + i % 7 for i in range(length)]
-        states, _ = read_trie(model, build_trie([first, [3, 3], first[:-9] + [2]]))
+        states = read_trie(model, build_trie([first, [3, 3], first[:-9] + [2]]))
     states.square().sum().backward()
 
 learn(64)

@@ -33,8 +33,15 @@ def test_a_pack_of_several_rows_holds_the_budget(sequences, budget):
 
 @given(SEQUENCES, BUDGETS)
 def test_no_pack_has_room_for_the_row_that_begins_the_next(sequences, budget):
-    for one, two in itertools.pairwise(pack_by_tokens(sequences, budget)):
+    packs = sorted(pack_by_tokens(sequences, budget), key=lambda pack: sequences[pack[0]])
+    for one, two in itertools.pairwise(packs):
         assert size([sequences[index] for index in [*one, two[0]]]) > budget
+
+
+@given(SEQUENCES, BUDGETS)
+def test_the_largest_pack_comes_first(sequences, budget):
+    sizes = [size([sequences[index] for index in pack]) for pack in pack_by_tokens(sequences, budget)]
+    assert sizes == sorted(sizes, reverse=True)
 
 
 @given(SEQUENCES, BUDGETS, st.data())

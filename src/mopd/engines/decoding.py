@@ -16,7 +16,7 @@ from torch import Tensor
 
 from mopd.packing import build_trie
 from mopd.scoring import head_logits
-from mopd.trie_attention import forward_with, read_trie, refuse_other_kinds
+from mopd.trie_attention import Seen, forward_with, read_trie, refuse_other_kinds
 
 GROWTH = 32
 """Tokens by which the room for keys and values of written tokens grows at least."""
@@ -111,7 +111,8 @@ class SharedPromptDecoder:
     def _read(self, prompts: Sequence[tuple[int, ...]]) -> tuple[dict[int, tuple[Tensor, Tensor]], Tensor]:
         """Keys and values of each layer, [prompts, K, width, D], and the last hidden state of each prompt."""
         trie = build_trie(prompts)
-        states, seen = read_trie(self.model, trie)
+        seen: Seen = {}
+        states = read_trie(self.model, trie, seen)
         nodes = torch.zeros(len(prompts), max(map(len, prompts)), dtype=torch.long)
         for row, path in enumerate(trie.paths):
             nodes[row, : len(path)] = torch.from_numpy(path)

@@ -20,21 +20,20 @@ AttentionFunction = Callable[..., tuple[Tensor, None]]
 """With the signature of transformers' attention functions."""
 
 Seen = dict[int, tuple[Tensor, Tensor]]
-"""By layer, the keys and values of a forward pass over a trie, [T, K, D]; kept only where no gradient is."""
+"""By layer, the keys and values of a forward pass over a trie, [T, K, D]."""
 
 _ATTEND: ContextVar[Attend] = ContextVar("attend")
-_SEEN: ContextVar[Seen] = ContextVar("seen")
+_SEEN: ContextVar[Seen | None] = ContextVar("seen", default=None)
 
 
-def read_trie(model: Any, trie: Trie) -> tuple[Tensor, Seen]:
-    """The last hidden states of the trie's nodes, [T, hidden], and, where no gradient is, all keys and values."""
-    seen: Seen = {}
+def read_trie(model: Any, trie: Trie, seen: Seen | None = None) -> Tensor:
+    """The last hidden states of the trie's nodes, [T, hidden]; all keys and values go into `seen` if it is given."""
     device = next(model.parameters()).device
     prepared = STRATEGIES[choose_strategy(device)](trie, device)
     attend, kept = _ATTEND.set(prepared), _SEEN.set(seen)
     try:
         ids, positions = torch.from_numpy(trie.token_ids)[None], torch.from_numpy(trie.positions)[None]
-        return forward_with(trie_attention, model, ids.to(device), positions.to(device))[0], seen
+        return forward_with(trie_attention, model, ids.to(device), positions.to(device))[0]
     finally:
         _ATTEND.reset(attend)
         _SEEN.reset(kept)
@@ -103,8 +102,9 @@ def trie_attention(
     """
     refuse_other_kinds(rest)
     q, k, v = (states[0].transpose(0, 1) for states in (query, key, value))  # [T, heads, D]
-    if not torch.is_grad_enabled():
-        _SEEN.get()[module.layer_idx] = (k, v)
+    seen = _SEEN.get()
+    if seen is not None:
+        seen[module.layer_idx] = (k, v)
     scale = scaling if scaling is not None else q.shape[-1] ** -0.5
     dtype = attention_dtype(query)
     with torch.autocast(query.device.type, enabled=False):  # its dtype is already in `dtype`
