@@ -7,6 +7,7 @@ so logits for prompt positions never exist; while learning it runs on some of th
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -78,13 +79,14 @@ def predict(model: Any, hidden: Tensor, temperature: float = 1.0) -> Predictions
 
 
 def chunks(model: Any, count: int) -> list[slice]:
-    """`count` live tokens in parts whose logits are at most `LOGITS_AT_ONCE`.
+    """`count` live tokens in parts of equal size whose logits are at most `LOGITS_AT_ONCE`, or one token's.
 
     A backward pass for each part, down to the hidden states, and one from there for all: the gradients are the same,
     and memory does not grow with tokens times vocabulary.
     """
-    size = max(1, LOGITS_AT_ONCE // int(model.get_output_embeddings().weight.shape[0]))
-    return [slice(start, min(start + size, count)) for start in range(0, count, size)]
+    largest = max(1, LOGITS_AT_ONCE // int(model.get_output_embeddings().weight.shape[0]))
+    parts = math.ceil(count / largest)
+    return [slice(count * part // parts, count * (part + 1) // parts) for part in range(parts)]
 
 
 def _trie_hidden(model: Any, rows: Sequence[Row]) -> Tensor:

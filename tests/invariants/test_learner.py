@@ -115,6 +115,7 @@ def test_products_in_bfloat16_lose_no_gradient(architecture, kind, budget):
 def test_one_token_of_a_vocabulary_beyond_the_limit_is_a_part_of_its_own():
     model = EMBEDDED["digits"].build(seed=1)[0]
     assert scoring.chunks(model, 5) == [slice(0, 5)]
+    assert scoring.chunks(model, 0) == []
     size = scoring.LOGITS_AT_ONCE
     try:
         scoring.LOGITS_AT_ONCE = 1
