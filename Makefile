@@ -55,7 +55,7 @@ bench: smollm2 ## one step by phase with peak memory, as JSON lines: the demo, t
 bench-peer: smollm2 ## TRL's SDPO and this project on the same tokens, in turns: time, memory, share of matrix products
 	$(BIN)/python benchmarks/peer.py --model $(SMOLLM2) $(ARGS)
 
-bench-full: smollm2 ## every claim of speed and memory, in sections: ARGS="--sections step group"; about an hour
+bench-full: smollm2 ## every claim of speed and memory, in sections: ARGS="--sections step group"; an hour and a half
 	$(BIN)/python benchmarks/full.py --model $(SMOLLM2) $(ARGS)
 
 demo-table: $(STAMP) ## methods and options compared on the demo, three seeds
