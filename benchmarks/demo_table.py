@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from mopd import load_config, train
-from mopd.run import describe_environment
+from mopd.runs.environment import describe_environment
 
 METHODS: dict[str, list[str]] = {
     "mopd": ["peers.successes=2", "peers.failures=1"],

@@ -17,9 +17,9 @@ import torch
 from torch import nn
 
 from measuring import now
-from mopd.packing import Trie, build_trie
-from mopd.scoring import student_row, teacher_row
-from mopd.types import Lesson
+from mopd.core.types import Lesson
+from mopd.scoring.rows import student_row, teacher_row
+from mopd.scoring.trie import Trie, build_trie
 
 SQUARE = 2048
 REPEATS = 7

@@ -23,9 +23,9 @@ import torch
 import peer
 from made_lessons import make_groups, make_lessons, random_lessons, write_lessons
 from measuring import available_gib
-from mopd.run import describe_environment
-from mopd.students import load_student
-from mopd.types import Lesson
+from mopd.core.types import Lesson
+from mopd.models.student import load_student
+from mopd.runs.environment import describe_environment
 from worker_mopd import NARROW, configure
 from workers import Told, Worker
 

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from mopd.config import Config
-from mopd.lessons import LessonMaker
-from mopd.students import Student
-from mopd.types import Group, Lesson, Message, Problem, Rollout, Verdict
+from mopd.core.types import Group, Lesson, Message, Problem, Rollout, Verdict
+from mopd.method.lessons import LessonMaker
+from mopd.models.student import Student
 
 NAMES = ("Anna", "Ben", "Carla", "David", "Emma", "Farid", "Grace", "Hugo")
 STEPS = "First we take the {one} apples, then we add the {two} that were bought, step by step. "
@@ -67,7 +67,7 @@ def made_rollout(index: int, ids: Sequence[int], text: str = "") -> Rollout:
 
 def make_lessons(student: Student, groups: Sequence[Group], config: Config) -> list[Lesson]:
     """By the project's own choice of peers and rendering of contexts, as `config` has them."""
-    maker = LessonMaker(config, student.tokenizer, student.template)
+    maker = LessonMaker(config, student.tokenizer.encode_prompt, student.template)
     return [record.lesson for records in maker.make(groups) for record in records if record.lesson is not None]
 
 

@@ -12,9 +12,6 @@ import gc
 import os
 import threading
 import time
-from collections import defaultdict
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -28,23 +25,6 @@ def now(device: str) -> float:
         return time.process_time()
     torch.cuda.synchronize()
     return time.perf_counter()
-
-
-class PhaseClock:
-    """Seconds by phase; called with a phase's name it counts a block."""
-
-    def __init__(self, device: str) -> None:
-        self.device = device
-        self.seconds: dict[str, float] = defaultdict(float)
-
-    @contextmanager
-    def __call__(self, name: str) -> Iterator[None]:
-        """Count the block under `name`."""
-        began = now(self.device)
-        try:
-            yield
-        finally:
-            self.seconds[name] += now(self.device) - began
 
 
 def state_bytes(model: Any) -> int:

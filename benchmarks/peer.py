@@ -30,7 +30,7 @@ from pathlib import Path
 from typing import Any
 
 from made_lessons import make_groups, make_lessons, write_lessons
-from mopd.students import load_student
+from mopd.models.student import load_student
 from worker_mopd import configure
 from workers import Told, Worker
 

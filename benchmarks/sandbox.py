@@ -18,9 +18,9 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 from mopd import sandbox
+from mopd.core.types import Problem
+from mopd.judging.verdicts import judge
 from mopd.sandbox.bubblewrap import _interpreter
-from mopd.types import Problem
-from mopd.verification import judge
 
 PROGRAM = "```python\na, b = map(int, input().split())\nprint(a + b)\n```"
 ROUNDS = 5

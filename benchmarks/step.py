@@ -18,22 +18,21 @@ from pathlib import Path
 from typing import Any
 
 from mopd import load_config
-from mopd.preparation import prepare_student
+from mopd.preflight.setup import prepare
 from mopd.problems import load_problems
-from mopd.progress import ProgressDisplay
-from mopd.run import describe_environment
-from mopd.training import PHASES, StepClock, Stepper
-from mopd.warmup import warm_up
+from mopd.runs.environment import describe_environment
+from mopd.runs.progress import ProgressDisplay
+from mopd.training.step import PHASES, StepClock, Stepper
+from mopd.warmup.warmup import warm_up
 
 
 def measure(config_path: str, overrides: list[str], steps: int) -> list[dict[str, Any]]:
     """The benchmark's lines."""
     config = load_config(config_path, ["evaluation.contexts_every=0", *overrides])
-    problems = load_problems(config.problems)
-    student = prepare_student(config, problems)
+    setup = prepare(config, load_problems(config.problems))
     if config.warmup is not None:
-        warm_up(student, problems, config, ProgressDisplay())
-    stepper = Stepper(config, student, problems)
+        warm_up(setup, ProgressDisplay())
+    stepper = Stepper(setup)
     measured: dict[str, list[float]] = {phase: [] for phase in (*PHASES, "step")}
     tokens, lessons = 0.0, 0.0
     for step in range(steps + 1):
@@ -68,7 +67,7 @@ def measure(config_path: str, overrides: list[str], steps: int) -> list[dict[str
 def _empty_step(stepper: Stepper, whole: float) -> dict[str, Any]:
     """Learning in a step in which no rollout has a lesson."""
     began = time.perf_counter()
-    stepper.learner.learn([], stepper.teacher.model if stepper.teacher else None, 0, StepClock())
+    stepper.learner.learn([], stepper.teacher, 0, StepClock())
     seconds = time.perf_counter() - began
     return {"phase": "learning without lessons", "seconds": round(seconds, 6), "share": round(seconds / whole, 5)}
 

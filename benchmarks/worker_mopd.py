@@ -12,6 +12,7 @@ import argparse
 import copy
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -19,16 +20,19 @@ import torch
 from ending import EndingDecoder
 from flops import ProductRate, useful_flops
 from made_lessons import make_problems, read_lessons, uneven_lengths, verdicts
-from measuring import PeakMemory, PhaseClock, now, state_bytes
+from measuring import PeakMemory, now, state_bytes
 from mopd.config import Config, build_config
-from mopd.engines import local as engine
-from mopd.engines.decoding import open_decoder
-from mopd.learner import Learner
+from mopd.core.types import Group
+from mopd.learning.learner import Learner
+from mopd.learning.teacher import LocalTeacher
+from mopd.models.student import Student, load_student
+from mopd.preflight.setup import Setup
 from mopd.problems import ProblemSet
-from mopd.students import Student, load_student
-from mopd.teacher import Teacher
-from mopd.training import StepClock, Stepper
-from mopd.types import Group
+from mopd.rollouts import local as engine
+from mopd.rollouts.choosing import open_engine
+from mopd.rollouts.decoding import open_decoder
+from mopd.scoring.scorer import Scorer
+from mopd.training.step import StepClock, Stepper
 from workers import serve
 
 NARROW = "narrow:"
@@ -81,7 +85,8 @@ def learning(options: argparse.Namespace, config: Config) -> dict[str, Callable[
     """Scoring and update of given lessons."""
     model, dtype = open_model(options.model, config)
     lessons = read_lessons(options.lessons)
-    learner, teacher = Learner(model, config, dtype), Teacher(model, config.teacher)
+    scorer = Scorer.of(config.compute, dtype)
+    learner, teacher = Learner(model, config, scorer), LocalTeacher(model, config.teacher, scorer)
     counts = useful_flops(model, lessons)
     rows = int(min(config.compute.microbatch_tokens, counts["teacher_nodes"]))
     rate = ProductRate(model, dtype, rows)
@@ -89,9 +94,9 @@ def learning(options: argparse.Namespace, config: Config) -> dict[str, Callable[
 
     def step() -> Told:
         nonlocal done
-        clock = PhaseClock(options.device)
+        clock = StepClock(now=partial(now, options.device))
         began = now(options.device)
-        metrics = learner.learn(lessons, teacher.model, done, clock).metrics
+        metrics = learner.learn(lessons, teacher, done, clock).metrics
         with clock("teacher_follows"):
             teacher.follow(model)
         done += 1
@@ -112,19 +117,6 @@ def with_memory(step: Callable[[], Told], model: Any, device: str) -> Told:
     memory.start()
     told = step()
     return {**told, **memory.growth(state_bytes(model))}
-
-
-class _Clock(StepClock):
-    """The stepper's clock, in the seconds that count here."""
-
-    def __init__(self, device: str) -> None:
-        super().__init__()
-        self.inner = PhaseClock(device)
-        self.seconds = self.inner.seconds
-
-    def __call__(self, name: str) -> Any:
-        """Count the block under `name`."""
-        return self.inner(name)
 
 
 def without_end(student: Student) -> Student:
@@ -156,12 +148,12 @@ def stepping(options: argparse.Namespace, config: Config) -> dict[str, Callable[
     def judge(groups: Sequence[Group], step: int) -> tuple[list[Group], dict[str, float]]:
         return [replace(group, verdicts=verdicts(len(group.rollouts), share)) for group in groups], {}
 
-    problems = [problem for problem, _ in make_problems(config.problems_per_step, 0)]
-    stepper = Stepper(config, student, ProblemSet(tuple(problems), ()), judge)
+    problems = tuple(problem for problem, _ in make_problems(config.problems_per_step, 0))
+    stepper = Stepper(Setup(config, ProblemSet(problems, ()), judge, student, open_engine(config, student)))
 
     def step() -> Told:
         nonlocal done
-        clock = _Clock(options.device)
+        clock = StepClock(now=partial(now, options.device))
         began = now(options.device)
         result = stepper.step(done, clock)
         total = now(options.device) - began

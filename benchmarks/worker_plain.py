@@ -14,7 +14,7 @@ import torch
 
 from made_lessons import read_lessons
 from measuring import now
-from mopd.types import Lesson
+from mopd.core.types import Lesson
 from worker_mopd import TOP_K, configure, open_model, with_memory
 from workers import serve
 

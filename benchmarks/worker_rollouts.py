@@ -17,8 +17,10 @@ import torch
 from ending import EndsAt
 from made_lessons import make_problems
 from measuring import now
-from mopd.engines.local import LocalEngine, SamplingRequest
-from mopd.students import Student, load_student
+from mopd.config import Sampling
+from mopd.models.student import Student, load_student
+from mopd.rollouts.engine import SamplingRequest
+from mopd.rollouts.local import LocalEngine
 from worker_mopd import configure, without_end
 from workers import serve
 
@@ -87,8 +89,8 @@ def main() -> None:
         asked += 1
         requests = [SamplingRequest(tuple(ids), options.rollouts, (asked, i)) for i, ids in enumerate(prompts)]
         began = now(options.device)
-        engines[kind].sync()
-        groups = engines[kind].sample(requests, options.longest, 1.0, 1.0)
+        engines[kind].sync(student.model)
+        groups = engines[kind].sample(requests, Sampling(completion_tokens=options.longest))
         between = now(options.device)
         lengths = [len(rollout.token_ids) for group in groups for rollout in group]
         # a row of the longest length is cut there, so nothing has to end it

@@ -13,6 +13,7 @@ import json
 import os
 import tempfile
 from collections import defaultdict
+from functools import partial
 from typing import Any
 
 os.environ.update(HF_HUB_OFFLINE="1", TRL_EXPERIMENTAL_SILENCE="1", TOKENIZERS_PARALLELISM="false")
@@ -25,8 +26,9 @@ from trl.trainer.utils import pad
 
 from ending import EndsAt
 from made_lessons import make_problems, uneven_lengths, verdicts
-from measuring import PeakMemory, PhaseClock, now, state_bytes
-from mopd.contexts import render_context
+from measuring import PeakMemory, now, state_bytes
+from mopd.method.contexts import render_context
+from mopd.training.step import StepClock
 from worker_mopd import TOP_K
 from workers import asked, tell
 
@@ -34,7 +36,7 @@ from workers import asked, tell
 class Timed(SDPOTrainer):
     """SDPOTrainer with its phases timed."""
 
-    clock: PhaseClock
+    clock: StepClock
     numbers: list[int]
     tokens = 0
 
@@ -213,7 +215,7 @@ def open_trainer(options: argparse.Namespace) -> Timed:
         processing_class=tokenizer,
     )
     trainer.groups = groups
-    trainer.clock = PhaseClock(options.device)
+    trainer.clock = StepClock(now=partial(now, options.device))
     builder: Any = (Contexts if options.lessons else PeerContexts)(trainer)
     trainer.teacher_context_builder = builder
     return trainer

@@ -14,13 +14,14 @@ from pathlib import Path
 import torch
 
 from mopd import load_config
-from mopd.preparation import prepare_student
+from mopd.core.types import Group, LessonRecord
+from mopd.preflight.setup import prepare
 from mopd.problems import load_problems
-from mopd.progress import ProgressDisplay
-from mopd.scoring import live_logprobs, student_row, teacher_row
-from mopd.training import StepClock, Stepper
-from mopd.types import Group, LessonRecord
-from mopd.warmup import warm_up
+from mopd.runs.progress import ProgressDisplay
+from mopd.scoring.head import row_logprobs
+from mopd.scoring.rows import student_row, teacher_row
+from mopd.training.step import StepClock, Stepper
+from mopd.warmup.warmup import warm_up
 
 GREEN, RED, INK, PALE = "#1a7f37", "#c62828", "#24292f", "#6e7781"
 MONO = 'font-family="DejaVu Sans Mono, Menlo, monospace"'
@@ -41,10 +42,9 @@ def text(
 def first_step(problem_index: int) -> tuple[Group, list[LessonRecord], int, list[float]]:
     """A group of the demo's first step, its records, a failed rollout of it, and log t - log s at its tokens."""
     config = load_config(Path(__file__).parents[1] / "configs" / "demo.toml")
-    problems = load_problems(config.problems)
-    student = prepare_student(config, problems)
-    warm_up(student, problems, config, ProgressDisplay())
-    stepper = Stepper(config, student, problems)
+    setup = prepare(config, load_problems(config.problems))
+    warm_up(setup, ProgressDisplay())
+    stepper = Stepper(setup)
     groups, _ = stepper.attempt(0, StepClock())
     group, records = groups[problem_index], stepper.lesson_maker.make(groups)[problem_index]
     index = next(r.index for r in group.rollouts if group.is_failure(r.index) and records[r.index].lesson)
@@ -53,8 +53,8 @@ def first_step(problem_index: int) -> tuple[Group, list[LessonRecord], int, list
     assert stepper.teacher is not None
     ids = torch.tensor(lesson.rollout.token_ids)[:, None]
     with torch.no_grad():
-        teacher = live_logprobs(stepper.teacher.model, [teacher_row(lesson)]).gather(-1, ids)
-        own = live_logprobs(student.model, [student_row(lesson)]).gather(-1, ids)
+        teacher = row_logprobs(stepper.teacher.model, [teacher_row(lesson)]).gather(-1, ids)
+        own = row_logprobs(setup.student.model, [student_row(lesson)]).gather(-1, ids)
     return group, records, index, (teacher - own).squeeze(-1).tolist()
 
 

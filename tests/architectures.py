@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from mopd.embedded import EMBEDDED
+from mopd.models.embedded import EMBEDDED
 
 SMALL = {
     "hidden_size": 32,

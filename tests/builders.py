@@ -1,9 +1,15 @@
 """Small builders of problems, groups, configurations and lessons for the tests."""
 
-from mopd.config import build_config
-from mopd.divergence import top_k_support
-from mopd.predictions import Predictions
-from mopd.types import Group, Lesson, Problem, Rollout, Verdict
+import torch
+
+from mopd.config import LiveTeacher, build_config
+from mopd.core.types import Group, Lesson, Problem, Rollout, Verdict
+from mopd.learning.learner import Learner
+from mopd.learning.teacher import LocalTeacher
+from mopd.method.divergence import top_k_support
+from mopd.method.lessons import LessonMaker
+from mopd.method.predictions import Predictions
+from mopd.scoring.scorer import Scorer
 
 
 def make_rollout(index=0, text="12", *, is_own=None, is_truncated=False):
@@ -40,3 +46,26 @@ def support_of(student_logprobs, teacher_logprobs, *args, **options):
     """`top_k_support` of log-probabilities [..., V], whatever their leading shape."""
     sides = [Predictions(side.reshape(-1, side.shape[-1])) for side in (student_logprobs, teacher_logprobs)]
     return [side.reshape(*student_logprobs.shape[:-1], -1) for side in top_k_support(*sides, *args, **options)]
+
+
+def make_scorer(config, dtype=torch.float32):
+    """As a run has it."""
+    return Scorer.of(config.compute, dtype)
+
+
+def make_learner(model, config, dtype=torch.float32):
+    return Learner(model, config, make_scorer(config, dtype))
+
+
+def make_teacher(model, config, dtype=torch.float32):
+    """The teacher that `config` says, of `model` as the student."""
+    return LocalTeacher(model, config.teacher, make_scorer(config, dtype), config.sampling.temperature)
+
+
+def as_teacher(model, config, dtype=torch.float32):
+    """A model of its own as the teacher."""
+    return LocalTeacher(model, LiveTeacher(), make_scorer(config, dtype), config.sampling.temperature)
+
+
+def make_maker(config, student):
+    return LessonMaker(config, student.tokenizer.encode_prompt, student.template)

@@ -15,10 +15,10 @@ import torch
 from hypothesis import HealthCheck, settings
 
 from mopd import load_config
-from mopd.preparation import prepare_student
+from mopd.preflight.setup import prepare
 from mopd.problems import load_problems
-from mopd.progress import ProgressDisplay
-from mopd.warmup import warm_up
+from mopd.runs.progress import ProgressDisplay
+from mopd.warmup.warmup import warm_up
 
 torch.set_num_threads(1)
 
@@ -39,11 +39,16 @@ def tiny_problems(tiny_config):
 
 
 @pytest.fixture
-def tiny_student(tiny_config, tiny_problems):
-    """A fresh copy of the warmed-up tiny student (the warm-up is cached after its first use)."""
-    student = prepare_student(tiny_config, tiny_problems)
-    warm_up(student, tiny_problems, tiny_config, ProgressDisplay(quiet=True))
-    return student
+def tiny_setup(tiny_config, tiny_problems):
+    """A run's setup with a fresh copy of the warmed-up tiny student (the warm-up is cached after its first use)."""
+    setup = prepare(tiny_config, tiny_problems)
+    warm_up(setup, ProgressDisplay(quiet=True))
+    return setup
+
+
+@pytest.fixture
+def tiny_student(tiny_setup):
+    return tiny_setup.student
 
 
 @pytest.fixture

@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from mopd.config import Config as Config
     from mopd.config import load_config as load_config
-    from mopd.training import resume as resume
-    from mopd.training import train as train
+    from mopd.training.loop import resume as resume
+    from mopd.training.loop import train as train
 
 __version__ = "0.1.0"
 __all__ = ["Config", "load_config", "resume", "train"]

@@ -6,9 +6,9 @@ import pytest
 
 from mopd import load_config, train
 from mopd.config import build_config
-from mopd.errors import ConfigError
-from mopd.run import read_jsonl
-from mopd.trackers import open_tracker
+from mopd.core.errors import ConfigError
+from mopd.runs.records import read_jsonl
+from mopd.runs.trackers import open_tracker
 from tests.conftest import TINY
 
 

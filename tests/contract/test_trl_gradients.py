@@ -11,8 +11,8 @@ import torch
 
 from made_lessons import make_groups, make_lessons
 from mopd.config import build_config
-from mopd.learner import Learner
-from mopd.students import load_student
+from mopd.learning.learner import Learner
+from mopd.models.student import load_student
 
 pytestmark = pytest.mark.slow
 

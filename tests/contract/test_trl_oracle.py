@@ -10,10 +10,10 @@ import pytest
 import torch
 
 from mopd.config import DivergenceConfig
-from mopd.divergence import sampled_reverse_kl, token_divergence
-from mopd.objective import TokenBatch, sampler_weights, token_losses
-from mopd.predictions import Predictions
-from mopd.statistics import auc, bootstrap_interval, pass_at_k
+from mopd.core.statistics import auc, bootstrap_interval, pass_at_k
+from mopd.method.divergence import sampled_reverse_kl, token_divergence
+from mopd.method.objective import TokenBatch, sampler_weights, token_losses
+from mopd.method.predictions import Predictions
 from tests.builders import make_config, support_of
 
 ALPHAS = [0.0, 0.1, 0.3, 0.5, 0.9, 1.0]
@@ -140,7 +140,7 @@ def test_sampler_weights_equal_trls_importance_clipping(trl, cap):
     logits = random_logits(torch.float64, seed=1)
     batch = token_batch(logits, logits, random_ids(), torch.zeros_like(shifts), shifts)
     ones = torch.ones_like(shifts)
-    theirs = trl.apply_importance_sampling_clipping(ones, batch.first_logprobs, batch.sampler_logprobs, cap)
+    theirs = trl.apply_importance_sampling_clipping(ones, batch.old_logprobs, batch.sampler_logprobs, cap)
     torch.testing.assert_close(sampler_weights(batch, cap), theirs, rtol=1e-10, atol=1e-10)
 
 

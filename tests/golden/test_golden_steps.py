@@ -8,12 +8,10 @@ from contextlib import nullcontext
 import pytest
 
 from mopd.config import build_config
-from mopd.embedded import EMBEDDED
-from mopd.learner import Learner
-from mopd.lessons import LessonMaker
-from mopd.students import as_student
-from mopd.teacher import Teacher
-from mopd.types import Group, Message, Problem, Rollout, Verdict
+from mopd.core.types import Group, Message, Problem, Rollout, Verdict
+from mopd.models.embedded import EMBEDDED
+from mopd.models.student import as_student
+from tests.builders import make_learner, make_maker, make_teacher
 
 ATTEMPTS = {"31": ["13", "31", "13", "1"], "7052": ["0257", "0275", "02557", "0257"], "99": ["9", "999", "90", "0"]}
 
@@ -33,14 +31,14 @@ def group(student, step, prompt):
 def run(overrides):
     config = build_config({}, ["group_size=4", "optimizer.learning_rate=1e-3", "optimizer.warmup_steps=2", *overrides])
     student = as_student(*EMBEDDED["digits"].build(seed=5))
-    learner, teacher = Learner(student.model, config), Teacher(student.model, config.teacher)
-    maker = LessonMaker(config, student.tokenizer, student.template)
+    learner, teacher = make_learner(student.model, config), make_teacher(student.model, config)
+    maker = make_maker(config, student)
     figures = []
     for step in range(3):
         records = maker.make([group(student, step, prompt) for prompt in ATTEMPTS])
         lessons = [record.lesson for rows in records for record in rows if record.lesson]
         is_distill = config.objective.kind == "distill"
-        learning = learner.learn(lessons, teacher.model if is_distill else None, step, lambda _: nullcontext())
+        learning = learner.learn(lessons, teacher if is_distill else None, step, lambda _: nullcontext())
         teacher.follow(student.model)
         figures.append((len(lessons), learning.metrics["objective/loss"], learning.metrics["update/grad_norm"]))
     return figures

@@ -13,10 +13,10 @@ import pytest
 from mopd import load_config, train, verifiers
 from mopd.cli import main
 from mopd.config import build_config
-from mopd.errors import ConfigError, MopdError, ProblemError, RunError, StudentError
-from mopd.evaluation import evaluate_target
-from mopd.run import read_jsonl
-from mopd.types import Verdict
+from mopd.core.errors import ConfigError, MopdError, ProblemError, RunError, StudentError
+from mopd.core.types import Verdict
+from mopd.evaluation.target import evaluate_target
+from mopd.runs.records import read_jsonl
 
 TINY = Path(__file__).parents[1] / "configs" / "tiny.toml"
 
@@ -26,7 +26,7 @@ def tiny(tmp_path, *overrides):
 
 
 def test_compiling_without_a_compiler_is_refused_before_anything_is_written(tmp_path, monkeypatch):
-    monkeypatch.setattr("mopd.preparation.shutil.which", lambda name: None)
+    monkeypatch.setattr("mopd.preflight.checks.shutil.which", lambda name: None)
     with pytest.raises(ConfigError, match="install g"):
         train(tiny(tmp_path, "compute.compile=true"), quiet=True)
     assert not (tmp_path / "run").exists()

@@ -16,8 +16,8 @@ import made_lessons
 import peer
 import worker_mopd
 from measuring import PeakMemory, state_bytes
-from mopd.packing import build_trie
-from mopd.students import load_student
+from mopd.models.student import load_student
+from mopd.scoring.trie import build_trie
 
 ROOT = Path(__file__).parents[2]
 MODEL = "builtin:letters"

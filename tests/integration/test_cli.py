@@ -10,8 +10,9 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from mopd import load_config, train
 from mopd.cli import config_markdown, main
-from mopd.contexts import render_context
-from mopd.run import read_config, read_jsonl
+from mopd.method.contexts import render_context
+from mopd.runs.records import read_jsonl
+from mopd.runs.run import read_config
 
 ROOT = Path(__file__).parents[2]
 TINY = str(ROOT / "tests" / "configs" / "tiny.toml")
@@ -122,7 +123,7 @@ def test_show_context_prints_what_the_teacher_read(finished, capsys):
 
 
 def _digits_template():
-    from mopd.embedded import EMBEDDED
+    from mopd.models.embedded import EMBEDDED
 
     return EMBEDDED["digits"].template
 

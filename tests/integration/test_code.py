@@ -14,10 +14,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mopd import sandbox
-from mopd.contexts import render_context
+from mopd.core.types import Problem
+from mopd.judging.verdicts import judge
+from mopd.method.contexts import render_context
 from mopd.sandbox import Sandbox
-from mopd.types import Problem
-from mopd.verification import judge
 from mopd.verifiers import code
 from tests.integration.test_sandbox import needs_sandbox
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from mopd import load_config, train
-from mopd.run import read_jsonl
+from mopd.runs.records import read_jsonl
 
 DEMO = Path(__file__).parents[2] / "configs" / "demo.toml"
 

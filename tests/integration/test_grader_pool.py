@@ -19,8 +19,8 @@ from pathlib import Path
 
 import pytest
 
-from mopd.types import Problem
-from mopd.verification import judge
+from mopd.core.types import Problem
+from mopd.judging.verdicts import judge
 from mopd.verifiers import pool, worker
 from mopd.verifiers.pool import GraderFailure, Pool
 

@@ -14,14 +14,18 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from mopd import resume, train
-from mopd.checkpoint import latest_checkpoint
-from mopd.config import ChatConfig, build_config
-from mopd.engines.decoding import CachedDecoder, SharedPromptDecoder
-from mopd.engines.local import LocalEngine, SamplingRequest
-from mopd.errors import ProblemError, StudentError
-from mopd.run import read_jsonl
-from mopd.scoring import Row, can_share_prefixes, check_scoring, live_logprobs
-from mopd.students import as_student, load_student
+from mopd.config import Sampling, ChatConfig, build_config
+from mopd.core.errors import ProblemError, StudentError
+from mopd.models.student import as_student, load_student
+from mopd.rollouts.decoding import CachedDecoder, SharedPromptDecoder
+from mopd.rollouts.engine import SamplingRequest
+from mopd.rollouts.local import LocalEngine
+from mopd.runs.checkpoint import latest_checkpoint
+from mopd.runs.records import read_jsonl
+from mopd.scoring.head import row_logprobs
+from mopd.scoring.hidden_states import can_share_prefixes
+from mopd.scoring.rows import Row
+from mopd.scoring.self_check import check_scoring
 from tests.architectures import ARCHITECTURES, THINKING_TEMPLATE, make_model, make_tokenizer, save
 
 SMOLLM2 = Path(__file__).parents[2] / "models" / "SmolLM2-135M-Instruct"
@@ -70,7 +74,7 @@ def test_scoring_agrees_with_the_model_row_by_row(name):
         Row(tuple(range(8, 18)), (30, 31), (True,) * 2),
         Row((8, 40), (41,), (True,)),
     ]
-    got = live_logprobs(model, rows)
+    got = row_logprobs(model, rows)
     alone = []
     for row in rows:
         logits = model(torch.tensor([row.token_ids])).logits[0].log_softmax(-1)
@@ -98,7 +102,7 @@ def test_gradients_do_not_depend_on_how_rows_are_packed(name):
     for packs in ([rows], [[row] for row in rows]):
         model = make_model(name).double()
         for pack in packs:
-            live_logprobs(model, pack)[:, 7].sum().backward()
+            row_logprobs(model, pack)[:, 7].sum().backward()
         gradients.append(torch.cat([p.grad.flatten() for p in model.parameters()]))
     assert gradients[0].abs().sum() > 0
     torch.testing.assert_close(*gradients, rtol=1e-4, atol=1e-6)
@@ -110,9 +114,11 @@ def test_what_is_sampled_has_the_log_probabilities_the_learner_computes(name):
     prompts = ["What is two plus two? Say the number.", "1+1"]  # one is longer than a sliding window of 8
     ids = [tuple(student.tokenizer.encode_prompt([{"role": "user", "content": p}])) for p in prompts]
     requests = [SamplingRequest(prompt, 5, ("test", index)) for index, prompt in enumerate(ids)]
-    for request, rollouts in zip(requests, LocalEngine(student, 64).sample(requests, 10, 1.0, 1.0), strict=True):
+    for request, rollouts in zip(
+        requests, LocalEngine(student, 64).sample(requests, Sampling(completion_tokens=10)), strict=True
+    ):
         for rollout in rollouts:
-            scored = live_logprobs(student.model, [Row(request.prompt_ids, rollout.token_ids, rollout.is_own)])
+            scored = row_logprobs(student.model, [Row(request.prompt_ids, rollout.token_ids, rollout.is_own)])
             learner = scored.gather(-1, torch.tensor(rollout.token_ids)[:, None]).squeeze(-1)
             torch.testing.assert_close(torch.tensor(rollout.sampler_logprobs), learner.float(), rtol=0, atol=2e-4)
 
@@ -179,7 +185,7 @@ def test_bfloat16_products_keep_float32_weights(tmp_path):
 def test_ids_without_a_token_are_never_sampled():
     student = as_student(make_model("llama", extra_rows=400), make_tokenizer())
     ids = tuple(student.tokenizer.encode_prompt([{"role": "user", "content": "1+1"}]))
-    (rollouts,) = LocalEngine(student, 64).sample([SamplingRequest(ids, 32, ("test",))], 12, 1.0, 1.0)
+    (rollouts,) = LocalEngine(student, 64).sample([SamplingRequest(ids, 32, ("test",))], Sampling(completion_tokens=12))
     assert max(token for rollout in rollouts for token in rollout.token_ids) < student.tokenizer.size
 
 
@@ -285,7 +291,7 @@ def test_a_file_that_is_no_gguf_is_named(tmp_path):
 def test_a_hub_that_cannot_be_reached_is_said_with_the_local_alternative(environment, tmp_path):
     variables = {key: value for key, value in os.environ.items() if key != "HF_HUB_OFFLINE"}
     variables |= environment | {"HF_HOME": str(tmp_path / "hub")}
-    code = "from mopd.students import load_student; load_student('Qwen/Qwen3-0.6B', 0)"
+    code = "from mopd.models.student import load_student; load_student('Qwen/Qwen3-0.6B', 0)"
     done = subprocess.run([sys.executable, "-c", code], env=variables, capture_output=True, text=True, timeout=120)
     assert "StudentError" in done.stderr
     assert "Qwen/Qwen3-0.6B" in done.stderr
@@ -308,7 +314,9 @@ def test_smollm2_opens_from_its_folder_and_from_its_gguf_file():
         assert torch.equal(one, other)
     assert can_share_prefixes(from_folder.model)
     prompt = tuple(from_folder.tokenizer.encode_prompt(messages))
-    (rollouts,) = LocalEngine(from_folder, 8).sample([SamplingRequest(prompt, 4, ("test",))], 12, 0.3, 1.0)
+    (rollouts,) = LocalEngine(from_folder, 8).sample(
+        [SamplingRequest(prompt, 4, ("test",))], Sampling(completion_tokens=12, temperature=0.3)
+    )
     assert any("Paris" in rollout.text for rollout in rollouts)
 
 

@@ -19,12 +19,13 @@ from types import CodeType
 
 import pytest
 
-from mopd.audit import GUESS_SHARE, GUESSES, NO_ANSWERS, NUMBER, WORD, is_same_answer
+from mopd.auditing.audit import GUESS_SHARE
+from mopd.auditing.junk import GUESSES, NO_ANSWERS, NUMBER, WORD, is_same_answer
 from mopd.config import ProblemsConfig
-from mopd.errors import ConfigError, VerifierError
+from mopd.core.errors import ConfigError, VerifierError
+from mopd.core.types import Problem
+from mopd.judging.verdicts import judge
 from mopd.problems import load_problems
-from mopd.types import Problem
-from mopd.verification import judge
 from mopd.verifiers.pool import Pool
 from mopd.verifiers.reasoning_gym_tasks import (
     FULL_SCORE,

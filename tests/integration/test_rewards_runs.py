@@ -14,9 +14,9 @@ import pytest
 
 from mopd import load_config, resume, train
 from mopd.cli import main
-from mopd.errors import ConfigError, MopdError, RunError, VerifierError
-from mopd.evaluation import evaluate_target
-from mopd.run import read_jsonl
+from mopd.core.errors import ConfigError, MopdError, RunError, VerifierError
+from mopd.evaluation.target import evaluate_target
+from mopd.runs.records import read_jsonl
 from tests.integration.resuming import without_durations
 
 TINY = Path(__file__).parents[1] / "configs" / "tiny.toml"

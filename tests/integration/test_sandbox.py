@@ -17,10 +17,10 @@ import time
 import pytest
 
 from mopd import sandbox
-from mopd.errors import VerifierError
+from mopd.core.errors import VerifierError
+from mopd.core.types import Problem
+from mopd.judging.verdicts import judge
 from mopd.sandbox import bubblewrap
-from mopd.types import Problem
-from mopd.verification import judge
 from tests.attacks import CALL_FORGERIES, ESCAPES, PRINT_FORGERIES
 
 TIME_LIMIT_S = 1.0

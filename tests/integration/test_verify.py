@@ -12,11 +12,11 @@ from pathlib import Path
 import pytest
 
 from mopd import verifiers
-from mopd.audit import audit
+from mopd.auditing.audit import audit
 from mopd.cli import main
 from mopd.config import build_config
-from mopd.types import Verdict
-from mopd.verification import judge
+from mopd.core.types import Verdict
+from mopd.judging.verdicts import judge
 from mopd.verifiers import pool
 from tests.conftest import TINY
 
@@ -313,7 +313,7 @@ def test_what_cannot_be_done_is_said_and_nothing_is_lost(arguments, says, tmp_pa
 
 
 def test_training_reads_no_column_of_completions(tmp_path):
-    from mopd.errors import ConfigError
+    from mopd.core.errors import ConfigError
     from mopd.problems import load_problems
 
     config = build_config({}, [f"problems.source='{write(tmp_path / 'in.jsonl', ROWS)}'"])

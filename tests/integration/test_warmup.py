@@ -6,12 +6,12 @@ import pytest
 
 from mopd import train
 from mopd.config import build_config
-from mopd.demonstrations import Solutions
-from mopd.errors import ProblemError
-from mopd.preparation import prepare_problems, prepare_student
-from mopd.seeding import derive_rng
-from mopd.verification import judge, verify
+from mopd.core.errors import ProblemError
+from mopd.core.seeding import derive_rng
+from mopd.judging.verdicts import judge, verify
+from mopd.preflight.setup import prepare, prepare_problems
 from mopd.verifiers import demonstration
+from mopd.warmup.demonstrations import Solutions
 from tests.builders import make_group
 
 LEARNING = "steps=55, batch_size=32, learning_rate=3e-3"
@@ -94,7 +94,7 @@ def test_a_cache_is_for_one_file_of_solutions(own_cache, tmp_path):
 
 
 def test_demonstrations_of_every_verifier_are_judged_correct():
-    from mopd.types import Problem
+    from mopd.core.types import Problem
 
     asked = ({"role": "user", "content": "?"},)
     for name, reference in (
@@ -118,7 +118,7 @@ def test_demonstrations_of_every_verifier_are_judged_correct():
 def solutions(tmp_path):
     config = config_for(tmp_path)
     problems = prepare_problems(config)
-    student = prepare_student(config, problems)
+    student = prepare(config, problems).student
     return Solutions(student, problems.train, config, config.warmup), student
 
 
@@ -152,7 +152,7 @@ def test_batches_are_functions_of_the_step(solutions):
 def test_solutions_that_do_not_fit_are_counted_and_none_left_is_an_error(tmp_path):
     config = config_for(tmp_path, "sampling.completion_tokens=3")
     problems = prepare_problems(config)
-    student = prepare_student(config, problems)
+    student = prepare(config, problems).student
     with pytest.raises(ProblemError, match="no longer than a completion") as error:
         Solutions(student, problems.train, config, config.warmup)
     assert "176 with one over sampling.completion_tokens = 3" in str(error.value)

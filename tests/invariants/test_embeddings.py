@@ -3,9 +3,9 @@
 import pytest
 import torch
 
-from mopd import embeddings
-from mopd.embeddings import output_logits, sparse_input_gradient
-from mopd.precision import computing_in
+from mopd.scoring import embeddings
+from mopd.scoring.embeddings import output_logits, sparse_input_gradient
+from mopd.scoring.precision import computing_in
 from tests.architectures import ARCHITECTURES
 
 VOCABULARY = 40

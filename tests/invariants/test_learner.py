@@ -9,16 +9,16 @@ from contextlib import nullcontext
 import pytest
 import torch
 
-from mopd import scoring
 from mopd.config import build_config
-from mopd.divergence import jensen_shannon
-from mopd.embedded import EMBEDDED
-from mopd.learner import Learner, learning_rate_at
-from mopd.seeding import derive_rng
-from mopd.students import as_student
-from mopd.teacher import Teacher
-from mopd.types import Lesson, Rollout
+from mopd.core.seeding import derive_rng
+from mopd.core.types import Lesson, Rollout
+from mopd.learning.optimizer import learning_rate_at
+from mopd.method.divergence import jensen_shannon
+from mopd.models.embedded import EMBEDDED
+from mopd.models.student import as_student
+from mopd.scoring import head, hidden_states, scorer
 from tests.architectures import ARCHITECTURES
+from tests.builders import as_teacher, make_learner, make_teacher
 
 
 def clock(_):
@@ -49,7 +49,7 @@ def model_and_teacher():
 def gradients(config, lessons):
     """The step's gradient before clipping, and its metrics."""
     model, teacher = model_and_teacher()
-    learner = Learner(model, config)
+    learner = make_learner(model, config)
     kept = {}
 
     def keep(_rate):
@@ -57,7 +57,9 @@ def gradients(config, lessons):
         return True, 0.0
 
     learner.optimizer.update = keep
-    learning = learner.learn(lessons, teacher if config.objective.kind == "distill" else None, 0, clock)
+    learning = learner.learn(
+        lessons, as_teacher(teacher, config) if config.objective.kind == "distill" else None, 0, clock
+    )
     return kept, learning.metrics
 
 
@@ -80,9 +82,9 @@ def test_how_many_logits_exist_at_a_time_changes_no_gradient(kind, updates, monk
     settings = [f"objective.kind='{kind}'", f"optimizer.updates_per_step={updates}"]
     whole, whole_metrics = gradients(build_config({}, settings), make_lessons())
     seen = []
-    head = scoring.head_logits
-    monkeypatch.setattr(scoring, "head_logits", lambda model, hidden: seen.append(len(hidden)) or head(model, hidden))
-    monkeypatch.setattr(scoring, "LOGITS_AT_ONCE", 3 * 18)
+    own = head.head_logits
+    monkeypatch.setattr(head, "head_logits", lambda model, hidden: seen.append(len(hidden)) or own(model, hidden))
+    monkeypatch.setattr(head, "LOGITS_AT_ONCE", 3 * 18)
     parted, metrics = gradients(build_config({}, settings), make_lessons())
     assert max(seen) == 3
     assert len(seen) >= 5
@@ -99,12 +101,11 @@ def test_products_in_bfloat16_lose_no_gradient(architecture, kind, budget):
     torch.manual_seed(0)
     model = ARCHITECTURES[architecture](40)
     config = build_config({}, [f"teacher.kind='{kind}'", f"compute.microbatch_tokens={budget}"])
-    teacher = Teacher(model, config.teacher)
     found = {}
     for dtype in (torch.float32, torch.bfloat16):
-        learner = Learner(model, config, dtype)
+        learner = make_learner(model, config, dtype)
         learner.optimizer.update = lambda _rate: (True, 0.0)
-        learner.learn(make_lessons(), teacher.model, 0, clock)
+        learner.learn(make_lessons(), make_teacher(model, config, dtype), 0, clock)
         found[dtype] = {name: p.grad for name, p in model.named_parameters()}
         model.zero_grad(set_to_none=True)
     for name, gradient in found[torch.float32].items():
@@ -114,14 +115,14 @@ def test_products_in_bfloat16_lose_no_gradient(architecture, kind, budget):
 
 def test_one_token_of_a_vocabulary_beyond_the_limit_is_a_part_of_its_own():
     model = EMBEDDED["digits"].build(seed=1)[0]
-    assert scoring.chunks(model, 5) == [slice(0, 5)]
-    assert scoring.chunks(model, 0) == []
-    size = scoring.LOGITS_AT_ONCE
+    assert head.loss_parts(model, 5) == [slice(0, 5)]
+    assert head.loss_parts(model, 0) == []
+    size = head.LOGITS_AT_ONCE
     try:
-        scoring.LOGITS_AT_ONCE = 1
-        assert scoring.chunks(model, 2) == [slice(0, 1), slice(1, 2)]
+        head.LOGITS_AT_ONCE = 1
+        assert head.loss_parts(model, 2) == [slice(0, 1), slice(1, 2)]
     finally:
-        scoring.LOGITS_AT_ONCE = size
+        head.LOGITS_AT_ONCE = size
 
 
 @pytest.mark.slow
@@ -138,7 +139,7 @@ def test_compiled_layers_change_no_gradient_and_their_seconds_are_counted():
 
 
 def test_compiled_layers_are_compiled_in_their_block_only():
-    from mopd.compiling import LayerCompiler
+    from mopd.scoring.compiling import LayerCompiler
 
     model, _ = model_and_teacher()
     layer = model.get_decoder().layers[0]
@@ -150,8 +151,8 @@ def test_compiled_layers_are_compiled_in_their_block_only():
 @pytest.mark.parametrize("shares_prefixes", [True, False])
 def test_long_sequences_keep_only_what_enters_their_layers(shares_prefixes, monkeypatch):
     """A sequence beyond the budget leaves fewer saved tensors, and the same gradient."""
-    monkeypatch.setattr("mopd.learner.can_share_prefixes", lambda model: shares_prefixes)
-    monkeypatch.setattr(scoring, "can_share_prefixes", lambda model: shares_prefixes)
+    monkeypatch.setattr(scorer, "can_share_prefixes", lambda model: shares_prefixes)
+    monkeypatch.setattr(hidden_states, "can_share_prefixes", lambda model: shares_prefixes)
     found = {}
     saved = {1: 0, 1000: 0}
     for budget in saved:
@@ -214,7 +215,8 @@ def test_no_lessons_compute_nothing_and_move_nothing():
     calls = []
     for module in (model, teacher):
         module.register_forward_pre_hook(lambda *_: calls.append(1))
-    learning = Learner(model, build_config({}, [])).learn([], teacher, 0, clock)
+    config = build_config({}, [])
+    learning = make_learner(model, config).learn([], as_teacher(teacher, config), 0, clock)
     assert not learning.is_updated
     assert learning.metrics == {"update/skipped_empty_count": 1.0}
     assert not calls
@@ -223,7 +225,8 @@ def test_no_lessons_compute_nothing_and_move_nothing():
 
 def test_a_non_finite_gradient_updates_nothing_and_is_counted():
     model, teacher = model_and_teacher()
-    learner = Learner(model, build_config({}, []))
+    config = build_config({}, [])
+    learner, teacher = make_learner(model, config), as_teacher(teacher, config)
     learner.learn(make_lessons(), teacher, 0, clock)
     before = copy.deepcopy(model.state_dict())
     moments = {name: value.clone() for name, value in learner.optimizer.state_tensors().items()}
@@ -240,7 +243,7 @@ def test_a_non_finite_gradient_updates_nothing_and_is_counted():
 def test_an_update_lowers_the_divergence_it_minimises():
     model, teacher = model_and_teacher()
     config = build_config({}, ["optimizer.learning_rate=1e-3", "optimizer.warmup_steps=0"])
-    learner = Learner(model, config)
+    learner, teacher = make_learner(model, config), as_teacher(teacher, config)
     losses = [learner.learn(make_lessons(), teacher, step, clock).metrics["objective/loss"] for step in range(15)]
     assert losses[-1] < 0.5 * losses[0]
 
@@ -248,7 +251,7 @@ def test_an_update_lowers_the_divergence_it_minimises():
 def test_a_reused_batch_is_weighted_against_its_first_update():
     model, teacher = model_and_teacher()
     config = build_config({}, ["optimizer.updates_per_step=3", "optimizer.learning_rate=1e-3"])
-    learning = Learner(model, config).learn(make_lessons(), teacher, 20, clock)
+    learning = make_learner(model, config).learn(make_lessons(), as_teacher(teacher, config), 20, clock)
     assert learning.is_updated
     assert learning.metrics["objective/tokens_count"] == sum(x.rollout.own_token_count for x in make_lessons())
 
@@ -261,8 +264,8 @@ def test_the_learning_rate_rises_then_stays():
 
 def test_ema_frozen_and_live_teachers_follow_as_named():
     student = as_student(*EMBEDDED["digits"].build(seed=0)).model
-    configs = {kind: build_config({}, [f"teacher.kind='{kind}'"]).teacher for kind in ("ema", "frozen", "live")}
-    teachers = {kind: Teacher(student, config) for kind, config in configs.items()}
+    configs = {kind: build_config({}, [f"teacher.kind='{kind}'"]) for kind in ("ema", "frozen", "live")}
+    teachers = {kind: make_teacher(student, config) for kind, config in configs.items()}
     start = {name: p.detach().clone() for name, p in student.named_parameters()}
     with torch.no_grad():
         for parameter in student.parameters():

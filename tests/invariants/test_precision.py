@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from mopd import precision
-from mopd.precision import computing_in, product_dtype
+from mopd.scoring import precision
+from mopd.scoring.precision import computing_in, product_dtype
 from tests.architectures import ARCHITECTURES
 
 CPU = torch.device("cpu")

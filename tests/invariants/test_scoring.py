@@ -4,11 +4,16 @@ import numpy as np
 import pytest
 import torch
 
-from mopd.embedded import EMBEDDED
-from mopd.engines.local import LocalEngine, SamplingRequest, sample_tokens
-from mopd.errors import StudentError
-from mopd.scoring import Row, check_scoring, live_logprobs
-from mopd.students import as_student
+from mopd.core.errors import StudentError
+from mopd.config import Sampling
+from mopd.models.embedded import EMBEDDED
+from mopd.models.student import as_student
+from mopd.rollouts.drawing import sample_tokens
+from mopd.rollouts.engine import SamplingRequest
+from mopd.rollouts.local import LocalEngine
+from mopd.scoring.head import row_logprobs
+from mopd.scoring.rows import Row
+from mopd.scoring.self_check import check_scoring
 
 
 @pytest.fixture(scope="module")
@@ -20,7 +25,7 @@ def plain_logprobs(model, row, temperature):
     """One row at a time through the model's own forward pass."""
     logits = model(torch.tensor([row.prefix + row.completion])).logits[0]
     start = len(row.prefix) - 1
-    scored = logits[start : start + len(row.completion)][torch.tensor(row.is_live)]
+    scored = logits[start : start + len(row.completion)][torch.tensor(row.loss_mask)]
     return (scored / temperature).log_softmax(-1)
 
 
@@ -34,7 +39,7 @@ ROWS = [
 @pytest.mark.parametrize("temperature", [1.0, 0.6])
 def test_padded_rows_score_like_single_rows(student, temperature):
     model = student.model.double()
-    together = live_logprobs(model, ROWS, temperature)
+    together = row_logprobs(model, ROWS, temperature)
     alone = torch.cat([plain_logprobs(model, row, temperature) for row in ROWS])
     assert together.shape == (3 + 3 + 1, 18)
     torch.testing.assert_close(together, alone, rtol=0, atol=1e-10)
@@ -42,16 +47,16 @@ def test_padded_rows_score_like_single_rows(student, temperature):
 
 def test_half_precision_logits_are_normalised_in_float32(student):
     model = as_student(*EMBEDDED["digits"].build(seed=3)).model.bfloat16()
-    logprobs = live_logprobs(model, ROWS)
+    logprobs = row_logprobs(model, ROWS)
     assert logprobs.dtype == torch.float32
     torch.testing.assert_close(logprobs.exp().sum(-1), torch.ones(7), rtol=0, atol=1e-5)
 
 
-def test_logits_exist_only_for_live_tokens(student):
+def test_logits_exist_only_for_loss_tokens(student):
     seen = []
     head = student.model.get_output_embeddings()
     handle = head.register_forward_hook(lambda module, args, output: seen.append(tuple(output.shape)))
-    live_logprobs(student.model, ROWS)
+    row_logprobs(student.model, ROWS)
     handle.remove()
     assert seen == [(7, 18)]
 
@@ -103,8 +108,8 @@ def requests(student, count):
 
 @pytest.mark.parametrize("max_rows", [1, 7, 512])
 def test_batching_changes_no_sampled_token(student, max_rows):
-    wanted = LocalEngine(student, 512).sample(requests(student, 6), 12, 1.0, 1.0)
-    got = LocalEngine(student, max_rows).sample(requests(student, 6), 12, 1.0, 1.0)
+    wanted = LocalEngine(student, 512).sample(requests(student, 6), Sampling(completion_tokens=12))
+    got = LocalEngine(student, max_rows).sample(requests(student, 6), Sampling(completion_tokens=12))
     for ours, theirs in zip(got, wanted, strict=True):
         assert [r.token_ids for r in ours] == [r.token_ids for r in theirs]
         for a, b in zip(ours, theirs, strict=True):
@@ -112,8 +117,8 @@ def test_batching_changes_no_sampled_token(student, max_rows):
 
 
 def test_a_rollout_does_not_depend_on_how_many_there_are(student):
-    few = LocalEngine(student, 512).sample(requests(student, 2), 12, 1.0, 1.0)
-    many = LocalEngine(student, 512).sample(requests(student, 9), 12, 1.0, 1.0)
+    few = LocalEngine(student, 512).sample(requests(student, 2), Sampling(completion_tokens=12))
+    many = LocalEngine(student, 512).sample(requests(student, 9), Sampling(completion_tokens=12))
     assert [[r.token_ids for r in group] for group in few] == [[r.token_ids for r in group[:2]] for group in many]
 
 
@@ -124,13 +129,17 @@ def test_sampler_logprobs_are_those_the_learner_computes(student, temperature, t
     for request, rollouts in zip(asked, engine.sample(asked, 12, temperature, top_p), strict=True):
         for rollout in rollouts:
             row = Row(request.prompt_ids, rollout.token_ids, rollout.is_own)
-            scored = live_logprobs(student.model, [row], temperature)
+            scored = row_logprobs(student.model, [row], temperature)
             learner = scored.gather(-1, torch.tensor(rollout.token_ids)[:, None]).squeeze(-1)
             np.testing.assert_allclose(rollout.sampler_logprobs, learner.detach().numpy(), atol=1e-4)
 
 
 def test_completions_end_with_the_end_token_or_are_marked_truncated(student):
-    rollouts = [r for group in LocalEngine(student, 512).sample(requests(student, 16), 8, 1.0, 1.0) for r in group]
+    rollouts = [
+        r
+        for group in LocalEngine(student, 512).sample(requests(student, 16), Sampling(completion_tokens=8))
+        for r in group
+    ]
     ends = student.tokenizer.end_ids
     assert {r.is_truncated for r in rollouts} == {True, False}
     for rollout in rollouts:

@@ -9,10 +9,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mopd.packing import build_trie
-from mopd.trie_attention import STRATEGIES, choose_strategy, forward, forwards_replaced, read_trie, using_strategy
-from mopd.trie_attention.layout import last_descendants, segments_of
-from mopd.trie_attention.segments import batch_by_size
+from mopd.scoring.attention import STRATEGIES, choose_strategy, forward, forwards_replaced, read_trie, using_strategy
+from mopd.scoring.attention.layout import last_descendants, segments_of
+from mopd.scoring.attention.segments import batch_by_size
+from mopd.scoring.trie import build_trie
 from tests.architectures import make_model
 
 CPU = torch.device("cpu")
@@ -37,9 +37,9 @@ SEQUENCES = [
 @pytest.fixture(autouse=True)
 def small_limits(monkeypatch):
     """So that a segment has several blocks, and `mixed` has long paths."""
-    monkeypatch.setattr("mopd.trie_attention.blocks.BLOCK", 4)
+    monkeypatch.setattr("mopd.scoring.attention.blocks.BLOCK", 4)
     for limit in ("LONG", "LONG_IN_HALF"):
-        monkeypatch.setattr(f"mopd.trie_attention.strategies.{limit}", 12)
+        monkeypatch.setattr(f"mopd.scoring.attention.strategies.{limit}", 12)
 
 
 def lively(model):
@@ -164,8 +164,8 @@ def test_ancestors_are_an_interval_and_segments_are_the_row(sequences):
 def test_every_segment_is_in_one_batch_however_batches_are_made(sequences, same, largest):
     segments = segments_of(build_trie(sequences))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("mopd.trie_attention.segments.SAME", same)
-        patch.setattr("mopd.trie_attention.segments.LARGEST", largest)
+        patch.setattr("mopd.scoring.attention.segments.SAME", same)
+        patch.setattr("mopd.scoring.attention.segments.LARGEST", largest)
         batches = batch_by_size(segments)
     assert sorted(index for batch in batches for index in batch) == list(range(len(segments)))
     for batch in batches:
@@ -239,8 +239,8 @@ def test_layers_may_be_compiled_and_tries_may_grow():
 
 GROWTH = """
 import resource, sys, torch
-from mopd.packing import build_trie
-from mopd.trie_attention import read_trie, using_strategy
+from mopd.scoring.trie import build_trie
+from mopd.scoring.attention import read_trie, using_strategy
 from tests.architectures import make_model
 
 torch.set_num_threads(1)

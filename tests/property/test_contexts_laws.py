@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mopd.config import TemplateConfig
-from mopd.contexts import render_context
-from mopd.types import Context
+from mopd.core.types import Context
+from mopd.method.contexts import render_context
 
 LAW = settings(deadline=None, max_examples=150)
 TEMPLATE = TemplateConfig(success="<S{text}>", failure="<F{text}>", feedback="<V{text}>", turn="{problem}:{blocks}!end")

@@ -6,7 +6,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mopd.divergence import forward_kl, jensen_shannon, reverse_kl, sampled_reverse_kl
+from mopd.method.divergence import forward_kl, jensen_shannon, reverse_kl, sampled_reverse_kl
 from tests.builders import support_of
 
 LAW = settings(deadline=None, max_examples=60)

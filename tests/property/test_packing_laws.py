@@ -5,7 +5,8 @@ import itertools
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mopd.packing import build_trie, pack_by_tokens
+from mopd.scoring.packing import pack_by_tokens
+from mopd.scoring.trie import build_trie
 
 TOKENS = st.lists(st.integers(0, 3), min_size=1, max_size=12).map(tuple)
 SEQUENCES = st.lists(TOKENS, max_size=20)

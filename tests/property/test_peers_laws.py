@@ -7,8 +7,8 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from mopd.config import PeersConfig
-from mopd.peers import choose_peers, strip_thinking, unrelated_peers
-from mopd.types import VERDICT_KINDS
+from mopd.core.types import VERDICT_KINDS
+from mopd.method.peers import choose_peers, strip_thinking, unrelated_peers
 from tests.builders import make_group
 
 LAW = settings(deadline=None, max_examples=100)

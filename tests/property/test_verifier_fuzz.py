@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 
 from mopd import verifiers
 from mopd.config import ProblemsConfig
+from mopd.core.thinking import strip_thinking
+from mopd.core.types import VERDICT_KINDS, Problem, Verdict
+from mopd.judging.verdicts import judge
 from mopd.problems import load_problems
-from mopd.thinking import strip_thinking
-from mopd.types import VERDICT_KINDS, Problem, Verdict
-from mopd.verification import judge
 from mopd.verifiers import pool
 from mopd.verifiers.math import last_boxed, nesting, plain
 from mopd.verifiers.multiple_choice import last_tagged

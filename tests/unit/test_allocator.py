@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from mopd.allocator import keep_freed_memory
+from mopd.scoring.allocator import keep_freed_memory
 
 FAULTS = """
 import resource, sys, torch

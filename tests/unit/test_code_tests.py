@@ -10,11 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mopd.code_tests import AssertTests, FunctionalTests, StdinTests, read_tests
 from mopd.config import SourceConfig
-from mopd.errors import ProblemError
+from mopd.core.errors import ProblemError
 from mopd.problems import read_problems
 from mopd.verifiers import demonstration
+from mopd.verifiers.code_tests import AssertTests, FunctionalTests, StdinTests, read_tests
 
 STDIN = {"testtype": "stdin", "inputs": ["1 2\n", "3 4\n"], "outputs": ["3\n", "7\n"]}
 FUNCTIONAL = {"testtype": "functional", "fn_name": "add", "inputs": ["1\n2", "[3]\n4\n"], "outputs": ["3", "[3, 4]"]}

@@ -5,8 +5,8 @@ import random
 import pytest
 
 from mopd.config import TemplateConfig
-from mopd.contexts import ENGLISH, render_context
-from mopd.errors import ProblemError
+from mopd.core.errors import ProblemError
+from mopd.method.contexts import ENGLISH, render_context
 
 PLAIN = TemplateConfig(success="[S {text}]", failure="[F {text}]", feedback="[V {text}]", turn="{problem}:{blocks}!")
 ASK = [{"role": "user", "content": "21"}]

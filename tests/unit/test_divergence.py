@@ -6,14 +6,8 @@ import pytest
 import torch
 
 from mopd.config import DivergenceConfig
-from mopd.divergence import (
-    forward_kl,
-    jensen_shannon,
-    reverse_kl,
-    sampled_reverse_kl,
-    token_divergence,
-)
-from mopd.predictions import Predictions
+from mopd.method.divergence import forward_kl, jensen_shannon, reverse_kl, sampled_reverse_kl, token_divergence
+from mopd.method.predictions import Predictions
 from tests.builders import support_of
 
 LN2 = math.log(2)

@@ -5,12 +5,11 @@ from dataclasses import replace
 import pytest
 
 from mopd.config import Config
-from mopd.embedded import EMBEDDED
-from mopd.lessons import LessonMaker
-from mopd.objective import group_advantages
-from mopd.students import as_student
-from mopd.types import Peers
-from tests.builders import make_config, make_group, make_rollout
+from mopd.core.types import Peers
+from mopd.method.objective import group_advantages
+from mopd.models.embedded import EMBEDDED
+from mopd.models.student import as_student
+from tests.builders import make_config, make_group, make_rollout, make_maker
 
 C, W, T, E = "correct", "wrong", "truncated", "error"
 GROUP = make_group(["12", "11", "21", "22"], kinds=[C, C, W, W])
@@ -27,7 +26,7 @@ def records(student):
 
     def make(group, *overrides, groups=()):
         config = make_config("peers.policy='first'", "context.tokens=60", *overrides)
-        return LessonMaker(config, student.tokenizer, student.template).make([group, *groups])[0]
+        return make_maker(config, student).make([group, *groups])[0]
 
     return make
 
@@ -81,12 +80,12 @@ def test_rollouts_with_the_same_peers_read_their_own_feedback(records, student, 
 
 def test_groups_with_the_same_texts_read_their_own_problems(student):
     groups = [make_group(["5", "6"], kinds=[C, W], problem=p, problem_id=p) for p in ("77", "88")]
-    made = LessonMaker(make_config("context.tokens=60"), student.tokenizer, student.template).make(groups)
+    made = make_maker(make_config("context.tokens=60"), student).make(groups)
     assert [read(student, of_group[1]) for of_group in made] == ["^77+5?>", "^88+5?>"]
 
 
 def test_lessons_do_not_depend_on_those_made_before(student):
-    maker = LessonMaker(make_config("context.tokens=60"), student.tokenizer, student.template)
+    maker = make_maker(make_config("context.tokens=60"), student)
     read_by = []
     for problem in ("77", "88"):
         made = maker.make([make_group(["5", "6"], kinds=[C, W], problem=problem)])
@@ -96,7 +95,7 @@ def test_lessons_do_not_depend_on_those_made_before(student):
 
 def test_there_is_one_record_for_every_rollout_of_every_group(student):
     groups = [GROUP, make_group(["1", "2"], kinds=[W, E], problem_id="q")]
-    made = LessonMaker(make_config("context.tokens=60"), student.tokenizer, student.template).make(groups)
+    made = make_maker(make_config("context.tokens=60"), student).make(groups)
     assert [len(of_group) for of_group in made] == [4, 2]
 
 
@@ -209,7 +208,7 @@ def test_thinking_is_removed_from_successes_and_failures(records, student):
 
 def test_thinking_can_be_kept(student):
     texts = ["9", "<think>5</think>12"]
-    maker = LessonMaker(make_config("context.strip_thinking=false"), student.tokenizer, student.template)
+    maker = make_maker(make_config("context.strip_thinking=false"), student)
     group = make_group(texts, kinds=[W, C])
     assert maker.choose(group, 0, [group]).success_texts == (texts[1],)
 
@@ -291,6 +290,6 @@ def test_peers_are_chosen_by_the_seed_of_the_run(student):
 
     def chosen(seed):
         config = Config(seed=seed)
-        return LessonMaker(config, student.tokenizer, student.template).choose(group, 0, [group]).successes
+        return make_maker(config, student).choose(group, 0, [group]).successes
 
     assert len({chosen(seed) for seed in range(10)}) >= 5

@@ -2,8 +2,8 @@
 
 import pytest
 
-from mopd.training import group_metrics, lesson_metrics
-from mopd.types import Context, LessonRecord, Peers
+from mopd.core.types import Context, LessonRecord, Peers
+from mopd.training.metrics import group_metrics, lesson_metrics
 from tests.builders import make_group, make_lesson
 
 GROUPS = [

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from mopd.config import DistillObjective, GrpoObjective, SftObjective
-from mopd.objective import TokenBatch, group_advantages, sampler_weights, token_coefficients, token_losses
-from mopd.predictions import Predictions
+from mopd.method.objective import TokenBatch, group_advantages, sampler_weights, token_coefficients, token_losses
+from mopd.method.predictions import Predictions
 from tests.builders import make_config, make_group, make_lesson
 
 AGGREGATIONS = ["token_mean", "rollout_mean", "domain_balanced"]
@@ -29,9 +29,9 @@ def batch(student, first=None, sampler=None, advantages=None, teacher=None, ids=
     return TokenBatch(
         student=Predictions(logprobs),
         token_ids=ids,
-        sampled_logprobs=sampled.requires_grad_(),
+        logprobs=sampled.requires_grad_(),
         sampler_logprobs=sampler,
-        first_logprobs=first,
+        old_logprobs=first,
         advantages=advantages,
         teacher=teacher,
     )
@@ -44,7 +44,7 @@ def losses(tokens, *overrides):
 def gradients(tokens, *overrides):
     """Gradient of the summed losses in each sampled token's log-probability; of a divergence, in its logit."""
     token_losses(tokens, make_config(*overrides)).sum().backward()
-    found = tokens.sampled_logprobs.grad
+    found = tokens.logprobs.grad
     return (
         (tokens.student.logits.grad.gather(-1, tokens.token_ids[:, None]) if found is None else found).view(-1).tolist()
     )
@@ -207,7 +207,7 @@ def test_the_reuse_weight_has_no_gradient():
 )
 def test_losses_keep_dtype_and_shape(kind, dtype):
     tokens = batch([0.3, 0.4], teacher=[0.6, 0.1], advantages=[1.0, -1.0])
-    names = ("sampled_logprobs", "sampler_logprobs", "first_logprobs", "advantages")
+    names = ("logprobs", "sampler_logprobs", "old_logprobs", "advantages")
     cast = {name: getattr(tokens, name).to(dtype) for name in names}
     cast |= {name: Predictions(getattr(tokens, name).logits.to(dtype)) for name in ("student", "teacher")}
     result = token_losses(TokenBatch(token_ids=tokens.token_ids, **cast), make_config(f"objective.kind='{kind}'"))

@@ -2,7 +2,8 @@
 
 import pytest
 
-from mopd.packing import build_trie, common_prefix, pack_by_tokens
+from mopd.scoring.packing import pack_by_tokens
+from mopd.scoring.trie import build_trie, common_prefix
 
 
 def rows(*lengths):

@@ -3,8 +3,8 @@
 import pytest
 
 from mopd.config import PeersConfig
-from mopd.peers import choose_peers, strip_thinking, unrelated_peers
-from mopd.types import Peers
+from mopd.core.types import Peers
+from mopd.method.peers import choose_peers, strip_thinking, unrelated_peers
 from tests.builders import make_group
 
 C, W, T, E = "correct", "wrong", "truncated", "error"

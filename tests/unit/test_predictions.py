@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from mopd import predictions
-from mopd.predictions import Predictions
+from mopd.method import predictions
+from mopd.method.predictions import Predictions
 
 N, V = 7, 50
 

@@ -11,9 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mopd.config import ProblemsConfig
-from mopd.errors import ConfigError, ProblemError
+from mopd.core.errors import ConfigError, ProblemError
+from mopd.core.types import Problem
 from mopd.problems import ProblemSet, load_problems, read_jsonl
-from mopd.types import Problem
 
 
 def a_problem(number, prompt=None):

@@ -11,10 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mopd.config import Config, ProblemsConfig, build_config
-from mopd.errors import ConfigError, ProblemError
+from mopd.core.errors import ConfigError, ProblemError
+from mopd.core.types import Problem
 from mopd.problems import ProblemSet, load_problems
 from mopd.problems.order import Pace, apportion, most_in_a_step, whole_weights
-from mopd.types import Problem
 
 
 def a_problem(domain, number):

@@ -19,12 +19,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mopd import verifiers
-from mopd.code_tests import AssertTests, FunctionalTests, StdinTests, read_tests
 from mopd.config import ProblemsConfig, SchemaName, SourceConfig, build_config
-from mopd.errors import ConfigError, ProblemError
+from mopd.core.errors import ConfigError, ProblemError
 from mopd.problems import load_problems, read_problems
 from mopd.problems.encoded_tests import decode_text, pickled_text
 from mopd.problems.schemas import SCHEMAS
+from mopd.verifiers.code_tests import AssertTests, FunctionalTests, StdinTests, read_tests
 
 DATA = Path(os.environ.get("MOPD_SHARED_DATA") or Path(__file__).parents[3] / "shared" / "data")
 

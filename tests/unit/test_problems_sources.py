@@ -18,7 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mopd.config import ProblemsConfig, SourceConfig
-from mopd.errors import ConfigError, ProblemError
+from mopd.core.errors import ConfigError, ProblemError
 from mopd.problems import GENERATED, VERIFIER_OF_KIND, load_problems, read_jsonl, read_problems
 from mopd.problems.sources import is_network_error
 

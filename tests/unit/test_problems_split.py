@@ -17,12 +17,12 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from mopd.config import ProblemsConfig, build_config
-from mopd.errors import ConfigError, ProblemError
+from mopd.core.errors import ConfigError, ProblemError
+from mopd.core.types import Problem
 from mopd.problems import load_problems
 from mopd.problems.near_duplicates import JACCARD, SHINGLE, near_duplicates
 from mopd.problems.split import SplitReport, hold_out, normalise, normalised_prompt
-from mopd.report import _print_split
-from mopd.types import Problem
+from mopd.report.terminal import _print_split
 
 
 def a_problem(number, prompt, domain="default"):

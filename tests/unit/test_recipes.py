@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from mopd.cli import _parse
-from mopd.code_tests import read_tests
 from mopd.config import build_config, load_config
+from mopd.verifiers.code_tests import read_tests
 
 ROOT = Path(__file__).parents[2]
 RECIPES = sorted((ROOT / "configs" / "paper").glob("*.toml"))

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from mopd.statistics import auc, bootstrap_interval, chance_of_at_least, mean_at_k, mean_or_zero, pass_at_k
+from mopd.core.statistics import auc, bootstrap_interval, chance_of_at_least, mean_at_k, mean_or_zero, pass_at_k
 
 
 @pytest.mark.parametrize(

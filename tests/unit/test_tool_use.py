@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mopd.core.types import Problem
 from mopd.problems import read_jsonl
-from mopd.types import Problem
 from mopd.verifiers import demonstration, tool_use
 from mopd.verifiers.pool import GraderFailure
 

@@ -11,9 +11,9 @@ import time
 import pytest
 
 from mopd import verifiers
-from mopd.errors import VerifierError
-from mopd.types import VERDICT_KINDS, Group, Problem, Rollout, Verdict
-from mopd.verification import judge, verify
+from mopd.core.errors import VerifierError
+from mopd.core.types import VERDICT_KINDS, Group, Problem, Rollout, Verdict
+from mopd.judging.verdicts import judge, verify
 from mopd.verifiers.exact import verify as exact
 from mopd.verifiers.math import MAX_ANSWER_CHARACTERS, MAX_NESTING, last_boxed, nesting, plain, unboxed
 from mopd.verifiers.multiple_choice import last_tagged
@@ -483,7 +483,7 @@ def test_every_kind_a_verifier_can_give_is_a_known_kind():
 
 
 def test_importing_verifiers_imports_no_library_of_graders():
-    code = "import sys, mopd.verification; print([m for m in ('torch', 'sympy', 'reasoning_gym') if m in sys.modules])"
+    code = "import sys, mopd.judging.verdicts; print([m for m in ('torch', 'sympy', 'reasoning_gym') if m in sys.modules])"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
 
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from mopd.config import SourceConfig
-from mopd.errors import ConfigError
+from mopd.core.errors import ConfigError
+from mopd.core.seeding import derive_rng, derive_seed
+from mopd.core.types import Message, Problem
 from mopd.problems.tool_calls import make_request
-from mopd.seeding import derive_rng, derive_seed
-from mopd.types import Message, Problem
 from mopd.verifiers import reasoning_gym_tasks
 
 Generator = Callable[[SourceConfig, int], list[Problem]]

@@ -10,13 +10,13 @@ from functools import cached_property
 from pathlib import PurePath
 
 from mopd.config import HUB_PREFIX, ProblemsConfig, SourceConfig
-from mopd.errors import ConfigError, ProblemError
+from mopd.core.errors import ConfigError, ProblemError
+from mopd.core.types import Problem
 from mopd.problems import generated
 from mopd.problems.near_duplicates import near_duplicates
 from mopd.problems.order import Pace, most_in_a_step, pass_order, whole_weights
 from mopd.problems.sources import read_problems
 from mopd.problems.split import SplitReport, hold_out, normalised_prompt, with_half_of_tests
-from mopd.types import Problem
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,8 @@ from functools import lru_cache
 import numpy as np
 import numpy.typing as npt
 
+from mopd.core.types import Problem
 from mopd.problems.split import normalise
-from mopd.types import Problem
 
 JACCARD = 0.8
 """Two problems are near-duplicates where their shingles overlap at least so: |A and B| / |A or B|."""

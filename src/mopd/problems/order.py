@@ -9,7 +9,7 @@ from fractions import Fraction
 from functools import lru_cache
 from itertools import islice, pairwise
 
-from mopd.seeding import derive_rng
+from mopd.core.seeding import derive_rng
 
 
 def whole_weights(weights: Sequence[float]) -> tuple[int, ...]:

@@ -9,10 +9,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from mopd.code_tests import COMPARISONS, read_tests, says_nothing
-from mopd.errors import ProblemError
-from mopd.files import is_unicode
-from mopd.types import Message, Problem
+from mopd.core.errors import ProblemError
+from mopd.core.files import is_unicode
+from mopd.core.types import Message, Problem
+from mopd.verifiers.code_tests import COMPARISONS, read_tests, says_nothing
 
 VERIFIER_OF_KIND = {
     "math": "math",

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from mopd.config import SchemaName
-from mopd.errors import ConfigError, ProblemError
+from mopd.core.errors import ConfigError, ProblemError
 from mopd.problems.encoded_tests import decode_text
 from mopd.problems.records import COLUMNS, Record
 

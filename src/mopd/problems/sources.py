@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from mopd.config import HUB_PREFIX, SourceConfig
-from mopd.errors import ConfigError, ProblemError
+from mopd.core.errors import ConfigError, ProblemError
+from mopd.core.types import Message, Problem
 from mopd.problems import generated, schemas
 from mopd.problems.records import COLUMNS, GivenCompletion, Reading, Record, look_up, to_completions, to_problems
-from mopd.types import Message, Problem
 
 PARQUET_MAGIC = b"PAR1"
 """What a parquet file begins and ends with."""

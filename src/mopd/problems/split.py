@@ -8,11 +8,11 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from mopd.code_tests import tests_object
-from mopd.errors import ProblemError
+from mopd.core.errors import ProblemError
+from mopd.core.seeding import derive_rng
+from mopd.core.types import Problem
 from mopd.problems.order import apportion
-from mopd.seeding import derive_rng
-from mopd.types import Problem
+from mopd.verifiers.code_tests import tests_object
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mopd.errors import VerifierError
+from mopd.core.errors import VerifierError
 from mopd.sandbox import seccomp
 
 NOBODY = 65534

@@ -9,8 +9,8 @@ from __future__ import annotations
 import difflib
 from collections.abc import Callable
 
-from mopd.errors import VerifierError
-from mopd.types import Problem, Verifier
+from mopd.core.errors import VerifierError
+from mopd.core.types import Problem, Verifier
 from mopd.verifiers import code, exact, math, multiple_choice, reasoning_gym_tasks, tool_use
 
 _VERIFIERS: dict[str, Verifier] = {

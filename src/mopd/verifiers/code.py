@@ -18,13 +18,21 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from mopd import sandbox
-from mopd.code_tests import COMPARISONS, AssertTests, CodeTests, FunctionalTests, StdinTests, read_tests, says_nothing
-from mopd.errors import VerifierError
-from mopd.files import is_unicode
+from mopd.core.errors import VerifierError
+from mopd.core.files import is_unicode
+from mopd.core.thinking import strip_thinking
+from mopd.core.types import Problem, Verdict
 from mopd.sandbox import Ended, Sandbox, SandboxFailure, wall_s
 from mopd.sandbox.values import decode, encode
-from mopd.thinking import strip_thinking
-from mopd.types import Problem, Verdict
+from mopd.verifiers.code_tests import (
+    COMPARISONS,
+    AssertTests,
+    CodeTests,
+    FunctionalTests,
+    StdinTests,
+    read_tests,
+    says_nothing,
+)
 from mopd.verifiers.pool import GraderFailure
 
 MAX_CODE_CHARACTERS = 100_000

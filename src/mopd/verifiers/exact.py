@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from mopd.thinking import strip_thinking
-from mopd.types import Problem, Verdict
+from mopd.core.thinking import strip_thinking
+from mopd.core.types import Problem, Verdict
 from mopd.verifiers.pool import GraderFailure
 
 

@@ -12,8 +12,8 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from mopd.thinking import strip_thinking
-from mopd.types import Problem, Verdict
+from mopd.core.thinking import strip_thinking
+from mopd.core.types import Problem, Verdict
 from mopd.verifiers.pool import GraderFailure, grade
 
 MAX_ANSWER_CHARACTERS = 2000

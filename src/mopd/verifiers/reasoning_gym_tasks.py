@@ -13,9 +13,9 @@ import math
 from functools import lru_cache
 from typing import Any
 
-from mopd.errors import ConfigError, VerifierError
-from mopd.thinking import strip_thinking
-from mopd.types import Problem, Verdict
+from mopd.core.errors import ConfigError, VerifierError
+from mopd.core.thinking import strip_thinking
+from mopd.core.types import Problem, Verdict
 from mopd.verifiers.multiple_choice import last_tagged
 from mopd.verifiers.pool import GraderFailure, grade
 

@@ -23,8 +23,8 @@ import re
 from collections import Counter
 from typing import Any
 
-from mopd.thinking import strip_thinking
-from mopd.types import Problem, Verdict
+from mopd.core.thinking import strip_thinking
+from mopd.core.types import Problem, Verdict
 from mopd.verifiers.pool import GraderFailure
 
 Call = tuple[str, dict[str, Any]]

@@ -1,0 +1,186 @@
+"""Given completions: read from a file, judged by their problems' verifiers, recorded line by line, told by kind."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Any
+
+from rich.markup import escape
+from rich.table import Table
+
+from mopd.config import HUB_PREFIX, Config, SourceConfig
+from mopd.core.errors import ConfigError
+from mopd.core.statistics import mean_or_zero
+from mopd.core.types import VERDICT_KINDS, Verdict, VerdictKind
+from mopd.judging.verdicts import judge_all, prepare_verifiers
+from mopd.problems import GivenCompletion, generated, read_completions
+from mopd.runs.progress import ProgressDisplay
+
+Rewards = Mapping[tuple[str, VerdictKind], list[float]]
+"""(domain, kind) -> the rewards of the completions that got it."""
+
+
+def verify_completions(
+    path: str, config: Config, out: Path | None = None, quiet: bool = False, resume: bool = False
+) -> Rewards:
+    """The rewards of the completions in a file, each judged by its problem's verifier.
+
+    `out` gets one JSON object a line for each record, in order, each written as soon as it and those before it are
+    judged: `idx`, `reward`, `kind`, `answer`, `feedback`. A record at fault gets kind `error`, with why. With `resume`
+    the lines that are there already are kept, and judging goes on behind them. Raises MopdError.
+    """
+    given = read_completions(source_of(path, config))
+    prepare_judges({one.problem.verifier for one in given if one.problem}, config)
+    before, kept_bytes = _judged_before(out, given) if resume else ([], 0)
+    rewards: dict[tuple[str, VerdictKind], list[float]] = {}
+    for one, line in zip(given, before, strict=False):
+        rewards.setdefault((_domain(one), line["kind"]), []).append(line["reward"])
+    left = given[len(before) :]
+    with (
+        line_writer(out, [path], kept_bytes) as write,
+        ProgressDisplay(quiet).phase("verify", len(left)) as phase,
+        closing(
+            judge_all((one.problem or Verdict(0.0, "error", None, one.fault), one.text) for one in left)
+        ) as verdicts,
+    ):
+        for one, verdict in zip(left, verdicts, strict=True):
+            write(_described(one, verdict))
+            rewards.setdefault((_domain(one), verdict.kind), []).append(verdict.reward)
+            phase.advance()
+    return rewards
+
+
+def _domain(one: GivenCompletion) -> str:
+    return one.problem.domain if one.problem else "records at fault"
+
+
+def _judged_before(out: Path | None, given: Sequence[GivenCompletion]) -> tuple[list[dict[str, Any]], int]:
+    """The whole lines that `out` has, and their length in bytes. A last line without its end is no whole one.
+
+    Raises ConfigError where they are not the verdicts on the first of `given`.
+    """
+    if out is None:
+        raise ConfigError("--resume goes on with a file of verdicts", "no --json OUT", "name it")
+    data = out.read_bytes() if out.exists() else b""
+    whole = data[: data.rfind(b"\n") + 1]
+    try:
+        lines = [json.loads(line) for line in whole.splitlines()]
+        same = [
+            line["idx"] == one.id and line["kind"] in VERDICT_KINDS for line, one in zip(lines, given, strict=False)
+        ]
+        is_theirs = len(lines) <= len(given) and all(same)
+    except (ValueError, KeyError, TypeError):
+        is_theirs = False
+    if not is_theirs:
+        must = "--resume goes on with the verdicts on this file, in its order"
+        raise ConfigError(must, f"{out}, which has others", "name the right file, or leave out --resume")
+    return lines, len(whole)
+
+
+def source_of(path: str, config: Config) -> SourceConfig:
+    """A file or other source, read as `config` says, in place of `problems.source`. Raises ConfigError for a mix."""
+    problems = config.problems
+    if problems.mix:
+        raise ConfigError(
+            "one file is read in one way",
+            f"{path}, and several ways in problems.mix",
+            "set problems.mix=[] or leave it out",
+        )
+    keys = ["verifier", "columns", "domain"]
+    keys += ["subset", "split"] if path.startswith(HUB_PREFIX) else []
+    keys += ["size", "options"] if generated.find(path) is not None else []
+    return SourceConfig(source=path, **{key: getattr(problems, key) for key in keys})
+
+
+def prepare_judges(names: Collection[str], config: Config) -> None:
+    """Set up the verifiers of this process. Raises VerifierError as they do; ConfigError for reward functions."""
+    if config.rewards.functions:
+        raise ConfigError(
+            "completions and junk are judged by verifiers",
+            f"rewards.functions = {config.rewards.functions}",
+            "set rewards.functions=[] to ask the verifiers that the problems name",
+        )
+    prepare_verifiers(names, config)
+
+
+def _described(one: GivenCompletion, verdict: Verdict) -> dict[str, Any]:
+    return {
+        "idx": one.id,
+        "reward": float(verdict.reward),
+        "kind": verdict.kind,
+        "answer": verdict.answer,
+        "feedback": verdict.feedback,
+    }
+
+
+@contextmanager
+def line_writer(
+    out: Path | None, sources: Sequence[str | None], kept_bytes: int = 0
+) -> Iterator[Callable[[dict[str, Any]], None]]:
+    """A function that appends one line of JSON to `out` and hands it to the system at once.
+
+    Of what `out` held, the first `kept_bytes` stay. Raises ConfigError where `out` is one of the `sources`, or where it
+    cannot be written.
+    """
+    if out is None:
+        yield lambda value: None
+        return
+    if out.exists() and any(source and os.path.exists(source) and os.path.samefile(out, source) for source in sources):
+        raise ConfigError(
+            "what is found is written to a file of its own", f"--json {out}, which is read", "name another"
+        )
+    try:
+        with open(out, "r+" if kept_bytes else "w", encoding="ascii", buffering=1) as file:
+            file.seek(kept_bytes)
+            file.truncate()
+            yield lambda value: print(json.dumps(value, allow_nan=False), file=file)
+    except OSError as error:
+        raise ConfigError(
+            "--json names a file that can be written", f"{out}: {error.strerror}", "check the path"
+        ) from error
+
+
+def count_of(rewards: Rewards, kind: VerdictKind) -> int:
+    """How many completions got a kind."""
+    return sum(len(values) for (_, of_kind), values in rewards.items() if of_kind == kind)
+
+
+def verdicts_table(rewards: Rewards) -> Table:
+    """Counts, shares and mean rewards by kind, for each domain and for all. Grader failures are in no mean."""
+    table = Table(title="verdicts", caption="mean rewards leave out rows of kind error")
+    for column in ("domain", "kind", "count", "share", "mean reward"):
+        table.add_column(column, justify="left" if column in ("domain", "kind") else "right")
+    for domain in (*dict.fromkeys(domain for domain, _ in rewards), None):
+        by_kind = {
+            kind: [
+                reward for (of, k), values in rewards.items() if k == kind and domain in (None, of) for reward in values
+            ]
+            for kind in VERDICT_KINDS
+        }
+        _add_section(table, "all" if domain is None else printable(domain), by_kind)
+    return table
+
+
+def _add_section(table: Table, title: str, by_kind: Mapping[VerdictKind, list[float]]) -> None:
+    total = sum(map(len, by_kind.values()))
+    for kind, values in by_kind.items():
+        if values:
+            mean = "-" if kind == "error" else f"{mean_or_zero(values):.3f}"
+            table.add_row(title, kind, str(len(values)), f"{len(values) / total:.3f}", mean)
+    judged = [reward for kind, values in by_kind.items() if kind != "error" for reward in values]
+    mean = f"{mean_or_zero(judged):.3f}" if judged else "-"
+    table.add_row(title, "[bold]any[/]", str(total), "1.000", f"[bold]{mean}[/]", end_section=True)
+
+
+def printable(text: str) -> str:
+    """Text of a file as a table shows it: no markup, and nothing that a terminal cannot write."""
+    return escape(writable(text))
+
+
+def writable(text: str) -> str:
+    """Text with a question mark for each half of a surrogate pair, which UTF-8 cannot write."""
+    return text.encode("utf-8", "replace").decode()

@@ -1,0 +1,77 @@
+"""The configuration: frozen pydantic tables, read from TOML, refused when misspelt or contradictory.
+
+One module holds the tables that one room reads (`method` those of `method/`, and so on), so a reader of that room finds
+its settings under the same name; `config` is the whole, `loading` reads files and overrides, `describing` explains. Each
+field's docstring is its documentation: `mopd config` prints it, and docs/config.md is generated from it.
+
+May import: `core`. A new key: a field with a docstring in its room's module, `make docs`, and the one place that reads it.
+"""
+
+from mopd.config.config import Config
+from mopd.config.describing import config_keys, config_markdown, first_difference, flatten
+from mopd.config.evaluation import EvaluationConfig
+from mopd.config.judging import RewardsConfig, SandboxConfig, VerificationConfig
+from mopd.config.learning import (
+    ComputeConfig,
+    EmaTeacher,
+    FrozenTeacher,
+    LiveTeacher,
+    OptimizerConfig,
+    TeacherConfig,
+)
+from mopd.config.loading import build_config, load_config
+from mopd.config.method import (
+    ContextConfig,
+    DistillObjective,
+    DivergenceConfig,
+    GrpoObjective,
+    ObjectiveConfig,
+    PeersConfig,
+    SftObjective,
+    TemplateConfig,
+)
+from mopd.config.problems import HUB_PREFIX, FieldName, MixConfig, ProblemsConfig, SchemaName, SourceConfig
+from mopd.config.rollouts import ChatConfig, Sampling
+from mopd.config.runs import CheckpointConfig, TrackerConfig
+from mopd.config.warmup import DemonstratorWarmup, SolutionsWarmup, WarmupConfig
+
+__all__ = [
+    "HUB_PREFIX",
+    "ChatConfig",
+    "CheckpointConfig",
+    "ComputeConfig",
+    "Config",
+    "ContextConfig",
+    "DemonstratorWarmup",
+    "DistillObjective",
+    "DivergenceConfig",
+    "EmaTeacher",
+    "EvaluationConfig",
+    "FieldName",
+    "FrozenTeacher",
+    "GrpoObjective",
+    "LiveTeacher",
+    "MixConfig",
+    "ObjectiveConfig",
+    "OptimizerConfig",
+    "PeersConfig",
+    "ProblemsConfig",
+    "RewardsConfig",
+    "Sampling",
+    "SandboxConfig",
+    "SchemaName",
+    "SftObjective",
+    "SolutionsWarmup",
+    "SourceConfig",
+    "TeacherConfig",
+    "TemplateConfig",
+    "TrackerConfig",
+    "VerificationConfig",
+    "WarmupConfig",
+    "build_config",
+    "config_keys",
+    "config_markdown",
+    "first_difference",
+    "flatten",
+    "load_config",
+]

@@ -1,0 +1,72 @@
+"""Teacher, optimiser and compute: read by `learning/`, `scoring/` and `models/`."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from mopd.config.table import NonNegativeInt, PositiveFloat, PositiveInt, Share, Table
+
+
+class EmaTeacher(Table):
+    """Exponential moving average of the student: t <- (1 - rate) t + rate s, once a step that updated."""
+
+    kind: Literal["ema"] = "ema"
+    rate: Share = 0.05
+    """Weight of the student in one average."""
+
+
+class FrozenTeacher(Table):
+    """The student as it was before step 0."""
+
+    kind: Literal["frozen"] = "frozen"
+
+
+class LiveTeacher(Table):
+    """The current student itself, without gradient."""
+
+    kind: Literal["live"] = "live"
+
+
+TeacherConfig = Annotated[EmaTeacher | FrozenTeacher | LiveTeacher, Field(discriminator="kind")]
+
+
+class OptimizerConfig(Table):
+    """AdamW with a constant learning rate after a linear warm-up."""
+
+    learning_rate: PositiveFloat = 1e-5
+    """Learning rate after warm-up."""
+    warmup_steps: NonNegativeInt = 10
+    """Steps over which the learning rate rises linearly to its value."""
+    weight_decay: Annotated[float, Field(ge=0)] = 0.01
+    """Decoupled weight decay."""
+    betas: tuple[Share, Share] = (0.9, 0.999)
+    """Decay of AdamW's first and second moments."""
+    clip_norm: PositiveFloat = 1.0
+    """Gradients are scaled down to this global norm."""
+    updates_per_step: PositiveInt = 1
+    """Updates on the lessons of one step; after the first, tokens are weighted by current over first probability."""
+    importance_cap: Annotated[float, Field(ge=1)] = 2.0
+    """Upper bound of every importance weight (sampler against learner, and reused batches)."""
+
+
+class ComputeConfig(Table):
+    """Device, threads, and sizes that change speed and memory but no result."""
+
+    device: str = "auto"
+    """Device of student and teacher: `auto`, `cpu`, `cuda`, `cuda:1`, ..."""
+    dtype: Literal["auto", "float32", "bfloat16"] = "auto"
+    """Of matrix products; all else stays float32. `auto`: bfloat16 where the processor is fast at it and the student
+    has at least 20 million parameters."""
+    threads: PositiveInt | None = None
+    """CPU threads of torch; unset: torch's choice. Exact resume holds for 1."""
+    microbatch_tokens: PositiveInt = 512
+    """Tokens of the student scored at once, shared prefixes counted once; the teacher reads four times as many. A
+    longer sequence is scored alone, and its layers are computed again in the backward pass instead of kept. Changes
+    speed and memory, never the objective."""
+    compile: bool = False
+    """Compile decoder layers with torch.compile for scoring and update (a C++ compiler is needed on a CPU). Takes tens
+    of seconds once; `time/compile_s` counts them."""
+    sampling_rows: PositiveInt = 512
+    """Rollouts sampled at once."""

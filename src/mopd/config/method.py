@@ -1,0 +1,131 @@
+"""Peers, contexts, divergence and objective: read by `method/`."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from mopd.config.table import NonNegativeInt, PositiveFloat, PositiveInt, Table
+
+
+class PeersConfig(Table):
+    """Which peers the teacher is shown: the recipe. MOPD is (2, 1), SDPO (1, 0)."""
+
+    successes: NonNegativeInt = 2
+    """Successful peers shown at most."""
+    failures: NonNegativeInt = 1
+    """Failed peers shown at most."""
+    policy: Literal["first", "random", "group"] = "group"
+    """Choice: `first` in rollout order; `random` for each rollout; `group`, one seeded block for the whole group."""
+    require_success: bool = True
+    """Give no lesson to a rollout without a successful peer."""
+    show_failures: Literal["always", "when_no_success"] = "always"
+    """When failed peers are shown."""
+    truncated_failures: bool = False
+    """Whether a completion that was cut at the limit may serve as a failed peer."""
+    control: Literal["none", "unrelated_problem"] = "none"
+    """Ablation: `unrelated_problem` keeps number and headings of blocks, with texts of the step's other problems."""
+
+
+class TemplateConfig(Table):
+    """Wording of the context. `{problem}`, `{text}` and `{blocks}` are replaced; nothing else is."""
+
+    success: str
+    """One successful peer; contains `{text}`."""
+    failure: str
+    """One failed peer; contains `{text}`."""
+    feedback: str
+    """The verifier's feedback on the rollout itself; contains `{text}`."""
+    turn: str
+    """The whole user turn; contains `{problem}` and `{blocks}`."""
+    marker: str = " [...] "
+    """Stands where the middle of a peer was cut out to hold the token budget."""
+
+    @model_validator(mode="after")
+    def _fields_present(self) -> TemplateConfig:
+        wanted = {"success": ["{text}"], "failure": ["{text}"], "feedback": ["{text}"]}
+        for key, marks in {**wanted, "turn": ["{problem}", "{blocks}"]}.items():
+            for mark in marks:
+                if mark not in getattr(self, key):
+                    raise ValueError(f"context.template.{key} must contain {mark}")
+        return self
+
+
+class ContextConfig(Table):
+    """What the teacher reads before a completion."""
+
+    tokens: PositiveInt = 1024
+    """Token budget of a context, generation header included."""
+    order: Literal["failures_first", "successes_first", "shuffled"] = "failures_first"
+    """Order of the blocks of peers. A weak teacher copies the block that comes last."""
+    over_budget: Literal["shorten", "drop"] = "shorten"
+    """Over budget: cut peers in the middle with a marker, or leave peers out, failures first. Both are counted."""
+    feedback: Literal["never", "when_no_success", "always"] = "never"
+    """When the verifier's feedback on the rollout itself is shown."""
+    strip_thinking: bool = True
+    """Remove thinking spans from all peers, successes and failures, closed or not."""
+    template: TemplateConfig | None = None
+    """Wording; unset: the student's own (builtin students) or the English default."""
+
+
+class DistillObjective(Table):
+    """Toward the teacher, token by token, on the student's own completions: the method itself."""
+
+    kind: Literal["distill"] = "distill"
+    aggregation: Literal["token_mean", "rollout_mean", "domain_balanced"] = "token_mean"
+    """Mean over all live tokens, over lessons of their token means, or over domains of their token means."""
+
+
+class GrpoObjective(Table):
+    """Group-relative policy gradient: advantage = reward - group mean, no division by the standard deviation."""
+
+    kind: Literal["grpo"] = "grpo"
+    aggregation: Literal["token_mean", "rollout_mean", "domain_balanced"] = "token_mean"
+    """As for `distill`."""
+    clip_low: PositiveFloat = 0.2
+    """The ratio is clipped below at 1 - clip_low."""
+    clip_high: PositiveFloat = 0.28
+    """The ratio is clipped above at 1 + clip_high."""
+    dual_clip: Annotated[float, Field(gt=1)] = 3.0
+    """Bound on the loss of tokens with a negative advantage, in units of the advantage's size."""
+
+
+class SftObjective(Table):
+    """Verified supervised fine-tuning: minus the log-probability of the step's own successes."""
+
+    kind: Literal["sft"] = "sft"
+    aggregation: Literal["token_mean", "rollout_mean", "domain_balanced"] = "rollout_mean"
+    """As for `distill`; the usual form is the mean over successes of -logp / length."""
+
+
+ObjectiveConfig = Annotated[DistillObjective | GrpoObjective | SftObjective, Field(discriminator="kind")]
+
+
+class DivergenceConfig(Table):
+    """How far student and teacher are apart at one token."""
+
+    kind: Literal["jensen_shannon", "forward_kl", "reverse_kl", "sampled_reverse_kl"] = "jensen_shannon"
+    """Divergence at one token, in nats."""
+    weight: Annotated[float, Field(gt=0, lt=1)] = 0.5
+    """Teacher's weight in the mixture (`jensen_shannon` only)."""
+    support: Literal["student_top_k", "full"] = "student_top_k"
+    """Token ids the divergence sums over (not read by `sampled_reverse_kl`)."""
+    k: PositiveInt = 100
+    """Size of `student_top_k`; a vocabulary no larger than k is used whole."""
+    tail: bool = True
+    """Add one bucket with the mass outside the support; without it both sides are renormalised."""
+    clip: PositiveFloat | None = None
+    """Bound on a token's divergence, in nats; unset: none."""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> DivergenceConfig:
+        if self.kind != "jensen_shannon" and self.weight != 0.5:
+            raise ValueError(f"divergence.weight belongs to jensen_shannon, but kind is {self.kind}")
+        if self.kind == "sampled_reverse_kl" and self.clip is not None:
+            raise ValueError(
+                "divergence.clip bounds a divergence, but sampled_reverse_kl has only its gradient estimate"
+            )
+        if self.support == "full" and (self.k != 100 or not self.tail):
+            raise ValueError("divergence.k and divergence.tail belong to student_top_k, but support is full")
+        return self

@@ -1,1 +1,0 @@
-"""Engines turn prompts into completions. `local` samples from the student's own weights in this process."""

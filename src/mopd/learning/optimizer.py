@@ -1,0 +1,59 @@
+"""AdamW with clipping and a refusal of non-finite gradients, and the learning rate of each step."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from mopd.config import OptimizerConfig
+
+
+class AdamW:
+    """torch's AdamW over a model's parameters with gradient clipping and a refusal of non-finite gradients."""
+
+    def __init__(self, model: Any, config: OptimizerConfig) -> None:
+        self.parameters = [p for p in model.parameters() if p.requires_grad]
+        self.names = [name for name, p in model.named_parameters() if p.requires_grad]
+        self.clip_norm = config.clip_norm
+        self.inner = torch.optim.AdamW(
+            self.parameters,
+            lr=config.learning_rate,
+            betas=config.betas,
+            weight_decay=config.weight_decay,
+            fused=True,  # one pass over the weights: 10 to 20 times as fast on a CPU
+        )
+
+    def update(self, learning_rate: float) -> tuple[bool, float]:
+        """One update from the gradients present: (done, gradient norm). A non-finite gradient updates nothing."""
+        norm = torch.nn.utils.clip_grad_norm_(self.parameters, self.clip_norm).item()
+        is_finite = math.isfinite(norm)
+        if is_finite:
+            for group in self.inner.param_groups:
+                group["lr"] = learning_rate
+            self.inner.step()
+        self.inner.zero_grad(set_to_none=True)
+        return is_finite, norm
+
+    def state_tensors(self) -> dict[str, Tensor]:
+        """The optimiser's state as named tensors, for a checkpoint."""
+        return {
+            f"{key}/{name}": torch.as_tensor(value)
+            for name, parameter in zip(self.names, self.parameters, strict=True)
+            for key, value in self.inner.state.get(parameter, {}).items()
+        }
+
+    def load_state_tensors(self, tensors: dict[str, Tensor]) -> None:
+        """Restore what `state_tensors` gave."""
+        parameters = dict(zip(self.names, self.parameters, strict=True))
+        for full_name, value in tensors.items():
+            key, _, name = full_name.partition("/")
+            like = value if key == "step" else value.to(parameters[name].device)
+            self.inner.state[parameters[name]][key] = like.clone()
+
+
+def learning_rate_at(step: int, config: OptimizerConfig) -> float:
+    """Constant after a linear rise over `warmup_steps`: a function of the step alone."""
+    return config.learning_rate * min(1.0, (step + 1) / max(1, config.warmup_steps))

@@ -1,0 +1,111 @@
+"""Divergences between student and teacher at one token, in nats. Pure functions of log-probabilities, or predictions.
+
+Conventions: s and t are next-token distributions given as natural log-probabilities in the last axis; a result has
+the leading shape; everything is computed in the dtype it is given. A zero probability (log-probability -inf)
+contributes 0 where its own weight is zero, and an infinite divergence where only the other one is.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from mopd.config import DivergenceConfig
+from mopd.method.predictions import Predictions
+
+
+def forward_kl(
+    student_logprobs: Float[Tensor, "*tokens n"], teacher_logprobs: Float[Tensor, "*tokens n"]
+) -> Float[Tensor, "*tokens"]:
+    """KL(t || s) = sum t (log t - log s) in nats. Mass-covering."""
+    return _kl(teacher_logprobs, student_logprobs)
+
+
+def reverse_kl(
+    student_logprobs: Float[Tensor, "*tokens n"], teacher_logprobs: Float[Tensor, "*tokens n"]
+) -> Float[Tensor, "*tokens"]:
+    """KL(s || t) = sum s (log s - log t) in nats, with its full gradient. Mode-seeking."""
+    return _kl(student_logprobs, teacher_logprobs)
+
+
+def jensen_shannon(
+    student_logprobs: Float[Tensor, "*tokens n"], teacher_logprobs: Float[Tensor, "*tokens n"], w: float = 0.5
+) -> Float[Tensor, "*tokens"]:
+    """(1-w) KL(s || m) + w KL(t || m) with m = (1-w) s + w t, in nats.
+
+    At w = 0.5 it is symmetric and at most ln 2; it tends to 0, not to a KL, as w tends to 0 or 1.
+    Raises ValueError where w is not strictly between 0 and 1.
+    """
+    if not 0 < w < 1:
+        raise ValueError(f"w must lie strictly between 0 and 1, got {w}")
+    mixture = _logaddexp(student_logprobs + math.log1p(-w), teacher_logprobs + math.log(w))
+    return (1 - w) * _kl(student_logprobs, mixture) + w * _kl(teacher_logprobs, mixture)
+
+
+def sampled_reverse_kl(
+    student_logprob: Float[Tensor, "*tokens"], teacher_logprob: Float[Tensor, "*tokens"]
+) -> Float[Tensor, "*tokens"]:
+    """stopgrad(log s(y) - log t(y)) * log s(y) for sampled tokens y.
+
+    Its gradient is the one-sample estimate of the gradient of `reverse_kl`; its value is no divergence.
+    """
+    return (student_logprob - teacher_logprob).detach() * student_logprob
+
+
+def top_k_support(
+    student: Predictions, teacher: Predictions, k: int, tail: bool = True
+) -> tuple[Float[Tensor, "tokens support"], Float[Tensor, "tokens support"]]:
+    """Both distributions on the student's k most probable tokens, one prediction each for every token.
+
+    With `tail` one bucket log(1 - sum p) is appended, computed as log(-expm1(min(logsumexp, -1e-7))); without it both
+    are renormalised over the k tokens. A vocabulary of at most k tokens is used whole. Raises ValueError where k < 1.
+    """
+    if k < 1:
+        raise ValueError(f"k must be at least 1, got {k}")
+    if k >= student.vocabulary:
+        return student.whole(), teacher.whole()
+    token_ids = student.top(k)
+    student_top, teacher_top = student.at(token_ids), teacher.at(token_ids)
+    if tail:
+        return _with_tail(student_top), _with_tail(teacher_top)
+    return student_top.log_softmax(-1), teacher_top.log_softmax(-1)
+
+
+def token_divergence(student: Predictions, teacher: Predictions, config: DivergenceConfig) -> Float[Tensor, " tokens"]:
+    """The configured divergence of every token, in nats, clipped as configured."""
+    if config.support == "student_top_k":
+        student_logprobs, teacher_logprobs = top_k_support(student, teacher, config.k, config.tail)
+    else:
+        student_logprobs, teacher_logprobs = student.whole(), teacher.whole()
+    if config.kind == "forward_kl":
+        divergence = forward_kl(student_logprobs, teacher_logprobs)
+    elif config.kind == "reverse_kl":
+        divergence = reverse_kl(student_logprobs, teacher_logprobs)
+    elif config.kind == "jensen_shannon":
+        divergence = jensen_shannon(student_logprobs, teacher_logprobs, config.weight)
+    else:
+        raise ValueError(f"{config.kind} is not a divergence over a support")
+    return divergence if config.clip is None else divergence.clamp(max=config.clip)
+
+
+def _kl(p_log: Float[Tensor, "*tokens n"], q_log: Float[Tensor, "*tokens n"]) -> Float[Tensor, "*tokens"]:
+    """sum p (log p - log q) over the last axis, 0 where p is 0, gradients free of nan there."""
+    is_zero = torch.isneginf(p_log)
+    safe_p = p_log.masked_fill(is_zero, 0.0)
+    safe_q = q_log.masked_fill(is_zero, 0.0)
+    return (safe_p.exp() * (safe_p - safe_q)).masked_fill(is_zero, 0.0).sum(-1)
+
+
+def _logaddexp(a: Float[Tensor, "*tokens n"], b: Float[Tensor, "*tokens n"]) -> Float[Tensor, "*tokens n"]:
+    """log(exp a + exp b), -inf without a nan gradient where both are -inf."""
+    is_zero = torch.isneginf(a) & torch.isneginf(b)
+    total = torch.logaddexp(a.masked_fill(is_zero, 0.0), b.masked_fill(is_zero, 0.0))
+    return total.masked_fill(is_zero, -math.inf)
+
+
+def _with_tail(logprobs: Float[Tensor, "tokens k"]) -> Float[Tensor, "tokens k+1"]:
+    inside = torch.logsumexp(logprobs, dim=-1, keepdim=True).clamp(max=-1e-7)
+    return torch.cat([logprobs, torch.log(-torch.expm1(inside))], dim=-1)

@@ -1,0 +1,117 @@
+"""From verified groups to lessons: each rollout with what its objective needs, or the reason for none."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from mopd.config import Config, TemplateConfig
+from mopd.core.seeding import derive_rng
+from mopd.core.types import Context, Group, Lesson, LessonRecord, Messages, NoLessonReason, Peers, Rollout
+from mopd.method.contexts import render_context
+from mopd.method.objective import group_advantages
+from mopd.method.peers import choose_peers, cleaner, unrelated_peers
+
+
+class LessonMaker:
+    """Makes the lessons of a step. That contexts fit the student's window is checked once, at the start of a run.
+
+    `encode` turns messages into token ids, generation header included; `template` is the wording of contexts where the
+    configuration has none.
+    """
+
+    def __init__(self, config: Config, encode: Callable[[Messages], Sequence[int]], template: TemplateConfig) -> None:
+        self.config = config
+        self.encode = encode
+        self.template = config.context.template or template
+        self._rendered: dict[tuple[object, ...], Context] = {}  # contexts of one step; many rollouts share theirs
+
+    def make(self, groups: Sequence[Group]) -> list[list[LessonRecord]]:
+        """For each group, for each rollout, its record."""
+        self._rendered.clear()
+        return [[self.make_one(group, rollout.index, groups) for rollout in group.rollouts] for group in groups]
+
+    def make_one(self, group: Group, rollout_index: int, groups: Sequence[Group]) -> LessonRecord:
+        """The record of one rollout; `groups` are all groups of its step."""
+        rollout = group.rollouts[rollout_index]
+        if self.config.objective.kind == "distill":
+            return self._distill_record(group, rollout, groups)
+        return self._plain_record(group, rollout, group_advantages(group)[rollout_index])
+
+    def _plain_record(self, group: Group, rollout: Rollout, advantage: float | None) -> LessonRecord:
+        """The record under an objective without a teacher."""
+        if advantage is None:
+            return _no_lesson("grader_error")
+        if self.config.objective.kind == "sft":
+            if not group.is_success(rollout.index):
+                return _no_lesson("not_a_success")
+        elif advantage == 0.0:
+            return _no_lesson("no_advantage")
+        if not rollout.own_token_count:
+            return _no_lesson("no_own_tokens")
+        return LessonRecord(Peers(), None, _lesson(group, rollout, None, advantage), None)
+
+    def _distill_record(self, group: Group, rollout: Rollout, groups: Sequence[Group]) -> LessonRecord:
+        if group.verdicts[rollout.index].kind == "error":
+            return _no_lesson("grader_error")
+        peers = self.choose(group, rollout.index, groups)
+        feedback = self._feedback(group, rollout.index, peers)
+        if self.config.peers.require_success and not peers.successes:
+            return LessonRecord(peers, None, None, "no_success")
+        if not peers.count and not feedback:
+            return LessonRecord(peers, None, None, "no_peers")
+        if not rollout.own_token_count:
+            return LessonRecord(peers, None, None, "no_own_tokens")
+        return self._contextual_record(group, rollout, peers, feedback)
+
+    def _contextual_record(self, group: Group, rollout: Rollout, peers: Peers, feedback: str) -> LessonRecord:
+        context = self.render(group, rollout.index, peers, feedback)
+        shown = {block.kind for block in context.blocks}
+        if not shown or (self.config.peers.require_success and "success" not in shown):
+            return LessonRecord(peers, context, None, "over_budget")
+        return LessonRecord(peers, context, _lesson(group, rollout, context.token_ids, 0.0), None)
+
+    def choose(self, group: Group, rollout_index: int, groups: Sequence[Group]) -> Peers:
+        """The rollout's peers under the recipe, or under the control it names."""
+        clean = cleaner(self.config.context)
+        peers = choose_peers(group, rollout_index, self.config.peers, self.config.seed, clean)
+        if self.config.peers.control == "unrelated_problem":
+            seed, recipe = self.config.seed, self.config.peers
+            return unrelated_peers(peers, group, groups, seed, rollout_index, clean, recipe)
+        return peers
+
+    def render(self, group: Group, rollout_index: int, peers: Peers, feedback: str) -> Context:
+        """The context of one rollout. Under policy `group` a shuffled order is the group's, not the rollout's."""
+        whose = () if self.config.peers.policy == "group" else (rollout_index,)
+        key = (group.step, group.problem.id, peers.success_texts, peers.failure_texts, feedback, whose)
+        if key not in self._rendered:
+            self._rendered[key] = self._render(group, peers, feedback, whose)
+        return self._rendered[key]
+
+    def _render(self, group: Group, peers: Peers, feedback: str, whose: tuple[int, ...]) -> Context:
+        recipe = self.config.context
+        return render_context(
+            group.problem.messages,
+            peers.success_texts,
+            peers.failure_texts,
+            template=self.template,
+            order=recipe.order,
+            feedback=feedback,
+            budget=recipe.tokens,
+            over_budget=recipe.over_budget,
+            encode=self.encode,
+            rng=derive_rng(self.config.seed, "order", group.step, group.problem.id, *whose),
+        )
+
+    def _feedback(self, group: Group, rollout_index: int, peers: Peers) -> str:
+        when = self.config.context.feedback
+        if when == "never" or (when == "when_no_success" and peers.successes):
+            return ""
+        return group.verdicts[rollout_index].feedback
+
+
+def _no_lesson(reason: NoLessonReason) -> LessonRecord:
+    return LessonRecord(Peers(), None, None, reason)
+
+
+def _lesson(group: Group, rollout: Rollout, context_ids: tuple[int, ...] | None, advantage: float) -> Lesson:
+    return Lesson(group.problem.id, group.problem.domain, rollout, group.prompt_ids, context_ids, advantage)

@@ -1,0 +1,190 @@
+"""Pretrained students: a folder, a GGUF file or a hub id, opened by transformers with errors that say what to do.
+
+Weights come in float32 whatever the file holds: they are the masters that the optimiser updates. Code that a model
+repository brings along is never run.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from mopd.core.errors import StudentError
+
+WEIGHTS = ("*.safetensors", "*.bin")
+
+
+def open_pretrained(name: str) -> tuple[Any, Any]:
+    """(model, tokenizer) of a folder, a `.gguf` file, or a hub id such as `Qwen/Qwen3-0.6B`. Raises StudentError."""
+    hide_transformers_bars()
+    path = Path(name).expanduser()
+    if name.endswith(".gguf"):
+        return _open_gguf(path)
+    if path.is_dir():
+        _check_folder(path)
+        return _open(str(path), is_local=True)
+    if _is_path(name):
+        raise StudentError(
+            "a student is `builtin:NAME`, a folder with a transformers model, a .gguf file or a hub id",
+            f"{name}, which does not exist",
+            "check the key student",
+        )
+    return _open_hub(name)
+
+
+def _is_path(name: str) -> bool:
+    """Whether `name` can only be meant as a path: hub ids have one slash at most and begin with a letter or digit."""
+    return name.count("/") > 1 or not name[:1].isalnum() or name.endswith("/")
+
+
+def open_tokenizer(name: str) -> tuple[Any, ...]:
+    """(configuration, tokenizer) of a student named as for `open_pretrained`, without its weights. Raises StudentError."""
+    from transformers import AutoConfig, AutoTokenizer
+
+    path = Path(name).expanduser()
+    is_gguf, is_local = name.endswith(".gguf"), path.exists()
+    where = str(path.parent if is_gguf else path) if is_local else name
+    options = {"gguf_file": path.name} if is_gguf else {}
+    return _opened(name, is_local, lambda kind: kind.from_pretrained(where, **options), AutoConfig, AutoTokenizer)
+
+
+def _open(name: str, is_local: bool, **options: Any) -> tuple[Any, Any]:
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    def open_one(kind: Any) -> Any:
+        more = {"dtype": torch.float32} if kind is AutoModelForCausalLM else {}
+        return kind.from_pretrained(name, local_files_only=is_local, **more, **options)
+
+    model, tokenizer = _opened(name, is_local, open_one, AutoModelForCausalLM, AutoTokenizer)
+    _move_into_aligned_memory(model)
+    return model, tokenizer
+
+
+def _opened(name: str, is_local: bool, open_one: Callable[[Any], Any], *kinds: Any) -> tuple[Any, ...]:
+    """What transformers opens of each kind. transformers, tokenizers and safetensors each raise errors of their own."""
+    try:
+        return tuple(open_one(kind) for kind in kinds)
+    except Exception as error:
+        raise StudentError(
+            "transformers can open the student as a causal language model",
+            f"{name}: {type(error).__name__}: {_first_lines(error)}",
+            "check the folder's files; a model that needs code of its own is not supported" if is_local else HUB_HELP,
+        ) from error
+
+
+def _move_into_aligned_memory(model: Any) -> None:
+    """Weights mapped from a file lie where its header happens to end, and matrix products round by that.
+
+    A run that is resumed opens another file than the one it began with, and must compute the same.
+    """
+    for parameter in model.parameters():
+        parameter.data = parameter.data.clone()
+
+
+HUB_HELP = (
+    "check the id; where the hub cannot be reached, fetch the model elsewhere (`hf download ID --local-dir DIR`) and "
+    "set student to that folder, or to a .gguf file"
+)
+
+
+def _open_hub(name: str) -> tuple[Any, Any]:
+    """From the hub or its cache. The configuration is asked for first, so that an unreachable hub is told at once."""
+    from transformers import AutoConfig
+
+    try:
+        AutoConfig.from_pretrained(name)
+    except Exception as error:
+        raise StudentError(
+            "a student is `builtin:NAME`, a folder (with a config.json), a .gguf file, or a model that the hub or its "
+            "cache has",
+            f"{name}: {_first_lines(error)}",
+            HUB_HELP,
+        ) from error
+    return _open(name, is_local=False)
+
+
+def _first_lines(error: BaseException) -> str:
+    return " ".join(str(error).split())[:300]
+
+
+# --- folders --------------------------------------------------------------------------------------------------------
+
+
+def _check_folder(path: Path) -> None:
+    if not (path / "config.json").is_file():
+        raise StudentError(
+            "a student's folder holds a transformers model",
+            f"{path}, which has no config.json",
+            "check the key student",
+        )
+    if not any(file for pattern in WEIGHTS for file in path.glob(pattern)):
+        raise StudentError(
+            "a student's folder holds weights (*.safetensors)",
+            f"{path} has none",
+            "fetch the weights too; `hf download ID --local-dir DIR` fetches all files",
+        )
+    for index in path.glob("*.index.json"):
+        _check_shards(path, index)
+    for file in sorted(path.glob("*.safetensors")):
+        _check_safetensors(file)
+
+
+def _check_shards(path: Path, index: Path) -> None:
+    try:
+        wanted = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
+    except (OSError, ValueError, KeyError, AttributeError) as error:
+        raise StudentError("a model's index of shards can be read", f"{index}: {error}", "fetch it again") from error
+    if missing := sorted(name for name in wanted if not (path / name).is_file()):
+        raise StudentError(
+            f"all {len(wanted)} shards of the model are there",
+            f"{len(missing)} missing in {path}, {missing[0]} first",
+            "fetch them again; the download stopped half-way",
+        )
+
+
+def _check_safetensors(file: Path) -> None:
+    """A file is as long as its header says. Half a download is named before anything reads it."""
+    size = file.stat().st_size
+    try:
+        with open(file, "rb") as opened:
+            header_size = int.from_bytes(opened.read(8), "little")
+            header = json.loads(opened.read(header_size)) if header_size < size else {}
+        ends = [entry["data_offsets"][1] for name, entry in header.items() if name != "__metadata__"]
+        is_whole = header_size < size and size == 8 + header_size + max(ends, default=0)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        is_whole = False
+    if not is_whole:
+        raise StudentError(
+            "a file of weights is whole",
+            f"{file}, {size} bytes, is shorter than its header says or is no safetensors file",
+            "fetch it again; the download stopped half-way, or only a pointer file was fetched",
+        )
+
+
+# --- GGUF -----------------------------------------------------------------------------------------------------------
+
+
+def _open_gguf(path: Path) -> tuple[Any, Any]:
+    """A GGUF file, its weights made full again, as a model that can be trained and saved like any other."""
+    if not path.is_file():
+        raise StudentError("a .gguf student is a file", f"{path} does not exist", "check the key student")
+    with open(path, "rb") as file:
+        if file.read(4) != b"GGUF":
+            raise StudentError("a .gguf file begins with GGUF", f"{path} does not", "fetch it again")
+    model, tokenizer = _open(str(path.parent), is_local=True, gguf_file=path.name)
+    # The weights are plain tensors now; transformers would refuse to save a model that is marked as quantised.
+    model.hf_quantizer, model.is_quantized = None, False
+    if hasattr(model.config, "quantization_config"):
+        del model.config.quantization_config
+    return model, tokenizer
+
+
+def hide_transformers_bars() -> None:
+    """transformers would draw a bar for every checkpoint written or read."""
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()

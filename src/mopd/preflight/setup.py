@@ -1,0 +1,49 @@
+"""What a run works with, made once before its first step: graders, student and engine, with every check that needs no work."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from mopd.config import Config
+from mopd.judging.verdicts import Judge, by_verifiers, prepare_verifiers
+from mopd.models.student import Student, load_student
+from mopd.preflight.checks import check_window
+from mopd.problems import ProblemSet, load_problems
+from mopd.rollouts.choosing import open_engine
+from mopd.rollouts.engine import Engine
+from mopd.scoring.allocator import keep_freed_memory
+
+
+@dataclass(frozen=True)
+class Setup:
+    """What warm-up, training, evaluation and reading share: one student, one engine, one judge."""
+
+    config: Config
+    problems: ProblemSet
+    judge: Judge
+    student: Student
+    engine: Engine
+
+
+def prepare_problems(config: Config) -> ProblemSet:
+    """The problems of a run. Raises ProblemError or ConfigError."""
+    return load_problems(config.problems, needs_answer=not config.rewards.functions)
+
+
+def prepare(config: Config, problems: ProblemSet, judge: Judge = by_verifiers, folder: Path | None = None) -> Setup:
+    """The setup of a run before any warm-up, with threads and graders of this process set up and everything checked.
+
+    The student is opened from `folder`, where given: a run is resumed from its checkpoint, wherever the student came
+    from. Raises MopdError.
+    """
+    keep_freed_memory()
+    if config.compute.threads is not None:
+        torch.set_num_threads(config.compute.threads)
+    names = {problem.verifier for problem in problems.train + problems.held_out}
+    prepare_verifiers(set() if config.rewards.functions else names, config)
+    student = load_student(str(folder or config.student), config.seed, config.compute, config.chat.options)
+    check_window(student, problems, config)
+    return Setup(config, problems, judge, student, open_engine(config, student))

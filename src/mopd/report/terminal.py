@@ -1,0 +1,107 @@
+"""What a run shows a person at its end: figures with intervals, and one group with its peers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from mopd.runs.records import read_jsonl
+
+
+def print_summary(summary: dict[str, Any], console: Console) -> None:
+    """The table of a run's end: figures before and after with 95 % intervals, one group, and where the run is."""
+    if "before" in summary:
+        console.print(_figures_table(summary))
+        gain = summary["gain"]
+        low, high = gain["interval"]
+        console.print(f"gain in mean {gain['mean']:+.3f}, paired 95 % interval [{low:+.3f}, {high:+.3f}]\n")
+    if warmup := summary.get("warmup"):
+        _print_warmup(warmup, console)
+    _print_split(summary.get("split", {}), console)
+    print_group(Path(summary["run"]), console)
+    seconds = "  ".join(f"{name} {value:.0f} s" for name, value in summary["seconds"].items())
+    cached = " (warm-up from the cache)" if summary.get("warmup", {}).get("is_cached") else ""
+    console.print(f"seconds: {seconds}{cached}")
+    console.print(f"run: {escape(summary['run'])}/", soft_wrap=True)
+    console.print(f"what its teacher read: mopd show-context {escape(summary['run'])}", soft_wrap=True)
+
+
+def _print_warmup(warmup: dict[str, Any], console: Console) -> None:
+    """What the student could do before its warm-up, and how well it reads peers after it."""
+    if before := warmup.get("before"):
+        console.print(f"before its warm-up the student solved {before['mean_at_1']:.3f} (one attempt a problem)")
+    if rejected := warmup.get("solutions_rejected_count"):
+        console.print(f"[yellow]{rejected} solutions shown in the warm-up are rejected by their verifier[/yellow]")
+    for recipe, figures in warmup.get("reading", {}).items():
+        console.print(
+            f"generating from {recipe} contexts it is right in {figures['accuracy_from_contexts_share']:.2f} of "
+            f"{figures['contexts_count']:.0f}, and copies a failed peer in {figures['copied_failure_share']:.2f}"
+        )
+
+
+def _print_split(split: dict[str, Any], console: Console) -> None:
+    """What was not taken, and whatever makes held-out figures less than independent of training."""
+    for reason, count in split.get("left_out", {}).items():
+        console.print(f"{count} records were left out: {reason}", markup=False)
+    if count := split.get("trained_on_count"):
+        console.print(
+            f"[yellow]{count} held-out problems were trained on, with half of their tests: "
+            "whoever quotes these figures must say so[/yellow]"
+        )
+    if split.get("removed_count"):
+        console.print(f"{split['removed_count']} training problems were removed: their prompts are held out")
+    if split.get("near_duplicate_count"):
+        held_out, trained = split["near_duplicate"]
+        console.print(
+            f"{split['near_duplicate_count']} held-out problems have a near-duplicate in training, such as "
+            f"{held_out} ({trained})",
+            markup=False,
+        )
+
+
+def _figures_table(summary: dict[str, Any]) -> Table:
+    table = Table(title=f"held-out problems: {summary['before']['problems']:.0f}")
+    for column in ("", "before", "95 % interval", "after", "95 % interval"):
+        table.add_column(column, justify="left" if not column else "right")
+    for key in [name for name in summary["before"] if name.startswith(("mean_at_", "pass_at_"))]:
+        if key.endswith("_interval"):
+            continue
+        cells = []
+        for when in ("before", "after"):
+            low, high = summary[when][f"{key}_interval"]
+            cells += [f"{summary[when][key]:.3f}", f"[{low:.3f}, {high:.3f}]"]
+        table.add_row(key.replace("_at_", "@"), *cells)
+    return table
+
+
+def print_group(run: Path, console: Console) -> None:
+    """The first group with both outcomes: each rollout, its verdict, and the peers its teacher was shown."""
+    groups = read_jsonl(run / "groups.jsonl")
+    mixed = [group for group in groups if len({rollout["is_success"] for rollout in group["rollouts"]}) == 2]
+    if not groups:
+        return
+    group = (mixed or groups)[0]
+    prompt = group["prompt"][-1]["content"]
+    table = Table(title=f"one group: step {group['step']}, problem {escape(_short(prompt, 60))}")
+    for column in ("rollout", "completion", "verdict", "successes shown", "failures shown", "lesson"):
+        table.add_column(column)
+    for rollout in group["rollouts"]:
+        shown = rollout["peers"]
+        table.add_row(
+            str(rollout["index"]),
+            escape(_short(rollout["completion"], 40)),
+            f"[green]{rollout['kind']}[/]" if rollout["is_success"] else f"[red]{rollout['kind']}[/]",
+            " ".join(map(str, shown["successes"])) or "-",
+            " ".join(map(str, shown["failures"])) or "-",
+            "yes" if rollout["is_lesson"] else f"no: {rollout['no_lesson_reason']}",
+        )
+    console.print(table)
+
+
+def _short(text: str, width: int) -> str:
+    line = " ".join(text.split())
+    return line if len(line) <= width else line[: width - 3] + "..."

@@ -1,0 +1,201 @@
+"""Decoders: prompts read once, then one token a row at a time, for rows that share prompts.
+
+`SharedPromptDecoder` keeps the keys and values of each prompt once, however many rows write from it; `CachedDecoder`
+uses transformers' own cache, expanded to rows, for models whose attention is of another kind. Both give the same
+logits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextvars import ContextVar
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from mopd.scoring.attention import Seen, forward_with, read_trie, refuse_other_kinds
+from mopd.scoring.head import head_logits
+from mopd.scoring.trie import build_trie
+
+GROWTH = 32
+"""Tokens by which the room for keys and values of written tokens grows at least."""
+
+
+class Decoder(Protocol):
+    """Next-token logits for rows, [rows, vocabulary]: `logits` after the prompts, `step` after one more token a row."""
+
+    logits: Tensor
+
+    def keep(self, rows: Tensor) -> None:
+        """Go on with these rows only: [kept] indices of the present ones."""
+
+    def step(self, tokens: Tensor) -> Tensor:
+        """The logits behind `tokens` [rows]."""
+
+
+def open_decoder(
+    model: Any, prompts: Sequence[tuple[int, ...]], counts: Sequence[int], shares_prefixes: bool
+) -> Decoder:
+    """A decoder of `counts[i]` rows for prompt i, rows in order of prompts. Equal prompts are read once.
+
+    `shares_prefixes` tells whether the model's attention may be replaced (`scoring.can_share_prefixes`).
+    """
+    unique = list(dict.fromkeys(prompts))
+    place = {prompt: index for index, prompt in enumerate(unique)}
+    owner = torch.tensor([place[prompt] for prompt, count in zip(prompts, counts, strict=True) for _ in range(count)])
+    kind = SharedPromptDecoder if shares_prefixes else CachedDecoder
+    return kind(model, unique, owner)
+
+
+class CachedDecoder:
+    """With transformers' cache, prompts padded on the left."""
+
+    def __init__(self, model: Any, prompts: Sequence[tuple[int, ...]], owner: Tensor) -> None:
+        from transformers import DynamicCache
+
+        self.model = model
+        self.device = next(model.parameters()).device
+        width = max(map(len, prompts))
+        ids = torch.zeros(len(prompts), width, dtype=torch.long)
+        mask = torch.zeros(len(prompts), width, dtype=torch.long)
+        for row, prompt in enumerate(prompts):
+            ids[row, width - len(prompt) :] = torch.tensor(prompt)
+            mask[row, width - len(prompt) :] = 1
+        positions = (mask.cumsum(-1) - 1).clamp(min=0)
+        self.cache = DynamicCache(config=model.config)
+        logits = self._forward(ids.to(self.device), mask.to(self.device), positions.to(self.device), logits_to_keep=1)
+        owner = owner.to(self.device)
+        self.cache.batch_select_indices(owner)
+        self.logits = logits[owner]
+        self.mask, self.positions = mask.to(self.device)[owner], positions[:, -1].to(self.device)[owner]
+
+    def keep(self, rows: Tensor) -> None:
+        """Go on with these rows only."""
+        rows = rows.to(self.device)
+        self.mask, self.positions = self.mask[rows], self.positions[rows]
+        self.cache.batch_select_indices(rows)
+
+    def step(self, tokens: Tensor) -> Tensor:
+        """The logits behind one more token a row."""
+        self.mask = torch.cat([self.mask, self.mask.new_ones(len(tokens), 1)], dim=1)
+        self.positions = self.positions + 1
+        return self._forward(tokens[:, None].to(self.device), self.mask, self.positions[:, None])
+
+    def _forward(self, ids: Tensor, mask: Tensor, positions: Tensor, **rest: Any) -> Tensor:
+        rest |= {"attention_mask": mask, "position_ids": positions, "past_key_values": self.cache, "use_cache": True}
+        logits: Tensor = self.model(input_ids=ids, **rest).logits[:, -1]
+        return logits
+
+
+class SharedPromptDecoder:
+    """With the keys and values of every prompt once, and of each row's own tokens beside them.
+
+    Prompts are read as a trie, so that what they share is computed once. Rows of a prompt attend to it together.
+    """
+
+    def __init__(self, model: Any, prompts: Sequence[tuple[int, ...]], owner: Tensor) -> None:
+        self.model = model
+        self.device = next(model.parameters()).device
+        self.owner = owner.to(self.device)
+        self.own_length = 0
+        self.own: dict[int, tuple[Tensor, Tensor]] = {}
+        lengths = torch.tensor([len(prompt) for prompt in prompts], device=self.device)
+        self.positions = lengths[self.owner] - 1
+        is_read = torch.arange(int(lengths.max()), device=self.device) < lengths[:, None]
+        self.hidden = torch.zeros(is_read.shape, device=self.device).masked_fill(~is_read, -torch.inf)[:, None, None]
+        self.prompts, last = self._read(prompts)
+        self.logits = head_logits(model, last)[self.owner]
+        self._arrange()
+
+    def _read(self, prompts: Sequence[tuple[int, ...]]) -> tuple[dict[int, tuple[Tensor, Tensor]], Tensor]:
+        """Keys and values of each layer, [prompts, K, width, D], and the last hidden state of each prompt."""
+        trie = build_trie(prompts)
+        seen: Seen = {}
+        states = read_trie(self.model, trie, seen)
+        nodes = torch.zeros(len(prompts), max(map(len, prompts)), dtype=torch.long)
+        for row, path in enumerate(trie.paths):
+            nodes[row, : len(path)] = torch.from_numpy(path)
+        nodes = nodes.to(self.device)
+        layers = {layer: (k[nodes].transpose(1, 2), v[nodes].transpose(1, 2)) for layer, (k, v) in seen.items()}
+        return layers, states[torch.tensor([int(path[-1]) for path in trie.paths], device=self.device)]
+
+    def _arrange(self) -> None:
+        """Give each row its place among the rows of its prompt."""
+        counts = torch.bincount(self.owner, minlength=len(self.hidden))
+        order = self.owner.argsort(stable=True)
+        starts = counts.cumsum(0) - counts
+        self.slot = torch.empty_like(self.owner)
+        self.slot[order] = torch.arange(len(order), device=self.device) - starts[self.owner[order]]
+        self.most = int(counts.max())
+
+    def keep(self, rows: Tensor) -> None:
+        """Go on with these rows only."""
+        rows = rows.to(self.device)
+        self.owner, self.positions = self.owner[rows], self.positions[rows]
+        self.own = {layer: (k[rows], v[rows]) for layer, (k, v) in self.own.items()}
+        self._arrange()
+
+    def step(self, tokens: Tensor) -> Tensor:
+        """The logits behind one more token a row."""
+        self.positions = self.positions + 1
+        self.own_length += 1
+        token = _DECODER.set(self)
+        try:
+            ids = tokens[:, None].to(self.device)
+            hidden = forward_with(_attend_to_prompt, self.model, ids, self.positions[:, None])
+        finally:
+            _DECODER.reset(token)
+        return head_logits(self.model, hidden[:, 0])
+
+    def remember(self, layer: int, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
+        """A layer's keys and values of all tokens written so far, [rows, K, written, D], with the newest added."""
+        at = self.own_length - 1
+        if layer not in self.own:
+            self.own[layer] = (key[:, :, :0], value[:, :, :0])
+        k, v = self.own[layer]
+        if at == k.shape[2]:
+            room = max(GROWTH, at)
+            k, v = (torch.cat([held, held.new_zeros(*held.shape[:2], room, held.shape[3])], 2) for held in (k, v))
+            self.own[layer] = (k, v)
+        k[:, :, at], v[:, :, at] = key[:, :, 0], value[:, :, 0]
+        return k[:, :, : at + 1], v[:, :, : at + 1]
+
+    def together(self, states: Tensor) -> Tensor:
+        """Rows gathered by prompt: [rows, K, G, X] -> [prompts, K, most x G, X], padded."""
+        heads, groups, size = states.shape[1:]
+        grouped = states.new_zeros(len(self.hidden), self.most, heads, groups, size)
+        grouped[self.owner, self.slot] = states
+        return grouped.transpose(1, 2).reshape(len(self.hidden), heads, self.most * groups, size)
+
+    def apart(self, states: Tensor, groups: int) -> Tensor:
+        """The reverse: [prompts, K, most x G, X] -> [rows, K, G, X]."""
+        by_row = states.view(states.shape[0], states.shape[1], self.most, groups, states.shape[3]).transpose(1, 2)
+        return by_row[self.owner, self.slot]
+
+
+_DECODER: ContextVar[SharedPromptDecoder] = ContextVar("decoder")
+
+
+def _attend_to_prompt(
+    module: Any, query: Tensor, key: Tensor, value: Tensor, mask: Any, scaling: float | None = None, **rest: Any
+) -> tuple[Tensor, None]:
+    """query [rows, H, 1, D], key and value [rows, K, 1, D] of the newest tokens -> [rows, 1, H, D].
+
+    One softmax over the prompt's keys and the row's own.
+    """
+    refuse_other_kinds(rest)
+    decoder = _DECODER.get()
+    prompt_k, prompt_v = decoder.prompts[module.layer_idx]
+    own_k, own_v = decoder.remember(module.layer_idx, key, value)
+    rows, heads, _, size = query.shape
+    groups = heads // key.shape[1]
+    scale = scaling if scaling is not None else size**-0.5
+    q = (query * scale).view(rows, key.shape[1], groups, size)
+    to_prompt = decoder.together(q) @ prompt_k.transpose(-1, -2) + decoder.hidden
+    to_own = q @ own_k.transpose(-1, -2)
+    scores = torch.cat([decoder.apart(to_prompt, groups), to_own.to(to_prompt.dtype)], -1)
+    weights = scores.softmax(-1, dtype=torch.promote_types(scores.dtype, torch.float32)).to(value.dtype)
+    width = prompt_k.shape[2]
+    out = decoder.apart(decoder.together(weights[..., :width]) @ prompt_v, groups) + weights[..., width:] @ own_v
+    return out.reshape(rows, 1, heads, -1).to(query.dtype), None

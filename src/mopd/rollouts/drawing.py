@@ -1,0 +1,55 @@
+"""Drawing tokens from logits, by a stream of uniform numbers that belongs to the rollout alone."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from mopd.core.seeding import derive_seed
+
+DRAW_BLOCK = 256
+"""Tokens whose probabilities are added up before a block of them is chosen."""
+
+
+def uniforms_of(key: tuple[int | str, ...], count: int) -> np.ndarray[Any, np.dtype[np.float64]]:
+    """A rollout's stream of uniform numbers in [0, 1): a function of its key alone."""
+    return np.random.Generator(np.random.Philox(derive_seed(*key))).random(count)
+
+
+def sample_tokens(logits: Tensor, uniforms: Tensor, temperature: float, top_p: float) -> tuple[Tensor, Tensor]:
+    """One token a row by inverse transform, and its log-probability under the sampling distribution.
+
+    logits [rows, V] on the CPU; uniforms [rows] float64 in [0, 1) -> ([rows] int64, [rows] float64), computed in
+    float32. With top_p < 1
+    the distribution is the smallest set of most probable tokens that holds that mass, renormalised.
+    """
+    logprobs = (logits.float() / temperature).log_softmax(-1)
+    if top_p < 1.0:
+        ordered, indices = logprobs.sort(dim=-1, descending=True)
+        mass_before = ordered.exp().double().cumsum(-1) - ordered.exp()
+        ordered = ordered.masked_fill(mass_before >= top_p, -torch.inf)
+        logprobs = torch.empty_like(logprobs).scatter(-1, indices, ordered).log_softmax(-1)
+    tokens = _draw(logprobs.exp(), uniforms)
+    return tokens, logprobs.gather(-1, tokens[:, None]).squeeze(-1).double()
+
+
+def _draw(probabilities: Tensor, uniforms: Tensor) -> Tensor:
+    """The first token at which the running sum exceeds uniform x total: [rows, V], [rows] -> [rows].
+
+    First the block of tokens, then the token in it: a running sum over a whole vocabulary in float64 would take longer
+    than the model. Tokens of probability 0 are never drawn.
+    """
+    rows, size = probabilities.shape
+    blocks = torch.nn.functional.pad(probabilities, (0, -size % DRAW_BLOCK)).view(rows, -1, DRAW_BLOCK)
+    sums = blocks.sum(-1, dtype=torch.float64).cumsum(-1)
+    total = sums[:, -1:]  # may differ from 1 by rounding
+    target = torch.minimum(uniforms[:, None] * total, total.nextafter(torch.zeros_like(total)))
+    block = torch.searchsorted(sums, target, right=True)
+    before = torch.where(block > 0, sums.gather(1, (block - 1).clamp(min=0)), 0.0)
+    inside = blocks[torch.arange(rows), block.squeeze(-1)].double().cumsum(-1)
+    offset = torch.searchsorted(inside, target - before, right=True)
+    last = DRAW_BLOCK - 1 - (inside.diff(prepend=inside.new_zeros(rows, 1)) > 0).flip(-1).int().argmax(-1, keepdim=True)
+    return (block * DRAW_BLOCK + torch.minimum(offset, last)).squeeze(-1)

@@ -1,0 +1,120 @@
+"""The local engine: samples completions with a model in this process.
+
+Each prompt is read once, whatever the number of its rollouts; finished rows leave the batch. Every rollout draws from
+its own stream of uniform numbers, keyed by what it is for, so batching cannot change what is sampled (beyond rounding
+in the logits).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+
+from mopd.config import Sampling
+from mopd.core.types import Rollout
+from mopd.models.student import Student, copy_model
+from mopd.rollouts.decoding import open_decoder
+from mopd.rollouts.drawing import sample_tokens, uniforms_of
+from mopd.rollouts.engine import SamplingRequest, tell_nobody
+from mopd.scoring.hidden_states import can_share_prefixes
+
+
+class LocalEngine:
+    """Samples with a model in this process: the student's, until `sync` names another or the same again.
+
+    In float32 it samples with that very model. In another dtype it samples with a copy of the weights, so that they are
+    converted once a step and not once a token.
+    """
+
+    def __init__(self, student: Student, max_rows: int) -> None:
+        self.tokenizer = student.tokenizer
+        self.max_rows = max_rows
+        self.model = self._source = student.model
+        if student.dtype != torch.float32:
+            self.model = copy_model(student.model).to(student.dtype)
+
+    @torch.no_grad()
+    def sync(self, model: Any) -> None:
+        """Take over the weights of `model`, of the student's architecture, as they are now."""
+        if self.model is self._source:
+            self.model = model
+        else:
+            torch._foreach_copy_(list(self.model.parameters()), list(model.parameters()))
+        self._source = model
+
+    @torch.no_grad()
+    def sample(
+        self, requests: Sequence[SamplingRequest], sampling: Sampling, on_batch: Callable[[int], None] = tell_nobody
+    ) -> list[list[Rollout]]:
+        """For each request its rollouts; batches hold up to `max_rows` rollouts, and at least one request."""
+        found: list[list[Rollout]] = []
+        for batch in _batches(requests, self.max_rows):
+            found += self._sample_batch(batch, sampling)
+            on_batch(sum(request.count for request in batch))
+        return found
+
+    def _sample_batch(self, requests: Sequence[SamplingRequest], sampling: Sampling) -> list[list[Rollout]]:
+        end_ids = self.tokenizer.end_ids
+        known = self.tokenizer.size  # a model may have more rows than there are tokens
+        uniforms = torch.from_numpy(
+            np.stack(
+                [uniforms_of((*r.key, index), sampling.completion_tokens) for r in requests for index in range(r.count)]
+            )
+        )
+        shares = can_share_prefixes(self._source)
+        decoder = open_decoder(self.model, [r.prompt_ids for r in requests], [r.count for r in requests], shares)
+        logits = decoder.logits
+
+        rows = len(uniforms)
+        tokens: list[list[int]] = [[] for _ in range(rows)]
+        logprobs: list[list[float]] = [[] for _ in range(rows)]
+        live = torch.arange(rows)
+        for position in range(sampling.completion_tokens):
+            chosen, chosen_logprobs = sample_tokens(
+                logits[:, :known].cpu(), uniforms[live, position], sampling.temperature, sampling.top_p
+            )
+            for row, token, logprob in zip(live.tolist(), chosen.tolist(), chosen_logprobs.tolist(), strict=True):
+                tokens[row].append(token)
+                logprobs[row].append(logprob)
+            going = torch.tensor([token not in end_ids for token in chosen.tolist()])
+            if position == sampling.completion_tokens - 1 or not going.any():
+                break
+            if not going.all():
+                keep = going.nonzero().squeeze(-1)
+                live, chosen = live[keep], chosen[keep]
+                decoder.keep(keep)
+            logits = decoder.step(chosen)
+        return self._as_rollouts(requests, tokens, logprobs)
+
+    def _as_rollouts(
+        self, requests: Sequence[SamplingRequest], tokens: list[list[int]], logprobs: list[list[float]]
+    ) -> list[list[Rollout]]:
+        rows = iter(zip(tokens, logprobs, strict=True))
+        found = []
+        for request in requests:
+            found.append([self._as_rollout(index, *next(rows)) for index in range(request.count)])
+        return found
+
+    def _as_rollout(self, index: int, ids: list[int], logprobs: list[float]) -> Rollout:
+        tokenizer = self.tokenizer
+        return Rollout(
+            index=index,
+            token_ids=tuple(ids),
+            is_own=(True,) * len(ids),
+            sampler_logprobs=tuple(logprobs),
+            text=tokenizer.decode(ids),
+            is_truncated=ids[-1] not in tokenizer.end_ids,
+        )
+
+
+def _batches(requests: Sequence[SamplingRequest], max_rows: int) -> list[list[SamplingRequest]]:
+    batches: list[list[SamplingRequest]] = []
+    for request in requests:
+        if batches and sum(r.count for r in batches[-1]) + request.count <= max_rows:
+            batches[-1].append(request)
+        else:
+            batches.append([request])
+    return batches

@@ -1,0 +1,67 @@
+"""The records of a run: written to groups.jsonl and rebuilt from it, here and nowhere else."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from mopd.core.types import Group, LessonRecord, Message, Problem, Rollout, Verdict
+
+
+def describe_group(group: Group, records: Sequence[LessonRecord]) -> dict[str, Any]:
+    """One line of groups.jsonl."""
+    return {
+        "step": group.step,
+        "problem_id": group.problem.id,
+        "domain": group.problem.domain,
+        "prompt": list(group.problem.messages),
+        "rollouts": [_describe_rollout(group, record, i) for i, record in enumerate(records)],
+    }
+
+
+def _describe_rollout(group: Group, record: LessonRecord, index: int) -> dict[str, Any]:
+    rollout, verdict, peers = group.rollouts[index], group.verdicts[index], record.peers
+    shown: dict[str, Any] = {"successes": list(peers.successes), "failures": list(peers.failures)}
+    if peers.problem_ids:
+        shown["problem_ids"] = list(peers.problem_ids)
+    return {
+        "index": index,
+        "completion": rollout.text,
+        "token_count": len(rollout.token_ids),
+        "reward": verdict.reward,
+        "kind": verdict.kind,
+        "is_success": group.is_success(index),
+        "answer": verdict.answer,
+        "feedback": verdict.feedback,
+        **({"details": dict(verdict.details)} if verdict.details else {}),
+        "peers": shown,
+        "context_tokens": record.context.token_count if record.context else None,
+        "shortened_count": record.context.shortened_count if record.context else 0,
+        "dropped_count": record.context.dropped_count if record.context else 0,
+        "is_lesson": record.lesson is not None,
+        "no_lesson_reason": record.reason,
+    }
+
+
+def read_jsonl(path: Path) -> list[dict[str, Any]]:
+    """All complete lines of a JSONL log."""
+    with open(path, encoding="utf-8") as file:
+        return [json.loads(line) for line in file if line.endswith("\n")]
+
+
+def rebuild_group(recorded: Mapping[str, Any], success_reward: float) -> Group:
+    """The group of one line of groups.jsonl. Token ids are not recorded: each completion has as many zeros."""
+    rollouts, verdicts = [], []
+    for row in recorded["rollouts"]:
+        ids = (0,) * row["token_count"]
+        rollouts.append(
+            Rollout(
+                row["index"], ids, (True,) * len(ids), (0.0,) * len(ids), row["completion"], row["kind"] == "truncated"
+            )
+        )
+        verdicts.append(Verdict(row["reward"], row["kind"], row["answer"], row["feedback"]))
+    messages = tuple(Message(role=turn["role"], content=turn["content"]) for turn in recorded["prompt"])
+    problem = Problem(recorded["problem_id"], messages, None, "recorded", recorded["domain"])
+    return Group(recorded["step"], problem, (), tuple(rollouts), tuple(verdicts), success_reward)

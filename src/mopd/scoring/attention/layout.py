@@ -1,0 +1,51 @@
+"""What the strategies know of a trie: its segments, and which nodes are whose ancestors."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from mopd.scoring.trie import Trie
+
+Attend = Callable[[Tensor, Tensor, Tensor, float], Tensor]
+"""Queries [T, H, D], keys and values [T, K, D], the factor of the scores -> [T, H, D].
+
+H / K query heads share a key head. All are of one dtype, and so is the result.
+"""
+
+
+@dataclass(frozen=True)
+class Segment:
+    """What one sequence adds to those before it: the last `new` nodes of `path`, which are neighbours in the row."""
+
+    path: NDArray[np.int64]
+    new: int
+
+    @property
+    def start(self) -> int:
+        """The first new node."""
+        return int(self.path[-self.new])
+
+
+def segments_of(trie: Trie) -> list[Segment]:
+    """The trie's segments in the order of their nodes, so that their new nodes together are the row."""
+    added = zip(trie.paths, trie.new_counts, strict=True)
+    return sorted((Segment(path, new) for path, new in added if new), key=lambda segment: segment.start)
+
+
+def last_descendants(trie: Trie) -> Tensor:
+    """The last node below each node, or the node itself: [T], int64.
+
+    Nodes come depth first, so what is below node j are its neighbours up to that node: j is i or an ancestor of i
+    where j <= i <= last[j].
+    """
+    last = np.arange(len(trie.token_ids))
+    for path in trie.paths:
+        if len(path):
+            last[path] = np.maximum(last[path], path[-1])
+    return torch.from_numpy(last)

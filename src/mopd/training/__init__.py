@@ -1,0 +1,11 @@
+"""The loop.
+
+`loop` goes from a configuration to a summary; `step` is one step of the method, and the first thing to read; `metrics`
+turns a step into figures.
+
+May import: everything but `cli`. A new metric of rollouts or lessons: `metrics`.
+"""
+
+from mopd.training.loop import resume, train
+
+__all__ = ["resume", "train"]

@@ -1,0 +1,48 @@
+"""What a step's rollouts, verdicts and lessons were, as figures for metrics.jsonl."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+from mopd.core.statistics import mean_or_zero
+from mopd.core.types import VERDICT_KINDS, Group, LessonRecord
+
+
+def group_metrics(groups: Sequence[Group]) -> dict[str, float]:
+    """What the step's rollouts and verdicts were. Rollouts whose grader failed are in no mean."""
+    rollouts = [(g, r) for g in groups for r in g.rollouts]
+    judged = [(g, r) for g, r in rollouts if g.verdicts[r.index].kind != "error"]
+    kinds = Counter(verdict.kind for group in groups for verdict in group.verdicts)
+    by_group = [[g.is_success(r.index) for g2, r in judged if g2 is g] for g in groups]
+    return {
+        "reward/mean": mean_or_zero([g.verdicts[r.index].reward for g, r in judged]),
+        "reward/success_share": mean_or_zero([g.is_success(r.index) for g, r in judged]),
+        "groups/all_success_count": float(sum(bool(found) and all(found) for found in by_group)),
+        "groups/all_failure_count": float(sum(bool(found) and not any(found) for found in by_group)),
+        "completion/tokens_mean": mean_or_zero([len(r.token_ids) for _, r in rollouts]),
+        "completion/empty_count": float(sum(not r.text.strip() for _, r in rollouts)),
+        "completion/distinct_share": mean_or_zero(
+            [len({r.text for r in g.rollouts}) / len(g.rollouts) for g in groups]
+        ),
+        **{f"verdicts/{kind}_count": float(kinds[kind]) for kind in VERDICT_KINDS},
+    }
+
+
+def lesson_metrics(records: Sequence[Sequence[LessonRecord]]) -> dict[str, float]:
+    """What became of the step's rollouts: lessons, reasons for none, peers and contexts."""
+    flat = [record for group in records for record in group]
+    lessons = [record for record in flat if record.lesson is not None]
+    contexts = [record.context for record in flat if record.context is not None]
+    reasons = Counter(record.reason for record in flat if record.reason is not None)
+    return {
+        "lessons/count": float(len(lessons)),
+        **{f"lessons/none_{reason}_count": float(count) for reason, count in sorted(reasons.items())},
+        "peers/successes_mean": mean_or_zero([len(r.peers.successes) for r in lessons]),
+        "peers/failures_mean": mean_or_zero([len(r.peers.failures) for r in lessons]),
+        "peers/own_text_count": float(sum(r.peers.shows_own_text for r in lessons)),
+        "context/tokens_mean": mean_or_zero([c.token_count for c in contexts]),
+        "context/tokens_max": float(max((c.token_count for c in contexts), default=0)),
+        "context/shortened_peers_count": float(sum(c.shortened_count for c in contexts)),
+        "context/dropped_peers_count": float(sum(c.dropped_count for c in contexts)),
+    }

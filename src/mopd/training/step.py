@@ -1,0 +1,140 @@
+"""One step of the method. Multi-rollout on-policy distillation differs from GRPO in three lines:
+
+1. The student s attempts every problem of the step G times: y_1 .. y_G ~ s(. | x).            `rollouts.engine`
+2. Verifiers give each attempt a verdict: success or failure, never where.                     `judging.verdicts`
+3. Each attempt gets a context c_i: the problem with its peers' successes and failures.        `method.peers`, `.contexts`
+   GRPO goes without contexts; its lessons carry advantages instead.                           `method.lessons`
+4. The teacher t, the same model or an average of its past, reads c_i and says at every
+   token of y_i what it would have written next: t(. | c_i, y_i,<j).                           `learning.teacher`
+5. The student moves toward the teacher, token by token: sum_j a_j w_j D(s, t).                `learning.learner`
+6. The teacher takes one step after the student: t <- (1 - rate) t + rate s.                   `learning.teacher`
+
+Every baseline is a setting, not other code: SDPO shows one success and no failure, GRPO and SFT are other objectives on
+the same groups. All randomness comes from (seed, step, problem, rollout), so a step can be taken again.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from mopd.core.types import Group, LessonRecord
+from mopd.evaluation.from_contexts import accuracy_from_contexts
+from mopd.learning.learner import Learner
+from mopd.learning.teacher import LocalTeacher
+from mopd.method.lessons import LessonMaker
+from mopd.preflight.setup import Setup
+from mopd.rollouts.engine import sample_groups
+from mopd.runs.progress import Phase
+from mopd.scoring.scorer import Scorer
+from mopd.training.metrics import group_metrics, lesson_metrics
+
+PHASES = ("sample", "verify", "contexts", "teacher", "student", "update")
+
+
+class StepClock:
+    """Seconds by phase of one step; an inner phase's seconds are not counted in the phase around it."""
+
+    def __init__(self, phase: Phase | None = None, now: Callable[[], float] = time.perf_counter) -> None:
+        self.seconds: dict[str, float] = defaultdict(float)
+        self._phase = phase
+        self._now = now
+        self._inner: list[float] = []
+
+    @contextmanager
+    def __call__(self, name: str) -> Iterator[None]:
+        """Count the block's seconds under `name`."""
+        if self._phase is not None:
+            self._phase.note(name)
+        began = self._now()
+        self._inner.append(0.0)
+        try:
+            yield
+        finally:
+            elapsed = self._now() - began
+            self.seconds[name] += elapsed - self._inner.pop()
+            if self._inner:
+                self._inner[-1] += elapsed
+
+
+@dataclass
+class StepResult:
+    """One step's groups, what became of each rollout, and its metrics."""
+
+    groups: list[Group]
+    records: list[list[LessonRecord]]
+    metrics: dict[str, float]
+
+
+class Stepper:
+    """Learner and teacher of a run, and one step of the method with them and with what `setup` holds."""
+
+    def __init__(self, setup: Setup) -> None:
+        config, student = setup.config, setup.student
+        scorer = Scorer.of(config.compute, student.dtype)
+        self.setup, self.config = setup, config
+        self.learner = Learner(student.model, config, scorer)
+        self.teacher = (
+            LocalTeacher(student.model, config.teacher, scorer, config.sampling.temperature)
+            if config.objective.kind == "distill"
+            else None
+        )
+        self.lesson_maker = LessonMaker(config, student.tokenizer.encode_prompt, student.template)
+
+    def step(self, step: int, clock: StepClock) -> StepResult:
+        """Sample, verify, teach, update."""
+        began = time.perf_counter()
+        groups, judging = self.attempt(step, clock)
+        with clock("contexts"):
+            records = self.lesson_maker.make(groups)
+        lessons = [record.lesson for group in records for record in group if record.lesson is not None]
+        contexts = self._teacher_accuracy(groups, records, step, clock)
+        learning = self.learner.learn(lessons, self.teacher, step, clock)
+        if learning.is_updated and self.teacher is not None:
+            with clock("update"):
+                self.teacher.follow(self.setup.student.model)
+        metrics = group_metrics(groups) | judging | lesson_metrics(records) | contexts | learning.metrics
+        durations = {f"time/{phase}_s": seconds for phase, seconds in clock.seconds.items()}
+        return StepResult(groups, records, metrics | durations | {"time/step_s": time.perf_counter() - began})
+
+    def attempt(self, step: int, clock: StepClock) -> tuple[list[Group], dict[str, float]]:
+        """The step's verified groups, and the judge's metrics."""
+        setup, config = self.setup, self.config
+        with clock("sample"):
+            setup.engine.sync(setup.student.model)
+            groups = sample_groups(
+                setup.engine,
+                setup.student.tokenizer.encode_prompt,
+                setup.problems.take(step, config.problems_per_step, config.seed),
+                config.group_size,
+                config.sampling,
+                key=lambda problem: (config.seed, "rollout", step, problem.id),
+                step=step,
+                success_reward=config.success_reward,
+            )
+        with clock("verify"):
+            return setup.judge(groups, step)
+
+    def _teacher_accuracy(
+        self, groups: Sequence[Group], records: Sequence[Sequence[LessonRecord]], step: int, clock: StepClock
+    ) -> dict[str, float]:
+        """How often the teacher is right, and copies a failed peer, when it *generates* from this step's contexts."""
+        every = self.config.evaluation.contexts_every
+        if self.teacher is None or every == 0 or step % every:
+            return {}
+        taught = [
+            (group, record)
+            for group, group_records in zip(groups, records, strict=True)
+            for record in group_records
+            if record.lesson is not None
+        ]
+        if not taught:
+            return {}
+        stride = math.ceil(len(taught) / self.config.evaluation.reading_contexts)  # evenly over the step's groups
+        with clock("teacher_accuracy"):
+            figures = accuracy_from_contexts(self.setup, self.teacher.model, taught[::stride], step)
+            return {f"teacher/{name}": value for name, value in figures.items()}
