@@ -22,7 +22,7 @@ from mopd.code_tests import COMPARISONS, AssertTests, CodeTests, FunctionalTests
 from mopd.errors import VerifierError
 from mopd.files import is_unicode
 from mopd.sandbox import Ended, Sandbox, SandboxFailure, wall_s
-from mopd.sandbox.values import decode, encode
+from mopd.sandbox.harness.values import decode, encode
 from mopd.thinking import strip_thinking
 from mopd.types import Problem, Verdict
 from mopd.verifiers.pool import GraderFailure
