@@ -14,8 +14,8 @@ PLACE = "/harness.zip"
 """Where the archive lies in a sandbox."""
 
 START = f"import sys; sys.path[0] = {PLACE!r}; from harness.requests import main; sys.path[0] = '/'; main()"
-"""What the sandbox's Python is started with. What the harness imports later it finds as a package; programs find
-nothing of it on their path."""
+"""What the Python in a sandbox is told to run. The archive is on the path for this one import alone, since a package
+finds its other modules without the path; then the path is that of a script in `/`."""
 
 PACK = """
 import importlib.util, io, json, marshal, sys, zipfile
