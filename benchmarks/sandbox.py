@@ -20,7 +20,7 @@ from concurrent.futures import ThreadPoolExecutor
 from mopd import sandbox
 from mopd.core.types import Problem
 from mopd.judging.verdicts import judge
-from mopd.sandbox.bubblewrap import _interpreter
+from mopd.sandbox.interpreter import interpreter
 
 PROGRAM = "```python\na, b = map(int, input().split())\nprint(a + b)\n```"
 ROUNDS = 5
@@ -40,7 +40,7 @@ def judge_one(number: int) -> None:
 
 def start_bare(_: int) -> None:
     """Start and end the interpreter that programs run on."""
-    subprocess.run([_interpreter()[0], "-I", "-c", "pass"], check=True)
+    subprocess.run([interpreter()[0], "-I", "-c", "pass"], check=True)
 
 
 def seconds_each(work: Callable[[int], None], count: int, workers: int) -> float:

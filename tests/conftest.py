@@ -10,6 +10,11 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 os.environ["OMP_NUM_THREADS"] = "1"
 
+import jaxtyping
+
+SHAPES_CHECKED = jaxtyping.install_import_hook(["mopd.method", "mopd.scoring"], "beartype.beartype")
+"""Shapes and types in the signatures of these rooms hold in every call of every test. Before the rooms are imported."""
+
 import pytest
 import torch
 from hypothesis import HealthCheck, settings

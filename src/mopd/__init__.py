@@ -8,27 +8,69 @@ shown what its successful and failed peers wrote, becomes the teacher that corre
     config = load_config("configs/demo.toml", ["seed=1"])
     summary = train(config)
     print(summary["before"]["mean_at_8"], summary["after"]["mean_at_8"])
+
+The parts of the method that work alone have short names here: `mopd.divergence` is `mopd.method.divergence`, and so on.
 """
 
 from __future__ import annotations
 
+import sys
 from importlib import import_module
+from importlib.abc import Loader, MetaPathFinder
+from importlib.machinery import ModuleSpec
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from mopd.config import Config as Config
     from mopd.config import load_config as load_config
-    from mopd.training.loop import resume as resume
-    from mopd.training.loop import train as train
+    from mopd.core import statistics as statistics
+    from mopd.method import contexts as contexts
+    from mopd.method import divergence as divergence
+    from mopd.method import objective as objective
+    from mopd.method import peers as peers
+    from mopd.method import predictions as predictions
+    from mopd.training import resume as resume
+    from mopd.training import train as train
 
 __version__ = "0.1.0"
-__all__ = ["Config", "load_config", "resume", "train"]
 
 _HOMES = {"Config": "mopd.config", "load_config": "mopd.config", "resume": "mopd.training", "train": "mopd.training"}
+_PARTS = {
+    "statistics": "mopd.core.statistics",
+    **{name: f"mopd.method.{name}" for name in ("contexts", "divergence", "objective", "peers", "predictions")},
+}
+__all__ = ["Config", "load_config", "resume", "train", *_PARTS]  # noqa: PLE0604 (names of modules)
 
 
 def __getattr__(name: str) -> Any:
     """Public names are imported when first used: `mopd config` need not wait for torch."""
+    if name in _PARTS:
+        return import_module(_PARTS[name])
     if name not in _HOMES:
         raise AttributeError(f"module 'mopd' has no attribute {name!r}")
     return getattr(import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
+
+
+class _PartFinder(MetaPathFinder, Loader):
+    """Lets `from mopd.divergence import ...` find the very module `mopd.method.divergence`, not a second copy of it."""
+
+    def find_spec(self, fullname: str, path: Any = None, target: Any = None) -> ModuleSpec | None:
+        package, _, name = fullname.rpartition(".")
+        return ModuleSpec(fullname, self) if package == __name__ and name in _PARTS else None
+
+    def create_module(self, spec: ModuleSpec) -> ModuleType:
+        module = import_module(_PARTS[spec.name.rpartition(".")[2]])
+        self._own_spec = module.__spec__
+        return module
+
+    def exec_module(self, module: ModuleType) -> None:
+        module.__spec__ = self._own_spec  # the import system has set the short name's
+
+
+if not any(type(finder).__name__ == "_PartFinder" for finder in sys.meta_path):
+    sys.meta_path.append(_PartFinder())

@@ -14,7 +14,7 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from mopd import resume, train
-from mopd.config import Sampling, ChatConfig, build_config
+from mopd.config import ChatConfig, Sampling, build_config
 from mopd.core.errors import ProblemError, StudentError
 from mopd.models.student import as_student, load_student
 from mopd.rollouts.decoding import CachedDecoder, SharedPromptDecoder

@@ -5,6 +5,8 @@ A part of them runs with the other tests; `make proof-sandbox` runs them all.
 
 from __future__ import annotations
 
+import ast
+import io
 import os
 import re
 import socket
@@ -13,6 +15,8 @@ import sys
 import textwrap
 import threading
 import time
+import zipfile
+from pathlib import Path
 
 import pytest
 
@@ -20,7 +24,8 @@ from mopd import sandbox
 from mopd.core.errors import VerifierError
 from mopd.core.types import Problem
 from mopd.judging.verdicts import judge
-from mopd.sandbox import bubblewrap
+from mopd.sandbox import Sandbox, archive, bubblewrap
+from mopd.sandbox.interpreter import interpreter
 from tests.attacks import CALL_FORGERIES, ESCAPES, PRINT_FORGERIES
 
 TIME_LIMIT_S = 1.0
@@ -82,13 +87,13 @@ def processes_in(namespaces):
 
 def record_namespaces(patch):
     """The process namespaces of all sandboxes that start from now on: others on this machine are no matter of ours."""
-    namespaces, start = set(), bubblewrap.Sandbox._start
+    namespaces, start = set(), Sandbox._start
 
     def recorded(self):
         start(self)
         namespaces.add(os.readlink(f"/proc/{self._inner_pid}/ns/pid"))
 
-    patch(bubblewrap.Sandbox, "_start", recorded)
+    patch(Sandbox, "_start", recorded)
     return namespaces
 
 
@@ -218,17 +223,55 @@ def added(words, *more):
 @needs_sandbox
 def test_the_same_attack_succeeds_where_the_sandbox_is_weakened(name, outside, monkeypatch):
     sandbox.check()
-    honest = bubblewrap._command
-    monkeypatch.setattr(bubblewrap, "_command", lambda *args: WEAKENED[name](honest(*args)))
+    honest = bubblewrap.command
+    monkeypatch.setattr(bubblewrap, "command", lambda *args: WEAKENED[name](honest(*args)))
     monkeypatch.setitem(globals(), "TIME_LIMIT_S", 10 * TIME_LIMIT_S)  # it is to succeed on a busy machine too
     assert verdict_on("stdin", as_mode("stdin", filled(ESCAPES[name], outside[0])), "escaped").kind == "correct"
+
+
+# --- what is carried in ---------------------------------------------------------------------------------------------
+
+HARNESS = Path(archive.__file__).parent / "harness"
+
+
+def imported(path):
+    """What is imported anywhere in a file: siblings with a dot before their names, and packages of other modules."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"), feature_version=(3, 9))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name.partition(".")[0] for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.level == 0:
+            yield node.module.partition(".")[0]
+        elif isinstance(node, ast.ImportFrom):
+            yield "." * node.level + (node.module or "")
+
+
+@pytest.mark.parametrize("path", sorted(HARNESS.rglob("*.py")), ids=lambda path: path.name)
+def test_a_module_that_runs_inside_imports_only_what_is_carried_in(path):
+    with zipfile.ZipFile(io.BytesIO(archive.packed())) as carried:
+        siblings = {"." + name.removeprefix("harness/").removesuffix(".pyc") for name in carried.namelist()}
+    assert "." + path.stem in siblings
+    assert not set(imported(path)) - siblings - sys.stdlib_module_names
+
+
+def test_what_is_carried_in_imports_without_mopd(tmp_path):
+    packed = tmp_path / "harness.zip"
+    packed.write_bytes(archive.packed())
+    names = [f"harness.{path.stem}" for path in HARNESS.glob("*.py")]
+    code = f"""
+        import importlib, sys
+        sys.path.insert(0, {str(packed)!r})
+        found = [importlib.import_module(name).__file__.startswith({str(packed)!r}) for name in {names}]
+        print(all(found), "mopd" in sys.modules)
+    """
+    command = [interpreter()[0], "-I", "-S", "-c", textwrap.dedent(code)]
+    assert subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout == "True False\n"
 
 
 # --- refusing -------------------------------------------------------------------------------------------------------
 
 
 def test_without_bubblewrap_code_is_refused(monkeypatch):
-    monkeypatch.setattr("mopd.sandbox.bubblewrap.shutil.which", lambda *_, **__: None)
+    monkeypatch.setattr("mopd.sandbox.proof.shutil.which", lambda *_, **__: None)
     sandbox.check.cache_clear()
     with pytest.raises(VerifierError, match="apt-get install bubblewrap"):
         sandbox.check()
@@ -237,9 +280,9 @@ def test_without_bubblewrap_code_is_refused(monkeypatch):
 
 @needs_sandbox
 def test_a_sandbox_that_does_not_hold_is_refused(monkeypatch):
-    honest = bubblewrap._command
+    honest = bubblewrap.command
     monkeypatch.setattr(
-        bubblewrap, "_command", lambda *args: [word for word in honest(*args) if not word.startswith("--nproc")]
+        bubblewrap, "command", lambda *args: [word for word in honest(*args) if not word.startswith("--nproc")]
     )
     sandbox.check.cache_clear()
     with pytest.raises(VerifierError, match="does not hold here"):

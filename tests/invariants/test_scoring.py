@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from mopd.core.errors import StudentError
 from mopd.config import Sampling
+from mopd.core.errors import StudentError
 from mopd.models.embedded import EMBEDDED
 from mopd.models.student import as_student
 from mopd.rollouts.drawing import sample_tokens

@@ -9,7 +9,7 @@ from mopd.core.types import Peers
 from mopd.method.objective import group_advantages
 from mopd.models.embedded import EMBEDDED
 from mopd.models.student import as_student
-from tests.builders import make_config, make_group, make_rollout, make_maker
+from tests.builders import make_config, make_group, make_maker, make_rollout
 
 C, W, T, E = "correct", "wrong", "truncated", "error"
 GROUP = make_group(["12", "11", "21", "22"], kinds=[C, C, W, W])

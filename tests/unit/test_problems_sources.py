@@ -408,7 +408,7 @@ def test_a_hub_that_cannot_be_reached_is_named_with_what_to_do_without_it(tmp_pa
     """In a process of its own: `datasets` reads HF_HUB_OFFLINE once, when it is imported."""
     script = """
 from mopd.config import SourceConfig
-from mopd.errors import ProblemError
+from mopd.core.errors import ProblemError
 from mopd.problems import read_problems
 try:
     read_problems(SourceConfig(source="hub:nobody/nothing", split="train"), 0)

@@ -483,7 +483,9 @@ def test_every_kind_a_verifier_can_give_is_a_known_kind():
 
 
 def test_importing_verifiers_imports_no_library_of_graders():
-    code = "import sys, mopd.judging.verdicts; print([m for m in ('torch', 'sympy', 'reasoning_gym') if m in sys.modules])"
+    code = (
+        "import sys, mopd.judging.verdicts; print([m for m in ('torch', 'sympy', 'reasoning_gym') if m in sys.modules])"
+    )
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
 
 

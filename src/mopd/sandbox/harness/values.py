@@ -1,8 +1,8 @@
 """Values of Python as JSON: how arguments enter a sandbox and results leave it.
 
 Nothing is ever executed by decoding. Tuples, sets, dicts with any keys, bytes and complex numbers keep their type; a
-subclass is sent as what it extends; anything else stays where it is and is sent as a handle. This module also runs
-inside the sandbox: it imports nothing, and needs no newer Python than 3.9.
+subclass is sent as what it extends; anything else stays where it is and is sent as a handle. This module is used
+on both sides of the sandbox's wall.
 """
 
 from __future__ import annotations
