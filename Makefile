@@ -7,7 +7,7 @@ STAMP := .venv/installed
 # Small models on a shared machine: a second thread of one process costs more than it brings.
 ONE_THREAD := OMP_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false
 
-.PHONY: help setup demo smollm2 demo-smollm2 test fuzz check format docs bench bench-peer bench-full demo-table smollm2-table second-task picture proof-resume proof-demo proof-exact proof-sandbox bench-sandbox audit-reasoning-gym clean
+.PHONY: help setup demo smollm2 demo-smollm2 test fuzz check format docs bench bench-peer bench-full demo-table smollm2-table second-task picture proof-resume proof-same-numbers proof-demo proof-exact proof-sandbox bench-sandbox audit-reasoning-gym clean
 
 help: ## this list
 	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 22
@@ -44,8 +44,9 @@ format: $(STAMP) ## rewrite files in the project's format
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-docs: $(STAMP) ## write docs/config.md again from the configuration's models
+docs: $(STAMP) ## write docs/config.md again from the configuration's models, and draw the rooms in docs/design.md
 	$(BIN)/mopd config --markdown > docs/config.md
+	$(BIN)/python scripts/draw_rooms.py
 
 bench: smollm2 ## one step by phase with peak memory, as JSON lines: the demo, then SmolLM2 at 8 x 8 rollouts of up to 64 tokens
 	$(ONE_THREAD) $(BIN)/python benchmarks/step.py
@@ -74,6 +75,10 @@ picture: $(STAMP) ## draw docs/group.svg again, from the demo's first step
 
 proof-resume: $(STAMP) ## kill a run KILLS times at random moments; it must equal the run nobody killed
 	KILLS=$(KILLS) $(ONE_THREAD) $(BIN)/python -m pytest -m slow -s tests/integration/test_resume.py
+
+AGAINST ?= HEAD
+proof-same-numbers: $(STAMP) ## short runs of this source and of a commit (AGAINST=...) are equal, bit for bit
+	$(BIN)/python scripts/same_numbers.py --against $(AGAINST)
 
 proof-demo: $(STAMP) ## the demo's promise for seeds 0, 1, 2, with the control of unrelated peers
 	$(ONE_THREAD) $(BIN)/python benchmarks/demo_table.py --seeds 0 1 2 --promise --methods mopd "mopd, peers of other problems"

@@ -2,7 +2,7 @@
 
 Useful is what remains when every shared prefix is computed once: 2 operations for each parameter in a product and each
 node of the trie of all contexts for the teacher; 6 for the student's trie (forward, and backward to inputs and to
-weights); the head at live tokens only, 2 and 6 times; and both products of attention at the keys a node really sees,
+weights); the head at loss tokens only, 2 and 6 times; and both products of attention at the keys a node really sees,
 4 x heads x head size x depth in each layer, 3 times that for the student. Norms, softmax, divergence, optimiser and
 teacher update count as nothing, while their seconds count: the share is of the whole of scoring and update.
 """
@@ -29,14 +29,14 @@ def useful_flops(model: Any, lessons: Sequence[Lesson]) -> dict[str, float]:
     """Of one step with a teacher and one update, with the counts that it is made of."""
     students = build_trie([student_row(lesson).token_ids for lesson in lessons])
     teachers = build_trie([teacher_row(lesson).token_ids for lesson in lessons])
-    live = sum(lesson.rollout.own_token_count for lesson in lessons)
-    head = 2 * model.get_output_embeddings().weight.numel() * live
+    loss_tokens = sum(lesson.rollout.own_token_count for lesson in lessons)
+    head = 2 * model.get_output_embeddings().weight.numel() * loss_tokens
     forward = {name: decoder_flops(model, trie) + head for name, trie in (("t", teachers), ("s", students))}
     return {
         "flops": forward["t"] + 3 * forward["s"],
         "teacher_nodes": len(teachers.token_ids),
         "student_nodes": len(students.token_ids),
-        "live_tokens": live,
+        "loss_tokens": loss_tokens,
         "lessons": len(lessons),
     }
 

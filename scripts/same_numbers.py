@@ -34,8 +34,9 @@ CASES: dict[str, tuple[str, ...]] = {
         "divergence.k=5",
         "teacher={ kind = 'ema', rate = 0.5 }",
     ),
+    "demo-bfloat16": (*SHORT_DEMO, "steps=2", "warmup.steps=5", "compute.dtype='bfloat16'", "evaluation.rollouts=2"),
     "smollm2": (
-        *("configs/smollm2-tool-calls.toml", "compute.threads=1", "compute.dtype='bfloat16'", "steps=2"),
+        *("configs/smollm2-tool-calls.toml", "compute.threads=1", "steps=2"),
         *("problems_per_step=3", "group_size=4", "problems.held_out=4", "evaluation.rollouts=2", "warmup.steps=2"),
         *("warmup.context_steps=2", "warmup.context_problems=8", "warmup.context_rollouts=2", "peers.failures=1"),
         *("peers.require_success=false", "evaluation.contexts_every=1"),

@@ -40,7 +40,7 @@ _PARTS = {
     "statistics": "mopd.core.statistics",
     **{name: f"mopd.method.{name}" for name in ("contexts", "divergence", "objective", "peers", "predictions")},
 }
-__all__ = ["Config", "load_config", "resume", "train", *_PARTS]  # noqa: PLE0604 (names of modules)
+__all__ = ["Config", "load_config", "resume", "train", *_PARTS]
 
 
 def __getattr__(name: str) -> Any:

@@ -46,6 +46,9 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     return options
 
 
+OVERRIDES: dict[str, Any] = {"nargs": "*", "metavar": "key=value", "help": "overrides, each one line of TOML"}
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="mopd",
@@ -53,11 +56,15 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.set_defaults(after_interrupt="a run continues from its last checkpoint with `mopd train --resume RUN`")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    override: dict[str, Any] = {"nargs": "*", "metavar": "key=value", "help": "overrides, each one line of TOML"}
+    for add in (_add_train, _add_evaluate, _add_verify, _add_show_context, _add_config):
+        add(commands)
+    return parser
 
+
+def _add_train(commands: Any) -> None:
     train = commands.add_parser("train", help="train as a configuration says, or continue a run")
     train.add_argument("config", nargs="?", metavar="CONFIG.toml")
-    train.add_argument("overrides", **override)
+    train.add_argument("overrides", **OVERRIDES)
     train.add_argument("--resume", metavar="RUN", help="continue the run in this directory")
     train.add_argument(
         "--fresh", action="store_true", help="move a run that is already there aside to RUN.1, RUN.2, ..."
@@ -65,19 +72,23 @@ def _parser() -> argparse.ArgumentParser:
     train.add_argument("--quiet", action="store_true", help="show no progress")
     train.set_defaults(command=_train)
 
+
+def _add_evaluate(commands: Any) -> None:
     evaluate = commands.add_parser("evaluate", help="mean@8 and pass@8 on held-out problems")
     evaluate.add_argument("target", metavar="MODEL_OR_RUN", help="a run directory, a model folder, or builtin:NAME")
     evaluate.add_argument("config", nargs="?", metavar="CONFIG.toml", help="problems and sampling; a run has its own")
-    evaluate.add_argument("overrides", **override)
+    evaluate.add_argument("overrides", **OVERRIDES)
     evaluate.add_argument("--seed", type=int, help="seed of the sampling (a run's own unless told)")
     evaluate.add_argument("--json", metavar="OUT", help="write the figures to this file")
     evaluate.add_argument("--quiet", action="store_true", help="show no progress")
     evaluate.set_defaults(command=_evaluate)
 
+
+def _add_verify(commands: Any) -> None:
     verify = commands.add_parser("verify", help="verdicts on given completions, or an audit of verifiers with junk")
     verify.add_argument("file", nargs="?", metavar="FILE", help="records with a problem and a `completion` each")
     verify.add_argument("config", nargs="?", metavar="CONFIG.toml", help="how records are read, and limits of graders")
-    verify.add_argument("overrides", **override)
+    verify.add_argument("overrides", **OVERRIDES)
     verify.add_argument(
         "--audit", action="store_true", help="junk instead of completions: FILE or CONFIG.toml says which problems"
     )
@@ -86,6 +97,8 @@ def _parser() -> argparse.ArgumentParser:
     verify.add_argument("--quiet", action="store_true", help="show no progress")
     verify.set_defaults(command=_verify, after_interrupt="what was judged is in the file of --json; --resume goes on")
 
+
+def _add_show_context(commands: Any) -> None:
     show = commands.add_parser("show-context", help="print what the teacher read before one recorded rollout")
     show.add_argument("run", metavar="RUN")
     show.add_argument("--step", type=int)
@@ -93,12 +106,13 @@ def _parser() -> argparse.ArgumentParser:
     show.add_argument("--rollout", type=int, metavar="INDEX")
     show.set_defaults(command=_show_context)
 
+
+def _add_config(commands: Any) -> None:
     config = commands.add_parser("config", help="every key with its meaning, or a configuration resolved")
     config.add_argument("config", nargs="?", metavar="CONFIG.toml")
-    config.add_argument("overrides", **override)
+    config.add_argument("overrides", **OVERRIDES)
     config.add_argument("--markdown", action="store_true", help="print docs/config.md")
     config.set_defaults(command=_config)
-    return parser
 
 
 def _train(options: argparse.Namespace) -> None:

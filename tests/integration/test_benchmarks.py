@@ -58,7 +58,7 @@ def test_operations_are_those_that_torch_counts(student):
 def test_operations_count_what_is_shared_once(student):
     one = lessons_of(student, 4)[:1]
     alone, twice = flops.useful_flops(student.model, one), flops.useful_flops(student.model, one * 2)
-    head = 8 * student.model.get_output_embeddings().weight.numel() * alone["live_tokens"]
+    head = 8 * student.model.get_output_embeddings().weight.numel() * alone["loss_tokens"]
     assert twice["teacher_nodes"] == alone["teacher_nodes"] == len(one[0].context_ids + one[0].rollout.token_ids)
     assert twice["flops"] - alone["flops"] == head
 
@@ -70,7 +70,7 @@ def test_every_rollout_of_a_group_of_four_or_more_has_a_lesson(student, size, le
 
 def test_a_larger_group_shares_more(student):
     small, large = (flops.useful_flops(student.model, lessons_of(student, size)) for size in (4, 16))
-    assert small["live_tokens"] == large["live_tokens"]
+    assert small["loss_tokens"] == large["loss_tokens"]
     assert large["teacher_nodes"] < small["teacher_nodes"]
 
 

@@ -128,6 +128,14 @@ def _digits_template():
     return EMBEDDED["digits"].template
 
 
+def test_show_context_opens_no_weights(finished, capsys, monkeypatch):
+    run, _ = finished
+    monkeypatch.setattr("transformers.LlamaForCausalLM.__init__", None)
+    monkeypatch.setattr("transformers.AutoModelForCausalLM.from_pretrained", None)
+    assert main(["show-context", str(run)]) == 0
+    assert "what the teacher reads" in capsys.readouterr().out
+
+
 def test_show_context_of_nothing_says_where_to_look(finished, capsys):
     run, _ = finished
     assert main(["show-context", str(run), "--step", "99"]) == 2

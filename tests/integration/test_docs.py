@@ -31,6 +31,12 @@ def test_every_make_target_named_exists(page):
     assert named <= targets
 
 
+def test_the_drawing_of_the_rooms_is_true():
+    command = [sys.executable, str(ROOT / "scripts" / "draw_rooms.py"), "--check"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
 def blocks(language):
     readme = (ROOT / "README.md").read_text()
     return re.findall(rf"^```{language}\n(.*?)^```", readme, flags=re.MULTILINE | re.DOTALL)

@@ -8,9 +8,12 @@ from mopd import train
 from mopd.config import build_config
 from mopd.core.errors import ProblemError
 from mopd.core.seeding import derive_rng
+from mopd.evaluation.target import evaluate_target
 from mopd.judging.verdicts import judge, verify
 from mopd.preflight.setup import prepare, prepare_problems
 from mopd.verifiers import demonstration
+from mopd.warmup import cache
+from mopd.warmup.cache import cache_folder
 from mopd.warmup.demonstrations import Solutions
 from tests.builders import make_group
 
@@ -63,6 +66,50 @@ def test_the_summary_tells_what_the_warm_up_taught(own_cache, tmp_path):
     assert again["warmup"]["is_cached"] is True
     assert again["after"] == summary["after"]
     assert {**again["warmup"], "is_cached": False} == warmup
+
+
+def test_evaluation_finds_the_warm_up_that_training_cached(own_cache, tmp_path):
+    short = "warmup={kind='solutions', steps=3, batch_size=8}"
+    summary = train(config_for(tmp_path, short, "steps=1"), quiet=True)
+    figures = evaluate_target("builtin:digits", config_for(tmp_path, short, "evaluation.rollouts=4"), None, quiet=True)
+    assert len(list((own_cache / "warmups").iterdir())) == 1
+    assert figures["mean_at_4"] >= 0
+    again = evaluate_target("builtin:digits", config_for(tmp_path, short), None, quiet=True)
+    assert again["mean_at_8"] == summary["before"]["mean_at_8"]
+
+
+@pytest.mark.parametrize(
+    ("setting", "is_other"),
+    [
+        ("context.strip_thinking=false", True),
+        ("verification.time_limit_s=9", True),
+        ("rewards.form='text'", True),
+        ("chat.options={a=1}", True),
+        ("peers.truncated_failures=true", True),
+        ("peers.failures=0", False),
+        ("context.order='successes_first'", False),
+        ("objective.kind='grpo'", False),
+        ("optimizer.learning_rate=1e-6", False),
+        ("steps=3", False),
+    ],
+)
+def test_settings_name_the_cached_student_unless_they_cannot_shape_it(tmp_path, setting, is_other):
+    setups = [
+        prepare(config, prepare_problems(config)) for config in (config_for(tmp_path), config_for(tmp_path, setting))
+    ]
+    one, two = (cache_folder(setup, is_measured=True) for setup in setups)
+    assert (one != two) == is_other
+
+
+def test_any_changed_module_of_the_package_names_another_student(tmp_path, monkeypatch):
+    config = config_for(tmp_path)
+    setup = prepare(config, prepare_problems(config))
+    names = {cache_folder(setup, is_measured=True)}
+    texts = cache._package_source()
+    assert any("def strip_thinking" in text for text in texts)
+    assert any("class RewardFunctions" in text for text in texts)
+    monkeypatch.setattr(cache, "_package_source", lambda: [*texts[:-1], texts[-1] + "# changed"])
+    assert len(names | {cache_folder(setup, is_measured=True)}) == 2
 
 
 def test_a_cache_is_for_one_configuration(own_cache, tmp_path):

@@ -17,6 +17,7 @@ from mopd.method.divergence import jensen_shannon
 from mopd.models.embedded import EMBEDDED
 from mopd.models.student import as_student
 from mopd.scoring import head, hidden_states, scorer
+from mopd.scoring.rows import teacher_row
 from tests.architectures import ARCHITECTURES
 from tests.builders import as_teacher, make_learner, make_teacher
 
@@ -254,6 +255,43 @@ def test_a_reused_batch_is_weighted_against_its_first_update():
     learning = make_learner(model, config).learn(make_lessons(), as_teacher(teacher, config), 20, clock)
     assert learning.is_updated
     assert learning.metrics["objective/tokens_count"] == sum(x.rollout.own_token_count for x in make_lessons())
+
+
+def test_a_live_teacher_is_read_again_before_each_update():
+    """In the second update its predictions are those of the weights as they are then, hidden states and head alike."""
+    model, _ = model_and_teacher()
+    config = build_config(
+        {},
+        ["teacher.kind='live'", "optimizer.updates_per_step=2", "optimizer.learning_rate=1e-2", "peers.policy='first'"],
+    )
+    learner, teacher, lessons = make_learner(model, config), make_teacher(model, config), make_lessons(1)
+    wanted, seen = [], []
+    read = teacher.read
+
+    def counted_read(given):
+        row = teacher_row(given[0])
+        with torch.no_grad():
+            wanted.append(model(torch.tensor([row.token_ids])).logits[0, row.scored_from].log_softmax(-1))
+        reading = read(given)
+        return lambda pack: lambda part: seen.append(reading(pack)(part)) or seen[-1]
+
+    teacher.read = counted_read
+    learner.learn(lessons, teacher, 20, clock)
+    assert len(wanted) == len(seen) == 2
+    assert (wanted[0] - wanted[1]).abs().max() > 1e-3
+    for ours, theirs in zip(seen, wanted, strict=True):
+        torch.testing.assert_close(ours.whole(), theirs, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["ema", "frozen"])
+def test_other_teachers_are_read_once_a_step(kind):
+    model, _ = model_and_teacher()
+    config = build_config({}, [f"teacher.kind='{kind}'", "optimizer.updates_per_step=3"])
+    teacher = make_teacher(model, config)
+    reads, read = [], teacher.read
+    teacher.read = lambda lessons: reads.append(1) or read(lessons)
+    make_learner(model, config).learn(make_lessons(), teacher, 0, clock)
+    assert len(reads) == 1
 
 
 def test_the_learning_rate_rises_then_stays():

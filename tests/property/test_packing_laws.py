@@ -1,8 +1,9 @@
 """Laws of packs and tries for all sequences and budgets."""
 
 import itertools
+import math
 
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from mopd.scoring.packing import pack_by_tokens
@@ -24,19 +25,37 @@ def test_every_row_is_in_exactly_one_pack(sequences, budget, shares):
     assert sorted(index for pack in packs for index in pack) == list(range(len(sequences)))
 
 
+def room(pack, row, budget):
+    """Tokens that a pack may have with one more row: beyond the budget only for siblings of a long sequence."""
+    shared = sum(1 for _ in itertools.takewhile(lambda pair: pair[0] == pair[1], zip(pack[-1], row, strict=False)))
+    is_sibling = 2 * shared >= len(row)
+    return len(pack[0]) + budget if 2 * len(pack[0]) > budget and is_sibling else budget
+
+
 @given(SEQUENCES, BUDGETS)
-def test_a_pack_of_several_rows_holds_the_budget(sequences, budget):
+def test_a_pack_holds_the_budget_or_a_long_sequence_with_its_siblings(sequences, budget):
     for pack in pack_by_tokens(sequences, budget):
-        assert len(pack) == 1 or size([sequences[index] for index in pack]) <= budget
+        rows = [sequences[index] for index in pack]
+        for count in range(1, len(rows)):
+            assert size(rows[: count + 1]) <= room(rows[:count], rows[count], budget)
     for pack in pack_by_tokens(sequences, budget, shares_prefixes=False):
         assert len(pack) == 1 or len(pack) * max(len(sequences[index]) for index in pack) <= budget
 
 
 @given(SEQUENCES, BUDGETS)
 def test_no_pack_has_room_for_the_row_that_begins_the_next(sequences, budget):
-    packs = sorted(pack_by_tokens(sequences, budget), key=lambda pack: sequences[pack[0]])
+    packs = sorted(pack_by_tokens(sequences, budget), key=lambda pack: (sequences[pack[0]], pack[0]))
     for one, two in itertools.pairwise(packs):
-        assert size([sequences[index] for index in [*one, two[0]]]) > budget
+        rows, row = [sequences[index] for index in one], sequences[two[0]]
+        assert size([*rows, row]) > room(rows, row, budget)
+
+
+@given(st.integers(1, 60), st.integers(1, 12), st.integers(1, 30), st.integers(1, 120))
+def test_siblings_compute_a_long_prefix_once_for_each_budget_of_new_tokens(prefix, new, count, budget):
+    assume(prefix >= new and 2 * (prefix + new) > budget)
+    sequences = [(7,) * prefix + (10 + index,) * new for index in range(count)]
+    computed = sum(size([sequences[index] for index in pack]) for pack in pack_by_tokens(sequences, budget))
+    assert computed == count * new + prefix * math.ceil(count / (1 + budget // new))
 
 
 @given(SEQUENCES, BUDGETS)

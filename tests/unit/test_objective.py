@@ -71,7 +71,7 @@ def test_token_coefficients_by_hand(objective, aggregation, expected):
 
 
 @pytest.mark.parametrize("aggregation", AGGREGATIONS)
-def test_token_coefficients_sum_to_one_over_live_tokens(aggregation):
+def test_token_coefficients_sum_to_one_over_loss_tokens(aggregation):
     lessons = [
         make_lesson(n, other_tokens=n % 3, domain=domain) for n, domain in zip(range(1, 9), "aabbcaca", strict=True)
     ]

@@ -29,8 +29,25 @@ def test_without_shared_prefixes_rows_of_similar_length_come_together(lengths, b
 def test_a_shared_prefix_counts_once():
     sequences = [(1, 2, 3, 4), (1, 2, 3, 5), (9, 9, 9, 9), (1, 2, 3, 6)]
     assert pack_by_tokens(sequences, 6) == [[0, 1, 3], [2]]
-    assert pack_by_tokens(sequences, 5) == [[0, 1], [3], [2]]
+    assert pack_by_tokens([(1, 2, 3, 4 + index) for index in range(6)], 8) == [[0, 1, 2, 3, 4], [5]]
     assert pack_by_tokens(sequences, 10) == [[0, 1, 3, 2]]
+
+
+def computed(sequences, budget):
+    return sum(len(build_trie([sequences[i] for i in pack]).token_ids) for pack in pack_by_tokens(sequences, budget))
+
+
+@pytest.mark.parametrize(("prompt", "tokens"), [(600, 1000), (450, 850), (300, 700), (200, 600 + 200)])
+def test_eight_short_completions_of_a_long_prompt_compute_the_prompt_once(prompt, tokens):
+    """Or twice, where packs close at the budget of 512: a prompt that a microbatch has room for."""
+    sequences = [(1,) * prompt + (2 + index,) * 50 for index in range(8)]
+    assert computed(sequences, 512) == tokens
+
+
+def test_a_long_sequence_takes_siblings_up_to_the_budget_and_no_strangers():
+    siblings = [(1,) * 600 + (2 + index,) * 50 for index in range(16)]
+    packs = pack_by_tokens([*siblings, (99,) * 20], 512)
+    assert sorted(map(len, packs)) == [1, 5, 11]  # 600 + 11 x 50 at most, then the prompt once more
 
 
 @pytest.mark.parametrize("shares_prefixes", [True, False])

@@ -17,7 +17,7 @@ from transformers import TrainerState
 from mopd.config import RewardsConfig
 from mopd.core.errors import ConfigError, RunError, VerifierError
 from mopd.core.types import Group, Problem, Rollout
-from mopd.judging import reward_functions
+from mopd.judging import signatures
 from mopd.judging.calls import Failure, call_all
 from mopd.judging.choosing import make_judge, make_judge_again, name_of, with_functions
 from mopd.judging.reward_functions import RewardFunctions
@@ -232,8 +232,8 @@ def test_none_leaves_a_function_out_and_none_of_all_is_an_error():
     assert not groups[1].is_success(1)
     assert not groups[1].is_failure(1)
     assert "No reward function" in verdicts[3].feedback
-    assert metrics["reward_functions/lambda_none_count"] == 2.0
-    assert metrics["reward_functions/lambda_error_count"] == 0.0
+    assert metrics["rewards/lambda_none_count"] == 2.0
+    assert metrics["rewards/lambda_error_count"] == 0.0
 
 
 @pytest.mark.parametrize(
@@ -248,9 +248,9 @@ def test_a_value_that_is_no_finite_number_is_an_error_of_that_rollout_alone(valu
     assert [v.kind for v in verdicts] == ["correct", "error", "correct", "correct"]
     assert verdicts[1].reward == 0.0
     assert "lambda" in verdicts[1].feedback
-    assert metrics["reward_functions/lambda_error_count"] == 1.0
-    assert metrics["reward_functions/lambda_mean"] == pytest.approx(2 / 3)
-    assert metrics["reward_functions/right_error_count"] == 0.0
+    assert metrics["rewards/lambda_error_count"] == 1.0
+    assert metrics["rewards/lambda_mean"] == pytest.approx(2 / 3)
+    assert metrics["rewards/right_error_count"] == 0.0
 
 
 @pytest.mark.parametrize(
@@ -278,7 +278,7 @@ def test_truncated_completions_are_scored_and_never_succeed():
     assert [v.reward for v in verdicts] == [5.0, 2.0, 1.0, 0.0]
     assert not groups[0].is_success(0)
     assert groups[0].is_failure(0)
-    assert metrics["reward_functions/lambda_mean"] == 2.0
+    assert metrics["rewards/lambda_mean"] == 2.0
 
 
 def test_a_truncated_completion_without_a_reward_is_an_error():
@@ -318,8 +318,8 @@ def test_a_function_that_raises_is_an_error_of_all_rollouts_and_the_next_call_is
     assert [v.kind for v in verdicts] == ["error"] * 4
     assert all("failing" in v.feedback and says.lower() in v.feedback.lower() for v in verdicts)
     name = "failing_async" if is_async else "failing"
-    assert metrics[f"reward_functions/{name}_error_count"] == 4.0
-    assert metrics["reward_functions/right_mean"] == 0.5
+    assert metrics[f"rewards/{name}_error_count"] == 4.0
+    assert metrics["rewards/right_mean"] == 0.5
     assert kinds_of(right_async) == ["correct", "wrong", "correct", "wrong"]
 
 
@@ -455,9 +455,9 @@ def test_one_late_function_does_not_lose_what_others_gave():
     _, verdicts, metrics = judge_with(hangs, right, time_limit_s=0.2)
     release.set()
     assert [v.kind for v in verdicts] == ["error"] * 4
-    assert [v.details["reward_functions/right"] for v in verdicts] == [1.0, 0.0, 1.0, 0.0]
-    assert metrics["reward_functions/right_mean"] == 0.5
-    assert metrics["reward_functions/hangs_error_count"] == 4.0
+    assert [v.details["rewards/right"] for v in verdicts] == [1.0, 0.0, 1.0, 0.0]
+    assert metrics["rewards/right_mean"] == 0.5
+    assert metrics["rewards/hangs_error_count"] == 4.0
 
 
 def test_async_functions_run_side_by_side_in_a_loop_that_stays():
@@ -518,11 +518,11 @@ def test_what_functions_log_is_in_metrics_and_details():
         return [1.0, 0.0, None, 1.0]
 
     _, verdicts, metrics = judge_with(chatty)
-    assert metrics["reward_functions/chatty_share"] == 0.5
-    assert metrics["reward_functions/chatty_mean"] == pytest.approx(2 / 3)
+    assert metrics["rewards/chatty_share"] == 0.5
+    assert metrics["rewards/chatty_mean"] == pytest.approx(2 / 3)
     assert not any(name.endswith(("bad", "worse")) for name in metrics)
     assert [v.details["parsed"] for v in verdicts] == ["12", "21", "34", "43"]
-    assert [v.details["reward_functions/chatty"] for v in verdicts] == [1.0, 0.0, None, 1.0]
+    assert [v.details["rewards/chatty"] for v in verdicts] == [1.0, 0.0, None, 1.0]
     assert [v.details["object"] for v in verdicts[:3]] == [None, 1.0, "nan"]
     assert "Unreadable" in verdicts[3].details["object"]
     assert "short" not in verdicts[0].details
@@ -535,21 +535,21 @@ def test_what_a_failed_call_had_logged_is_not_told():
         raise ValueError("fell over")
 
     _, verdicts, metrics = judge_with(failing)
-    assert set(metrics) == {f"reward_functions/failing_{name}" for name in ("mean", "none_count", "error_count")}
-    assert verdicts[0].details == {"reward_functions/failing": None}
+    assert set(metrics) == {f"rewards/failing_{name}" for name in ("mean", "none_count", "error_count")}
+    assert verdicts[0].details == {"rewards/failing": None}
 
 
 def test_functions_of_one_name_are_told_apart():
     metrics = judge_with(giving(1, 1, 1, 1), giving(2, 2, 2, 2), giving(3, 3, 3, 3))[2]
-    assert [metrics[f"reward_functions/lambda{end}_mean"] for end in ("", "_2", "_3")] == [1.0, 2.0, 3.0]
+    assert [metrics[f"rewards/lambda{end}_mean"] for end in ("", "_2", "_3")] == [1.0, 2.0, 3.0]
 
 
 def test_the_mean_of_a_function_that_gave_nothing_is_zero():
     metrics = judge_with(giving(None, None, None, None))[2]
     assert metrics == {
-        "reward_functions/lambda_mean": 0.0,
-        "reward_functions/lambda_none_count": 4.0,
-        "reward_functions/lambda_error_count": 0.0,
+        "rewards/lambda_mean": 0.0,
+        "rewards/lambda_none_count": 4.0,
+        "rewards/lambda_error_count": 0.0,
     }
 
 
@@ -578,9 +578,7 @@ ACCURACY = "def accuracy(completions, **kwargs):\n    return [float(c[0]['conten
 
 
 def named(*names, **options):
-    return make_config(
-        f"reward_functions.functions={list(names)!r}", *(f"reward_functions.{k}={v!r}" for k, v in options.items())
-    )
+    return make_config(f"rewards.functions={list(names)!r}", *(f"rewards.{k}={v!r}" for k, v in options.items()))
 
 
 def test_without_functions_verifiers_judge():
@@ -655,13 +653,13 @@ def test_two_modules_of_one_name_are_not_mistaken_for_each_other(module, tmp_pat
 @pytest.mark.parametrize(
     ("overrides", "says"),
     [
-        (["reward_functions.functions=['a:b']", "reward_functions.weights=[1, 2]"], "one weight for each of the 1"),
-        (["reward_functions.functions=['a:b', 'a:c']", "reward_functions.weights=[]"], "holds 0"),
-        (["reward_functions.functions=['a:b']", "reward_functions.weights=[nan]"], "finite"),
-        (["reward_functions.form='chat'"], "'messages' or 'text'"),
-        (["reward_functions.time_limit_s=0"], "greater than 0"),
-        (["reward_functions.functions='a:b'"], "valid list"),
-        (["reward_functions.function=['a:b']"], "did you mean reward_functions.functions"),
+        (["rewards.functions=['a:b']", "rewards.weights=[1, 2]"], "one weight for each of the 1"),
+        (["rewards.functions=['a:b', 'a:c']", "rewards.weights=[]"], "holds 0"),
+        (["rewards.functions=['a:b']", "rewards.weights=[nan]"], "finite"),
+        (["rewards.form='chat'"], "'messages' or 'text'"),
+        (["rewards.time_limit_s=0"], "greater than 0"),
+        (["rewards.functions='a:b'"], "valid list"),
+        (["rewards.function=['a:b']"], "did you mean rewards.functions"),
     ],
 )
 def test_a_contradictory_table_is_refused(overrides, says):
@@ -672,14 +670,14 @@ def test_a_contradictory_table_is_refused(overrides, says):
 
 def test_weights_without_functions_are_refused():
     with pytest.raises(ConfigError, match="no functions"):
-        make_judge(make_config("reward_functions.weights=[1]"), PROBLEMS)
+        make_judge(make_config("rewards.weights=[1]"), PROBLEMS)
 
 
 # --- functions passed in Python -------------------------------------------------------------------------------------
 
 
 def test_functions_passed_are_named_in_the_configuration():
-    config = with_functions(make_config("reward_functions.weights=[1, 2]"), [right, right_async])
+    config = with_functions(make_config("rewards.weights=[1, 2]"), [right, right_async])
     assert config.rewards.functions == [f"{__name__}:right", f"{__name__}:right_async"]
     assert with_functions(config, [right, right_async]) is config
     assert with_functions(make_config(), right).rewards.functions == [f"{__name__}:right"]
@@ -712,7 +710,7 @@ def test_functions_are_named_or_passed_but_not_both():
 
 def test_weights_of_another_length_than_the_functions_passed_are_refused():
     with pytest.raises(ConfigError, match="one weight for each of the 1"):
-        with_functions(make_config("reward_functions.weights=[1, 2]"), [right])
+        with_functions(make_config("rewards.weights=[1, 2]"), [right])
 
 
 def test_a_run_is_judged_again_by_the_functions_it_began_with():
@@ -749,15 +747,13 @@ def test_published_functions_of_trl_run_unchanged():
     )
     functions = [trl.accuracy_reward, trl.think_format_reward, trl.get_soft_overlong_punishment(20, 10)]
     _, verdicts, metrics = judge_with(*functions, groups=groups, weights=[1.0, 0.5, 0.25])
-    noted = [
-        [v.details[f"reward_functions/{name}"] for v in verdicts] for name in ("accuracy_reward", "think_format_reward")
-    ]
+    noted = [[v.details[f"rewards/{name}"] for v in verdicts] for name in ("accuracy_reward", "think_format_reward")]
     assert noted == [[1.0, 0.0, None, None], [0.0, 0.0, 1.0, 0.0]]
     assert verdicts[0].details["gold_parsed"] == "[1/3, '\\\\frac{1}{3}']"
     assert verdicts[0].reward == pytest.approx(1.0 - 0.25)  # 23 tokens and one more: over 20
     assert verdicts[3].reward == 0.0
-    assert metrics["reward_functions/soft_overlong_punishment_reward_error_count"] == 0.0
-    assert metrics["reward_functions/accuracy_reward_none_count"] == 2.0
+    assert metrics["rewards/soft_overlong_punishment_reward_error_count"] == 0.0
+    assert metrics["rewards/accuracy_reward_none_count"] == 2.0
 
 
 def test_published_functions_of_trl_are_found_by_name():
@@ -770,4 +766,4 @@ def test_published_functions_of_trl_are_found_by_name():
 
 
 def test_the_module_says_which_arguments_are_no_columns():
-    assert set(reward_functions.GIVEN) <= set(given_to())
+    assert set(signatures.GIVEN) <= set(given_to())

@@ -1,9 +1,9 @@
 """Junk: answers that solve nothing, and how often each kind may score all the same.
 
-Three kinds, with three rules. What is no answer (nothing, the prompt, nan, brackets) may never score, unless it happens
-to be the reference. A guess (a number of the prompt, yes, 0) may be right now and then: on no more than `GUESS_SHARE` of
-the problems. The letter of an option is right by chance on one of as many problems as there are options: it is flagged
-where the same letter is right significantly more often.
+Three kinds, with three rules. What is no answer (nothing, the prompt, nan, brackets) may never score, unless it
+happens to be the reference. A guess (a number of the prompt, yes, 0) may be right now and then: on no more than
+`GUESS_SHARE` of the problems. The letter of an option is right by chance on one of as many problems as there are
+options: it is flagged where the same letter is right significantly more often.
 """
 
 from __future__ import annotations

@@ -1,10 +1,12 @@
 """The configuration: frozen pydantic tables, read from TOML, refused when misspelt or contradictory.
 
-One module holds the tables that one room reads (`method` those of `method/`, and so on), so a reader of that room finds
-its settings under the same name; `config` is the whole, `loading` reads files and overrides, `describing` explains. Each
-field's docstring is its documentation: `mopd config` prints it, and docs/config.md is generated from it.
+One module holds the tables that one room reads (`method` those of `method/`, and so on), so a reader of that room
+finds its settings under the same name; `config` is the whole, `loading` reads files and overrides, `describing`
+explains. Each field's docstring is its documentation: `mopd config` prints it, and docs/config.md is generated from
+it.
 
-May import: `core`. A new key: a field with a docstring in its room's module, `make docs`, and the one place that reads it.
+May import: `core`. A new key: a field with a docstring in its room's module, `make docs`, and the one place that
+reads it.
 """
 
 from mopd.config.config import Config

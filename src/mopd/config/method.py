@@ -74,7 +74,7 @@ class DistillObjective(Table):
 
     kind: Literal["distill"] = "distill"
     aggregation: Literal["token_mean", "rollout_mean", "domain_balanced"] = "token_mean"
-    """Mean over all live tokens, over lessons of their token means, or over domains of their token means."""
+    """Mean over all loss tokens, over lessons of their token means, or over domains of their token means."""
 
 
 class GrpoObjective(Table):

@@ -22,7 +22,8 @@ RECIPES = ((1, 0), (0, 1), (1, 1), (2, 1))
 def accuracy_from_contexts(
     setup: Setup, model: Any, cases: Sequence[tuple[Group, LessonRecord]], step: int
 ) -> dict[str, float]:
-    """`model` (the student or its teacher) writes one completion from each lesson's context; shares of right and copies.
+    """`model` (the student or its teacher) writes one completion from each lesson's context: shares of right and
+    copied.
 
     `accuracy_from_contexts_share` leaves out completions whose grader failed; `copied_failure_share` is over contexts
     that show a failure. Randomness is from (seed, step, problem id, rollout index).

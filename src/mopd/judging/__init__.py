@@ -4,6 +4,6 @@
 `signatures` (what they ask for), `importing` (by name) and `calls` (each within a time limit); `choosing` says which of
 the two a run has.
 
-May import: `core`, `config`, `verifiers`, `sandbox`, `problems`. A new kind of judge is a function like `verdicts.Judge`,
-chosen in `choosing`; a new verifier belongs in `verifiers/`.
+May import: `core`, `config`, `verifiers`, `sandbox`, `problems`. A new kind of judge is a function like
+`verdicts.Judge`, chosen in `choosing`; a new verifier belongs in `verifiers/`.
 """

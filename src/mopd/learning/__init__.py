@@ -3,6 +3,6 @@
 `learner` makes a step's updates; `teacher` is what it learns from, and `optimizer` what it updates with. The backward
 pass itself is `scoring.scorer.Scorer.backward`.
 
-May import: `core`, `config`, `method`, `scoring`, `models`. A new teacher: a class with the methods of `teacher.Teacher`
-and a table in `config/learning.py`.
+May import: `core`, `config`, `method`, `scoring`, `models`. A new teacher: a class with the methods of
+`teacher.Teacher` and a table in `config/learning.py`.
 """

@@ -9,8 +9,8 @@ With student s, teacher t, a lesson (x, c, y) of prompt, context and completion,
    step before any forward pass, so the microbatches' gradients add up to the step's.          `method.objective`
 5. AdamW takes one update; a gradient that is not finite is skipped and counted.               `optimizer.AdamW`
 
-2 to 5 repeat for `updates_per_step`; from the second update on r weighs each token by s(y) / s_old(y), where s_old is the
-student before the first update (`old_logprobs`). GRPO and SFT take the same way without 1, with other costs in 3.
+2 to 5 repeat for `updates_per_step`; from the second update on r weighs each token by s(y) / s_old(y), where s_old is
+the student before the first update (`old_logprobs`). GRPO and SFT take the same way without 1, with other costs in 3.
 """
 
 from __future__ import annotations
@@ -140,8 +140,8 @@ class _LossToken:
 class _Work:
     """What one step of learning goes on with from update to update.
 
-    `old_logprobs` are those of the first update, by (first lesson of the microbatch, start of the part); `sums` are over
-    all updates.
+    `old_logprobs` are those of the first update, by (first lesson of the microbatch, start of the part); `sums` are
+    over all updates.
     """
 
     lessons: Sequence[Lesson]

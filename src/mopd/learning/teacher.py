@@ -16,8 +16,9 @@ from mopd.scoring.rows import teacher_row
 from mopd.scoring.scorer import Scorer
 
 Reading = Callable[[Sequence[int]], Callable[[slice], Predictions]]
-"""What a teacher made of the contexts of lessons. For some of the lessons (their indices) it gives a function from a part
-of their loss tokens (a slice, lessons in order) to the teacher's predictions before these tokens, without gradient."""
+"""What a teacher made of the contexts of lessons. For some of the lessons (their indices) it gives a function from a
+part of their loss tokens (a slice, lessons in order) to the teacher's predictions before these tokens, without
+gradient."""
 
 
 class Teacher(Protocol):

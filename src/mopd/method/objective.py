@@ -1,7 +1,7 @@
 """Objectives: what each loss token costs, and how tokens become the one scalar that an update lowers.
 
-With student s, teacher t, sampler p (the student as it was when the rollout was drawn), s_old the student before the step's
-first update, and y a loss token of a rollout (docs/algorithm.md, sections 4 to 6):
+With student s, teacher t, sampler p (the student as it was when the rollout was drawn), s_old the student before the
+step's first update, and y a loss token of a rollout (docs/algorithm.md, sections 4 to 6):
 
 1. D = D(s, t) at the token, in nats: the divergence of the configuration.            `divergence.token_divergence`
 2. r = min(exp(log s(y) - log s_old(y)), cap): the step's batch is used again.        `_distill`; GRPO clips it instead
@@ -10,8 +10,8 @@ first update, and y a loss token of a rollout (docs/algorithm.md, sections 4 to 
    aggregation says. Fixed for the whole step before any forward pass.                `token_coefficients`
 5. objective = sum over loss tokens of a w r D.                                       `learning.learner`
 
-A new objective is one function of a `TokenBatch` here, one table in `config/method.py`, one rule in `lessons.py` for which
-rollouts get a lesson, and a line in the tests of laws.
+A new objective is one function of a `TokenBatch` here, one table in `config/method.py`, one rule in `lessons.py` for
+which rollouts get a lesson, and a line in the tests of laws.
 """
 
 from __future__ import annotations
@@ -35,9 +35,9 @@ from mopd.method.predictions import Predictions
 class TokenBatch:
     """n loss tokens of some lessons, flattened.
 
-    `student` predicts them with gradient, `teacher` without, where the objective has one. `logprobs` are the student's of
-    the sampled `token_ids`, with gradient; `sampler_logprobs` were recorded at sampling; `old_logprobs` are the learner's
-    own before the step's first update, detached.
+    `student` predicts them with gradient, `teacher` without, where the objective has one. `logprobs` are the
+    student's of the sampled `token_ids`, with gradient; `sampler_logprobs` were recorded at sampling; `old_logprobs`
+    are the learner's own before the step's first update, detached.
     """
 
     student: Predictions

@@ -42,7 +42,7 @@ def _is_path(name: str) -> bool:
 
 
 def open_tokenizer(name: str) -> tuple[Any, ...]:
-    """(configuration, tokenizer) of a student named as for `open_pretrained`, without its weights. Raises StudentError."""
+    """(configuration, tokenizer) of a student named as for `open_pretrained`, no weights. Raises StudentError."""
     from transformers import AutoConfig, AutoTokenizer
 
     path = Path(name).expanduser()

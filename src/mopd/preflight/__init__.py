@@ -1,4 +1,5 @@
 """Before the first step of anything: the setup that all parts of a run share, and checks that need no work.
 
-May import: everything up to `rollouts` and `judging`. A new check that spares a user a late failure belongs in `checks`.
+May import: everything up to `rollouts` and `judging`. A new check that spares a user a late failure belongs in
+`checks`.
 """

@@ -1,4 +1,4 @@
-"""What a run works with, made once before its first step: graders, student and engine, with every check that needs no work."""
+"""What a run works with, made once before its first step: graders, student and engine, and every check of them."""
 
 from __future__ import annotations
 

@@ -1,6 +1,7 @@
 """What an engine is: requests in, rollouts out, by the weights that it was last synchronised with.
 
-One engine is built for each run and handed to all that generates: training, evaluation, reading of contexts, the warm-up.
+One engine is built for each run and handed to all that generates: training, evaluation, reading of contexts, the
+warm-up.
 """
 
 from __future__ import annotations

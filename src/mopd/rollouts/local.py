@@ -71,12 +71,12 @@ class LocalEngine:
         rows = len(uniforms)
         tokens: list[list[int]] = [[] for _ in range(rows)]
         logprobs: list[list[float]] = [[] for _ in range(rows)]
-        live = torch.arange(rows)
+        writing = torch.arange(rows)
         for position in range(sampling.completion_tokens):
             chosen, chosen_logprobs = sample_tokens(
-                logits[:, :known].cpu(), uniforms[live, position], sampling.temperature, sampling.top_p
+                logits[:, :known].cpu(), uniforms[writing, position], sampling.temperature, sampling.top_p
             )
-            for row, token, logprob in zip(live.tolist(), chosen.tolist(), chosen_logprobs.tolist(), strict=True):
+            for row, token, logprob in zip(writing.tolist(), chosen.tolist(), chosen_logprobs.tolist(), strict=True):
                 tokens[row].append(token)
                 logprobs[row].append(logprob)
             going = torch.tensor([token not in end_ids for token in chosen.tolist()])
@@ -84,7 +84,7 @@ class LocalEngine:
                 break
             if not going.all():
                 keep = going.nonzero().squeeze(-1)
-                live, chosen = live[keep], chosen[keep]
+                writing, chosen = writing[keep], chosen[keep]
                 decoder.keep(keep)
             logits = decoder.step(chosen)
         return self._as_rollouts(requests, tokens, logprobs)

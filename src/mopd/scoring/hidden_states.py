@@ -1,7 +1,8 @@
 """Hidden states before the loss tokens of rows, and at no other position.
 
-Rows are read as one trie where the model allows it (`can_share_prefixes`), so that every shared prefix is computed once.
-Other models read them as rows padded on the right, which need no mask: under causal attention no token sees the padding.
+Rows are read as one trie where the model allows it (`can_share_prefixes`), so that every shared prefix is computed
+once. Other models read them as rows padded on the right, which need no mask: under causal attention no token sees the
+padding.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 1. The student s attempts every problem of the step G times: y_1 .. y_G ~ s(. | x).            `rollouts.engine`
 2. Verifiers give each attempt a verdict: success or failure, never where.                     `judging.verdicts`
-3. Each attempt gets a context c_i: the problem with its peers' successes and failures.        `method.peers`, `.contexts`
+3. Each attempt gets a context c_i: the problem with its peers' successes and failures.        `method.peers`
    GRPO goes without contexts; its lessons carry advantages instead.                           `method.lessons`
 4. The teacher t, the same model or an average of its past, reads c_i and says at every
    token of y_i what it would have written next: t(. | c_i, y_i,<j).                           `learning.teacher`

@@ -2,6 +2,9 @@
 
 `math` and `reasoning_gym` run their graders in worker processes with a time limit that can kill; `code` runs programs
 in a sandbox; `exact`, `multiple_choice` and `tool_use` are plain functions of strings. `register` adds one of your own.
+
+May import: `core`, `sandbox`. A new verifier: a module with `verify`, and `demonstrate` where answers have a format,
+known by name below; what may hang or crash is graded in a worker (`pool`).
 """
 
 from __future__ import annotations

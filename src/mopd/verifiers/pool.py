@@ -1,9 +1,10 @@
 """Worker processes for graders that may hang, crash or eat memory.
 
-Each worker is `python -m mopd.verifiers.worker`: one JSON request a line in, one JSON reply a line out. The time limit
-is kept by the parent, which kills the worker and starts another, so it holds in every thread and inside C code. A plain
-subprocess instead of multiprocessing: it never imports the user's `__main__`. A worker does not outlive its parent: it
-ends when its standard input closes or it has another parent, and inside C code by the kernel's alarm at its time limit.
+Each worker is a process that runs the module `worker`: one JSON request a line in, one JSON reply a line out. The
+time limit is kept by the parent, which kills the worker and starts another, so it holds in every thread and inside C
+code. A plain subprocess instead of multiprocessing: it never imports the user's `__main__`. A worker does not outlive
+its parent: it ends when its standard input closes or it has another parent, and inside C code by the kernel's alarm
+at its time limit.
 """
 
 from __future__ import annotations
@@ -20,6 +21,9 @@ import sys
 import threading
 import time
 from typing import Any
+
+WORKER = f"{__package__}.worker"
+"""The module that worker processes run."""
 
 START_LIMIT_S = 120.0
 """Wall time a worker may take to start, and to import the libraries of one grader."""
@@ -68,7 +72,7 @@ class Worker:
     def _start(self) -> None:
         self.end()
         self._process = subprocess.Popen(
-            [sys.executable, "-P", "-W", "ignore", "-m", "mopd.verifiers.worker", str(os.getpid())],
+            [sys.executable, "-P", "-W", "ignore", "-m", WORKER, str(os.getpid())],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             bufsize=0,
