@@ -10,7 +10,7 @@ from mopd.scoring.allocator import keep_freed_memory
 
 FAULTS = """
 import resource, sys, torch
-from mopd.allocator import keep_freed_memory
+from mopd.scoring.allocator import keep_freed_memory
 told = keep_freed_memory()
 def step():
     for _ in range(50):

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
@@ -38,8 +39,8 @@ def sparse_input_gradient(model: Any) -> Iterator[None]:
         embedding.sparse = before
 
 
-def output_logits(model: Any, hidden: Tensor) -> Tensor:
-    """The output embedding on hidden states [n, d]: [n, V], in autocast's dtype where that is on, else the weight's.
+def output_logits(model: Any, hidden: Float[Tensor, "n hidden"]) -> Float[Tensor, "n vocabulary"]:
+    """The output embedding on hidden states, in autocast's dtype where that is on, else the weight's.
 
     Where it converts, the weight's gradient does not pass through autograd: a backward pass adds it to `weight.grad`.
     """

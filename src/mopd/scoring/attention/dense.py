@@ -7,9 +7,10 @@ from functools import cache
 
 import torch
 import torch.nn.functional as F
+from jaxtyping import Bool, Float
 from torch import Tensor
 
-from mopd.scoring.attention.layout import Attend, last_descendants
+from mopd.scoring.attention.layout import Attend, Attended, Keys, Queries, last_descendants
 from mopd.scoring.trie import Trie
 
 
@@ -18,27 +19,29 @@ def dense(trie: Trie, device: torch.device) -> Attend:
     nodes, last = torch.arange(len(trie.token_ids)), last_descendants(trie)
     bias_in = biases((nodes <= nodes[:, None]) & (nodes[:, None] <= last), device)
 
-    def attend(q: Tensor, k: Tensor, v: Tensor, scale: float) -> Tensor:
+    def attend(q: Queries, k: Keys, v: Keys, scale: float) -> Attended:
         return biased_attention(q, k, v, bias_in(q.dtype), scale)
 
     return attend
 
 
-def biases(is_seen: Tensor, device: torch.device) -> Callable[[torch.dtype], Tensor]:
+def biases(
+    is_seen: Bool[Tensor, "new seen"], device: torch.device
+) -> Callable[[torch.dtype], Float[Tensor, "new seen"]]:
     """For a dtype what is added to scores: 0 where a key is seen, else -inf. Made once.
 
     torch makes one of a boolean mask in every call, and keeps it for the backward pass.
     """
 
     @cache
-    def bias_in(dtype: torch.dtype) -> Tensor:
+    def bias_in(dtype: torch.dtype) -> Float[Tensor, "new seen"]:
         return torch.zeros(is_seen.shape, dtype=dtype).masked_fill_(~is_seen, -torch.inf).to(device)
 
     return bias_in
 
 
-def biased_attention(q: Tensor, k: Tensor, v: Tensor, bias: Tensor, scale: float) -> Tensor:
-    """q [n, H, D], k and v [l, K, D], bias [n, l] -> [n, H, D], by torch's fused kernels where they exist.
+def biased_attention(q: Attended, k: Keys, v: Keys, bias: Float[Tensor, "new seen"], scale: float) -> Attended:
+    """Attention by torch's fused kernels where they exist.
 
     A key head and its group are a batch and its heads, so keys and values are not copied for every query head.
     """

@@ -9,6 +9,7 @@ from functools import cache, partial
 from typing import Any
 
 import torch
+from jaxtyping import Float, Int
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
@@ -26,8 +27,8 @@ _ATTEND: ContextVar[Attend] = ContextVar("attend")
 _SEEN: ContextVar[Seen | None] = ContextVar("seen", default=None)
 
 
-def read_trie(model: Any, trie: Trie, seen: Seen | None = None) -> Tensor:
-    """The last hidden states of the trie's nodes, [T, hidden]; all keys and values go into `seen` if it is given."""
+def read_trie(model: Any, trie: Trie, seen: Seen | None = None) -> Float[Tensor, "nodes hidden"]:
+    """The last hidden states of the trie's nodes; all keys and values go into `seen` if it is given."""
     device = next(model.parameters()).device
     prepared = STRATEGIES[choose_strategy(device)](trie, device)
     attend, kept = _ATTEND.set(prepared), _SEEN.set(seen)
@@ -89,14 +90,14 @@ def decoder_layers(model: Any) -> list[Any]:
 
 def trie_attention(
     module: Any,
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
+    query: Float[Tensor, "1 heads nodes size"],
+    key: Float[Tensor, "1 kv_heads nodes size"],
+    value: Float[Tensor, "1 kv_heads nodes size"],
     attention_mask: Any,
     scaling: float | None = None,
     **rest: Any,
-) -> tuple[Tensor, None]:
-    """query [1, H, T, D], key and value [1, K, T, D] -> [1, T, H, D], in the value's dtype.
+) -> tuple[Float[Tensor, "1 nodes heads size"], None]:
+    """A model's attention, by the strategy that `read_trie` prepared; in the value's dtype.
 
     Raises NotImplementedError where the model asks for a kind of attention that this is not.
     """
@@ -133,8 +134,13 @@ def refuse_other_kinds(asked: Mapping[str, Any]) -> None:
             raise NotImplementedError(f"attention over shared prefixes has no {name}")
 
 
-def forward_with(function: AttentionFunction, model: Any, ids: Tensor, positions: Tensor) -> Tensor:
-    """The decoder's last hidden states, [rows, length, hidden], with `function` as its attention."""
+def forward_with(
+    function: AttentionFunction,
+    model: Any,
+    ids: Int[Tensor, "rows length"],
+    positions: Int[Tensor, "rows length"],
+) -> Float[Tensor, "rows length hidden"]:
+    """The decoder's last hidden states, with `function` as its attention."""
     not_read = torch.ones(1, 1, 1, 1, dtype=torch.bool, device=ids.device)  # keeps transformers from making a mask
     with attending_with(function, model):
         states: Tensor = model.get_decoder()(

@@ -7,16 +7,23 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from jaxtyping import Float, Int
 from numpy.typing import NDArray
 from torch import Tensor
 
 from mopd.scoring.trie import Trie
 
-Attend = Callable[[Tensor, Tensor, Tensor, float], Tensor]
-"""Queries [T, H, D], keys and values [T, K, D], the factor of the scores -> [T, H, D].
+Queries = Float[Tensor, "nodes heads size"]
+"""Of all nodes of a trie, or of a forward pass."""
 
-H / K query heads share a key head. All are of one dtype, and so is the result.
-"""
+Keys = Float[Tensor, "seen kv_heads size"]
+"""Keys or values; heads / kv_heads query heads share one."""
+
+Attended = Float[Tensor, "new heads size"]
+"""What attention gives: of all nodes, or of those that it was asked for."""
+
+Attend = Callable[[Queries, Keys, Keys, float], Attended]
+"""Queries, keys, values and the factor of the scores to what is attended. All are of one dtype."""
 
 
 @dataclass(frozen=True)
@@ -38,8 +45,8 @@ def segments_of(trie: Trie) -> list[Segment]:
     return sorted((Segment(path, new) for path, new in added if new), key=lambda segment: segment.start)
 
 
-def last_descendants(trie: Trie) -> Tensor:
-    """The last node below each node, or the node itself: [T], int64.
+def last_descendants(trie: Trie) -> Int[Tensor, " nodes"]:
+    """The last node below each node, or the node itself.
 
     Nodes come depth first, so what is below node j are its neighbours up to that node: j is i or an ancestor of i
     where j <= i <= last[j].

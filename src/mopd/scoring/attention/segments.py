@@ -10,9 +10,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
+from jaxtyping import Float, Int
 from torch import Tensor
 
-from mopd.scoring.attention.layout import Attend, Segment, segments_of
+from mopd.scoring.attention.layout import Attend, Attended, Keys, Queries, Segment, segments_of
 from mopd.scoring.trie import Trie
 
 SAME = 2**11
@@ -32,7 +33,7 @@ def attend_in_batches(given: Sequence[Segment], device: torch.device) -> Attend:
     batches = batch_by_size(given)
     tables: dict[tuple[int, int, torch.dtype], _Tables] = {}
 
-    def attend(q: Tensor, k: Tensor, v: Tensor, scale: float) -> Tensor:
+    def attend(q: Queries, k: Keys, v: Keys, scale: float) -> Attended:
         asked = (q.shape[1], k.shape[1], q.dtype)
         if asked not in tables:  # for the first layer; the others are like it
             tables[asked] = _tables(given, batches, *asked, device)
@@ -62,21 +63,21 @@ def batch_by_size(given: Sequence[Segment]) -> list[list[int]]:
 class _Batch:
     """n segments of up to w new nodes with paths of up to l nodes, padded on the left.
 
-    `queries` [n K G w] and `keys` [n K l] are indices of (node, head); `bias` [n K or 1, G w, l] is 0 where the query
-    sees the key and hugely negative elsewhere. One bias serves all where all are of one size.
+    `queries` (n K G w of them) and `keys` (n K l) are indices of node and head; `bias` is 0 where the query sees the
+    key and hugely negative elsewhere. One bias serves all (b is 1, else n K) where all are of one size.
     """
 
-    queries: Tensor
-    keys: Tensor
-    bias: Tensor
+    queries: Int[Tensor, " queries"]
+    keys: Int[Tensor, " keys"]
+    bias: Float[Tensor, "b Gw l"]
 
 
 @dataclass(frozen=True)
 class _Tables:
-    """The batches, and the place [rows H] of each new node and head in what they give."""
+    """The batches, and the place of each new node and head in what they give."""
 
     batches: tuple[_Batch, ...]
-    places: Tensor
+    places: Int[Tensor, " places"]
 
 
 def _tables(
@@ -122,12 +123,12 @@ def _batch(members: Sequence[Segment], heads: int, kv_heads: int, dtype: torch.d
     )
 
 
-def _with_heads(nodes: Tensor, heads: int) -> Tensor:
-    """Indices [n, x] of nodes -> [n heads x], of nodes and heads."""
+def _with_heads(nodes: Int[Tensor, "n x"], heads: int) -> Int[Tensor, " indices"]:
+    """Indices of nodes and heads, from indices of nodes."""
     return (nodes[:, None] * heads + torch.arange(heads)[:, None]).flatten()
 
 
-def _attend(q: Tensor, k: Tensor, v: Tensor, tables: _Tables, scale: float) -> Tensor:
+def _attend(q: Queries, k: Keys, v: Keys, tables: _Tables, scale: float) -> Attended:
     heads, size = q.shape[1], v.shape[-1]
     q, k, v = (states.flatten(0, 1) for states in (q, k, v))
     parts = []
