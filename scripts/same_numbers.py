@@ -76,15 +76,15 @@ def differences(ours: Path, theirs: Path) -> Iterator[str]:
         elif found[0] != found[1]:
             yield f"{name} differs"
     for log in ("metrics.jsonl", "warmup.json"):
-        if without_durations(ours / log) != without_durations(theirs / log):
+        if determined(ours / log) != determined(theirs / log):
             yield f"{log} differs"
 
 
-def without_durations(path: Path) -> list[dict[str, Any]]:
-    """The JSON objects of a file, one or many, without `time/...`."""
+def determined(path: Path) -> list[dict[str, Any]]:
+    """The JSON objects of a file, one or many, without durations and without what a cache happened to hold."""
     text = path.read_text(encoding="utf-8")
     rows = [json.loads(line) for line in text.splitlines()] if path.suffix == ".jsonl" else [json.loads(text)]
-    return [{key: value for key, value in row.items() if not key.startswith("time/")} for row in rows]
+    return [{k: v for k, v in row.items() if not k.startswith("time/") and k != "is_cached"} for row in rows]
 
 
 def main() -> None:

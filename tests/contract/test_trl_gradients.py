@@ -11,8 +11,8 @@ import torch
 
 from made_lessons import make_groups, make_lessons
 from mopd.config import build_config
-from mopd.learning.learner import Learner
 from mopd.models.student import load_student
+from tests.builders import as_teacher, make_learner
 
 pytestmark = pytest.mark.slow
 
@@ -55,7 +55,7 @@ def pair():
 def ours(pair, lessons, dtype):
     """(loss, gradient) of the learner, at a pack size that takes several packs."""
     config = build_config({}, [f"divergence.k={K}", "optimizer.importance_cap=1.0", "compute.microbatch_tokens=100"])
-    learner = Learner(pair.model, config, dtype)
+    learner, teacher = make_learner(pair.model, config, dtype), as_teacher(pair.teacher, config, dtype)
     kept = []
 
     def keep(_rate):
@@ -63,9 +63,7 @@ def ours(pair, lessons, dtype):
         return True, 0.0
 
     learner.optimizer.update = keep
-    metrics = learner.learn(
-        [unweighted(lesson) for lesson in lessons], pair.teacher, 0, lambda _: nullcontext()
-    ).metrics
+    metrics = learner.learn([unweighted(lesson) for lesson in lessons], teacher, 0, lambda _: nullcontext()).metrics
     return metrics["objective/loss"], kept[0]
 
 
