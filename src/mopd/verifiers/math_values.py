@@ -1,0 +1,343 @@
+"""Values of expressions: what LaTeX stands for as a sympy expression, and when two expressions have the same value.
+
+Numbers are compared exactly where they are fractions, else to a hundred digits, so that no size of theirs matters.
+Expressions with letters are equal if they are at every sampled point at which both exist. No expression is simplified:
+that can take for ever. Imports sympy and mpmath, so it is imported in worker processes only.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from fractions import Fraction
+from functools import lru_cache
+from typing import Any
+
+import mpmath
+import sympy
+from latex2sympy2_extended import NormalizationConfig, latex2sympy, normalize_latex
+from latex2sympy2_extended.latex2sympy2 import ConversionConfig
+from sympy.core.function import AppliedUndef
+
+DIGITS = (120, 250)
+"""Digits to which numbers are computed, twice: what is left of a true difference does not shrink, a rounding error does."""
+
+SYMBOLIC_DIGITS = (50, 110)
+MAX_EXPONENT = 2**70
+MAX_EXACT_BITS = 2**16
+POINTS = 9
+
+_NORMAL = NormalizationConfig(basic_latex=True, units=False, malformed_operators=True, nits=False, boxed="none")
+_READING = ConversionConfig(interpret_as_mixed_fractions=False, lowercase_symbols=False)
+_DECIMAL = re.compile(r"(?<![\w.])\d*\.\d+(?![\d.])|(?<![\w.])\d+\.(?!\d)")
+_DEGREES = re.compile(r"(\d+|\\frac\{\d+\}\{\d+\})\s*\^\s*(?:\\circ|\{\s*\\circ\s*\})(?![A-Za-z])")
+_TEXT_IN_TEXT = re.compile(r"\\(?:text|mathrm)\s*\{([^{}]*)\}")
+_TWO_NUMBERS = re.compile(r"(?<![\^_])\d \d|[.\d]\s*_|(?<!\\)\.\d+\.")
+_TO_CARRY_OUT = (sympy.Sum, sympy.Product, sympy.Integral, sympy.Limit, sympy.Derivative)
+TO_CARRY_OUT = re.compile(r"\\(?:int|sum|prod|lim|gcd|lcm|max|min|det|bmod|mod)(?![A-Za-z])|\\frac\s*\{d\}")
+
+
+class Unreadable(Exception):
+    """The text is no mathematics that can be read."""
+
+
+class Undefined(Exception):
+    """The expression has no value here, or none that can be computed."""
+
+
+# --- reading --------------------------------------------------------------------------------------------------------
+
+
+@lru_cache(maxsize=64)
+def expression(latex: str) -> Any:
+    """The expression that LaTeX stands for; decimals are fractions in it, and i is the imaginary unit.
+
+    Raises Unreadable.
+    """
+    if _TWO_NUMBERS.search(latex):
+        raise Unreadable
+    latex = _DECIMAL.sub(_as_fraction, _DEGREES.sub(r"(\1 \\cdot \\frac{\\pi}{180})", latex))
+    try:
+        read = latex2sympy(
+            normalize_latex(latex, _NORMAL),
+            is_real=None,
+            convert_degrees=False,
+            normalization_config=None,
+            conversion_config=_READING,
+        )
+    except MemoryError:
+        raise
+    except Exception as error:
+        raise Unreadable from error
+    if not isinstance(read, (sympy.Basic, sympy.MatrixBase)) or read in (sympy.zoo, sympy.nan):
+        raise Unreadable
+    return _with_imaginary_unit(read)
+
+
+def _as_fraction(decimal: re.Match[str]) -> str:
+    value = Fraction(decimal[0])
+    return f"\\frac{{{value.numerator}}}{{{value.denominator}}}"
+
+
+def _with_imaginary_unit(read: Any) -> Any:
+    """The expression with i as the imaginary unit, unless a sum or the like counts with it."""
+    letters = {letter for letter in read.free_symbols if letter.name in ("i", "imath")}
+    if not letters or any(node.atoms(sympy.Symbol) & letters for node in _nodes(read, _TO_CARRY_OUT)):
+        return read
+    return read.xreplace(dict.fromkeys(letters, sympy.I))
+
+
+def _nodes(read: Any, kinds: tuple[type, ...]) -> Iterator[Any]:
+    if isinstance(read, sympy.Basic):
+        yield from (node for node in sympy.preorder_traversal(read) if isinstance(node, kinds))
+
+
+def is_to_be_carried_out(read: Any) -> bool:
+    """Whether the expression is a calculation rather than its result: 3 + 4, 2/3 times 5, an integral.
+
+    A power, a root, a factorial and a number times a power of ten are ways to write a number.
+    """
+    for node in _nodes(read, (sympy.Add, sympy.Mul, *_TO_CARRY_OUT)):
+        if isinstance(node, _TO_CARRY_OUT):
+            return True
+        terms = [term for term in node.args if term != -1 and not _is_way_to_write(term, node)]
+        if len([term for term in terms if exact(term) is not None]) > 1:
+            return True
+    return False
+
+
+def _is_way_to_write(factor: Any, node: Any) -> bool:
+    """Whether a factor of a product is a division by a number, a percent sign or a power of ten."""
+    if isinstance(node, sympy.Add):
+        return False
+    is_power = isinstance(factor, sympy.Pow)
+    is_inverse = is_power and factor.exp == -1 and not isinstance(factor.base, (sympy.Add, sympy.Mul))
+    return factor == 1 or is_inverse or (is_power and factor.base == 10)
+
+
+# --- exact values ---------------------------------------------------------------------------------------------------
+
+
+def exact(read: Any) -> Fraction | None:
+    """The value of an expression of whole numbers, sums, products and whole powers; None for others and huge ones."""
+    if isinstance(read, sympy.Rational):
+        return Fraction(int(read.p), int(read.q))
+    if isinstance(read, sympy.UnevaluatedExpr):
+        return exact(read.args[0])
+    if not isinstance(read, (sympy.Add, sympy.Mul, sympy.Pow)):
+        return None
+    parts = []
+    for part in read.args:
+        value = exact(part)
+        if value is None:
+            return None
+        parts.append(value)
+    return _combined(read, parts)
+
+
+def _combined(read: Any, parts: list[Fraction]) -> Fraction | None:
+    total = parts[0]
+    for part in parts[1:]:
+        if isinstance(read, sympy.Pow):
+            base_bits = max(total.numerator.bit_length(), total.denominator.bit_length())
+            if part.denominator != 1 or base_bits * abs(part) > MAX_EXACT_BITS or (total == 0 and part < 0):
+                return None
+            total = total ** int(part)
+        else:
+            total = total + part if isinstance(read, sympy.Add) else total * part
+        if total.numerator.bit_length() + total.denominator.bit_length() > 2 * MAX_EXACT_BITS:
+            return None
+    return total
+
+
+# --- values at points -----------------------------------------------------------------------------------------------
+
+_FUNCTIONS: dict[Any, Any] = {
+    **{getattr(sympy, name): getattr(mpmath, name) for name in ("sin", "cos", "tan", "cot", "sec", "csc")},
+    **{getattr(sympy, name): getattr(mpmath, name) for name in ("asin", "acos", "atan", "acot", "asec", "acsc")},
+    **{getattr(sympy, name): getattr(mpmath, name) for name in ("sinh", "cosh", "tanh", "coth", "sech", "csch")},
+    **{getattr(sympy, name): getattr(mpmath, name) for name in ("asinh", "acosh", "atanh", "factorial", "gamma")},
+    **{getattr(sympy, name): getattr(mpmath, name) for name in ("binomial", "floor", "exp", "zeta", "erf")},
+    **{sympy.ceiling: mpmath.ceil, sympy.Abs: mpmath.fabs, sympy.re: mpmath.re, sympy.im: mpmath.im},
+    **{sympy.conjugate: mpmath.conj, sympy.arg: mpmath.arg, sympy.sign: mpmath.sign},
+    **{sympy.Max: max, sympy.Min: min},
+}
+_CONSTANTS: dict[Any, Any] = {
+    **{sympy.pi: mpmath.pi, sympy.E: mpmath.e, sympy.EulerGamma: mpmath.euler, sympy.GoldenRatio: mpmath.phi},
+    **{sympy.Catalan: mpmath.catalan},
+}
+
+
+def value(read: Any, point: Mapping[Any, Any], is_real: bool) -> Any:
+    """The value of an expression where letters, and whatever cannot be computed, have the values of `point`.
+
+    With `is_real` every step must be a real number. Raises Undefined where there is none, or it is too large.
+    """
+    if read in point:
+        return point[read]
+    if isinstance(read, sympy.Rational):
+        return mpmath.mpf(int(read.p)) / int(read.q)
+    if read in _CONSTANTS:
+        return +_CONSTANTS[read]
+    if read is sympy.I and not is_real:
+        return mpmath.mpc(0, 1)
+    parts = [value(part, point, is_real) for part in read.args]
+    try:
+        found = _computed(read, parts, is_real)
+    except (ArithmeticError, ValueError, TypeError, NotImplementedError, mpmath.libmp.NoConvergence) as error:
+        raise Undefined from error
+    if not mpmath.isfinite(found) or (is_real and isinstance(found, mpmath.mpc)):
+        raise Undefined
+    return found
+
+
+def _computed(read: Any, parts: list[Any], is_real: bool) -> Any:
+    if isinstance(read, sympy.Add):
+        return mpmath.fsum(parts)
+    if isinstance(read, sympy.Mul):
+        return mpmath.fprod(parts)
+    if isinstance(read, sympy.Pow):
+        return _power(*parts, read.exp, is_real)
+    if isinstance(read, sympy.UnevaluatedExpr):
+        return parts[0]
+    if isinstance(read, sympy.log):
+        return mpmath.log(*parts)
+    function = _FUNCTIONS.get(read.func)
+    if function is None or max((abs(part) for part in parts), default=0) > MAX_EXPONENT:
+        raise Undefined
+    return function(*parts)
+
+
+def _power(base: Any, exponent: Any, written: Any, is_real: bool) -> Any:
+    """A power; where all is real an odd root of a negative number is negative."""
+    if abs(exponent) > MAX_EXPONENT or (base == 0 and exponent == 0):
+        raise Undefined
+    if is_real and base < 0 and isinstance(written, sympy.Rational) and written.q % 2 and written.q > 1:
+        return (-1) ** (written.p % 2) * mpmath.power(-base, exponent)
+    return mpmath.power(base, exponent)
+
+
+# --- equality -------------------------------------------------------------------------------------------------------
+
+
+def are_equal(first: Any, second: Any) -> bool:
+    """Whether two expressions have the same value; with letters, wherever both have one."""
+    if first == second:
+        return True
+    values = exact(first), exact(second)
+    if values[0] is not None and values[1] is not None:
+        return values[0] == values[1]
+    first, second = _with_same_case(first, second)
+    return all(outcome == 0 for outcome in _signs(first - second, first, second))
+
+
+def ratio(first: Any, second: Any) -> Any:
+    """A number that the first expression is of the second at every sampled point; None where there is none."""
+    first, second = _with_same_case(first, second)
+    found = None
+    for point in _points(first, second):
+        try:
+            quotient = value(first, point, True) / value(second, point, True)
+        except (Undefined, ZeroDivisionError):
+            continue
+        if found is not None and abs(quotient - found) > abs(found) * mpmath.mpf(10) ** -30:
+            return None
+        found = quotient
+    return found or None
+
+
+def digits_of(read: Any, digits: int = 60) -> Fraction | None:
+    """A real number to so many digits; None for other expressions."""
+    known = exact(read)
+    if known is not None:
+        return known
+    with mpmath.workdps(digits):
+        try:
+            found = value(read, {}, True)
+        except Undefined:
+            try:
+                complex_found = mpmath.mpmathify(value(read, {}, False))
+            except Undefined:
+                return None
+            if abs(mpmath.im(complex_found)) > abs(complex_found) * mpmath.mpf(10) ** (10 - digits):
+                return None
+            found = mpmath.re(complex_found)
+        return _fraction(found)
+
+
+def _fraction(found: Any) -> Fraction | None:
+    sign, mantissa, exponent, _ = mpmath.mpf(found)._mpf_
+    if abs(exponent) > MAX_EXACT_BITS:
+        return None
+    return (-1) ** sign * Fraction(int(mantissa)) * Fraction(2) ** exponent
+
+
+def _with_same_case(first: Any, second: Any) -> tuple[Any, Any]:
+    """Both with small letters, unless one of them has a letter in both cases."""
+    for names in ([letter.name for letter in read.free_symbols] for read in (first, second)):
+        if len({name.lower() for name in names}) < len(names):
+            return first, second
+    small = [
+        read.xreplace({letter: sympy.Symbol(letter.name.lower()) for letter in read.free_symbols})
+        for read in (first, second)
+    ]
+    return small[0], small[1]
+
+
+def _signs(difference: Any, first: Any, second: Any) -> Iterator[int]:
+    """0 for each point at which two expressions agree, 1 for each at which they differ; 1 where there is no point."""
+    letters = _unknowns(first) | _unknowns(second)
+    low, high = SYMBOLIC_DIGITS if letters else DIGITS
+    is_anywhere = False
+    for is_real in (True, False):
+        for place in range(POINTS if letters else 1):
+            try:
+                with mpmath.workdps(high):
+                    point = _point(letters, place, is_real)
+                    scale = max(abs(value(read, point, is_real)) for read in (first, second))
+                    fine = abs(value(difference, point, is_real))
+                with mpmath.workdps(low):
+                    coarse = abs(value(difference, point, is_real))
+            except Undefined:
+                continue
+            is_anywhere = True
+            with mpmath.workdps(low):
+                ten = mpmath.mpf(10)
+                yield 0 if fine <= scale * ten ** (10 - low) or fine <= coarse * ten ** ((low - high) // 2) else 1
+        if is_anywhere:
+            return
+    yield 1
+
+
+def _points(first: Any, second: Any) -> Iterator[Mapping[Any, Any]]:
+    letters = _unknowns(first) | _unknowns(second)
+    with mpmath.workdps(SYMBOLIC_DIGITS[0]):
+        for place in range(POINTS if letters else 1):
+            yield _point(letters, place, True)
+
+
+def _point(letters: set[Any], place: int, is_real: bool) -> dict[Any, Any]:
+    """One of some points: first all letters positive, then of both signs, then whole; without `is_real`, complex."""
+    values = {}
+    for number, letter in enumerate(sorted(letters, key=str)):
+        step = mpmath.mpf(7 * number + 3 * place + 2)
+        if place < 3 or not is_real:
+            found = mpmath.sqrt(step) * (mpmath.mpf(1) / 3 if place == 1 else 1)
+        elif place < 6:
+            found = (-1) ** (place + number) * mpmath.sqrt(step + 1) / 2
+        else:
+            found = mpmath.mpf(3 * number + place - 4)
+        values[letter] = found if is_real else mpmath.mpc(found, mpmath.sqrt(step + 2) - 2)
+    return values
+
+
+def _unknowns(read: Any) -> set[Any]:
+    """Letters, and whatever cannot be computed, which equals nothing but itself."""
+    if isinstance(read, (*_TO_CARRY_OUT, AppliedUndef)) or not hasattr(read, "args"):
+        return {read}
+    if isinstance(read, sympy.Symbol) or read in (sympy.oo, -sympy.oo):
+        return {read}
+    found: set[Any] = set()
+    for part in read.args:
+        found |= _unknowns(part)
+    return found
