@@ -132,7 +132,8 @@ def test_no_verifier_reads_an_answer_in_a_thinking_span(name, right, other):
         (r"\\boxed{5}", "5"),
         (r"x \\\boxed{5}", "5"),
         (r"\boxed{\boxed{5}}", r"\boxed{5}"),
-        (r"\boxed{1} then \boxed{2", "1"),
+        (r"\boxed{1} then \boxed{2", None),
+        (r"\boxed{1} then \boxed{2} and \boxed {", None),
         (r"\boxed{1 then \boxed{2}", "2"),
         (r"\boxed{ {1 \boxed{2}", "2"),
         (r"} { \boxed{2}", "2"),
@@ -149,7 +150,7 @@ def test_no_verifier_reads_an_answer_in_a_thinking_span(name, right, other):
         ("\\", None),
     ],
 )
-def test_the_box_that_closes_last_is_taken(text, content):
+def test_the_last_box_is_taken_if_it_is_closed(text, content):
     assert last_boxed(text) == content
 
 
@@ -166,8 +167,6 @@ def test_the_box_that_closes_last_is_taken(text, content):
         ("x  =\n5", "x = 5"),
         ("0.333...", "0.333..."),
         ("$5$ and $6$", "$5$ and $6$"),
-        ("1 000 000", "1000000"),
-        ("-2 1/2", r"-2\frac{1}{2}"),
         ("1 2 3", "1 2 3"),
         ("", ""),
         ("$", "$"),

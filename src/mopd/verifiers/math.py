@@ -1,9 +1,10 @@
 """Mathematics: the last box, judged equal to the reference in a worker process.
 
 The parts: `math_boxes` finds what is boxed, `math_notation` writes it in one way, `math_reading` takes it apart,
-`math_numbers` and `math_units` know numbers and units, `math_values` and `math_sets` compute, `math_comparison`
-decides. A box in a thinking span is none. The same text is the same answer, whatever can be read of it. Where the
-*reference* cannot be read, any other answer gets kind `error`, not `wrong`: nobody can tell whether it is.
+`math_numbers` and `math_units` know numbers and units, `math_expressions`, `math_values` and `math_sets` compute,
+`math_quantities` and `math_comparison` decide. A box in a thinking span is none. The same text is the same answer,
+whatever can be read of it. Where the *reference* cannot be read, any other answer gets kind `error`, not `wrong`:
+nobody can tell whether it is.
 """
 
 from __future__ import annotations
@@ -72,7 +73,7 @@ def _verdict(finding: dict[str, Any], answer: str) -> Verdict:
     if kind == "unreadable answer":
         return Verdict(0.0, "unparsable", used, f"The boxed answer {used[:80]!r} cannot be read as mathematics.")
     if kind == "unreadable reference":
-        raise GraderFailure("nobody can read the reference answer as mathematics, and the boxed answer is another text")
+        raise GraderFailure("the verifier cannot read the reference answer, and the boxed answer is another text")
     return Verdict(0.0, "wrong", used, f"The boxed answer {used[:80]!r} is wrong.")
 
 
@@ -92,34 +93,34 @@ def prepare_worker() -> None:
 
 def grade_in_worker(task: dict[str, Any]) -> dict[str, Any]:
     """`kind`: "equal", "different", "unreadable answer" or "unreadable reference"; `answer`: several boxes, if used."""
-    from mopd.verifiers import math_comparison, math_values
+    from mopd.verifiers import math_comparison, math_expressions, math_values
 
     reference_text, answer_text, boxes = task["reference"], task["answer"], task["boxes"]
-    reference = _read(reference_text, answer_text)
+    reference = _read(reference_text, answer_text, is_reference=True)
     if reference is None:
         return {"kind": "unreadable reference", "answer": None}
     used = None
     if boxes and len(boxes) == _count_of(reference):
         answer_text = used = ", ".join(boxes)
-    answer = _read(answer_text, reference_text)
+    answer = _read(answer_text, reference_text, is_reference=False)
     if answer is None:
         return {"kind": "unreadable answer", "answer": used}
     try:
         is_equal = math_comparison.are_same(reference, answer)
-    except (math_values.Undefined, math_values.Unreadable):
+    except (math_values.Undefined, math_expressions.Unreadable):
         is_equal = False
     return {"kind": "equal" if is_equal else "different", "answer": used}
 
 
-def _read(text: str, other: str) -> Reading | None:
+def _read(text: str, other: str, is_reference: bool) -> Reading | None:
     """What a text is; None where it cannot be read. What the other one is decides whether `5 m` has a unit."""
-    from mopd.verifiers import math_comparison, math_notation, math_reading, math_values
+    from mopd.verifiers import math_comparison, math_expressions, math_notation, math_reading
 
     with_lone_letters = bool(_MARKED_UNIT.search(text + " | " + other)) or not _LETTER.search(other)
     try:
         reading = math_reading.read(math_reading.Text(math_notation.latex(text), with_lone_letters))
-        math_comparison.check_readable(reading)
-    except (math_reading.Unread, math_values.Unreadable, RecursionError):
+        math_comparison.check_readable(reading, must_have_value=is_reference)
+    except (math_reading.Unread, math_expressions.Unreadable, RecursionError):
         return None
     return reading
 

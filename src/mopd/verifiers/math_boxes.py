@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 _BOX_OR_BRACE = re.compile(r"\\boxed\s*\{|\\(?!\\boxed).|[{}]", re.DOTALL)
+_PERCENT = re.compile(r"\s*\$?\s*(?:\\?%|\\text\s*\{\s*percent|percent\b|pct\b)")
 _SENTENCE_END = re.compile(r"[.!?](?=\s)|\n\s*\n")
 
 
@@ -68,7 +69,8 @@ def unboxed(reference: str) -> str | None:
     closed, is_open = outer_boxes(reference)
     if is_open:
         return None
-    return ", ".join(_without_repeats(box.content for box in closed)) if closed else reference
+    contents = [box.content + (r"\%" if _PERCENT.match(reference, box.end) else "") for box in closed]
+    return ", ".join(_without_repeats(contents)) if closed else reference
 
 
 def _without_repeats(contents: Iterable[str]) -> list[str]:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from fractions import Fraction
 from typing import Any
 
-import sympy
+import sympy  # type: ignore[import-untyped]
 
 from mopd.verifiers import math_values as values
-from mopd.verifiers.math_numbers import Based, Clock, Number, are_same_number, number
+from mopd.verifiers.math_expressions import Unreadable, expression
+from mopd.verifiers.math_numbers import Based, Clock, number
+from mopd.verifiers.math_quantities import are_same_quantities
 from mopd.verifiers.math_reading import (
     Bracketed,
     Chain,
@@ -20,14 +21,10 @@ from mopd.verifiers.math_reading import (
     Named,
     Reading,
     Union,
-    Unread,
     Value,
     Words,
 )
-from mopd.verifiers.math_sets import are_same_set, is_set, solved
-from mopd.verifiers.math_units import DEGREE, PERCENT, measure
-
-_PI_DEGREES = r"(%s) \cdot \frac{\pi}{180}"
+from mopd.verifiers.math_sets import are_same_set, is_set, is_solved, solved
 
 
 def are_same(reference: Reading, answer: Reading) -> bool:
@@ -61,7 +58,7 @@ def _are_same_single(reference: Reading, answer: Reading) -> bool:
     if isinstance(answer, Based) and isinstance(reference, Value):
         return answer.digits == reference.latex.lstrip("0")
     found = _as_value(reference), _as_value(answer)
-    return found[0] is not None and found[1] is not None and _are_same_quantities(found[0], found[1])
+    return found[0] is not None and found[1] is not None and are_same_quantities(found[0], found[1])
 
 
 def _as_value(reading: Reading) -> Value | None:
@@ -141,7 +138,7 @@ def _name(item: Reading) -> str:
 def _are_same_sets(reference: Reading, answer: Reading) -> bool:
     if isinstance(reference, Inequality) and isinstance(answer, Inequality):
         return _are_same_inequalities(reference, answer)
-    return are_same_set(reference, answer, are_same)
+    return is_solved(answer) and are_same_set(reference, answer, are_same)
 
 
 def _are_same_inequalities(first: Inequality, second: Inequality) -> bool:
@@ -155,7 +152,7 @@ def _are_same_inequalities(first: Inequality, second: Inequality) -> bool:
     for other in (second, back):
         if first.relations == other.relations:
             pairs = zip(first.sides, other.sides, strict=True)
-            if all(_are_same_quantities(Value(one), Value(two)) for one, two in pairs):
+            if all(are_same_quantities(Value(one), Value(two)) for one, two in pairs):
                 return True
             if len(first.sides) == 2:
                 quotient = values.ratio(_difference(*first.sides), _difference(*other.sides))
@@ -196,12 +193,12 @@ def _two_sides(reading: Reading) -> tuple[str, str] | None:
 
 
 def _difference(first: str, second: str) -> Any:
-    return values.expression(first) - values.expression(second)
+    return expression(first) - expression(second)
 
 
 def _is_numeric(chain: Chain) -> bool:
     found = [_as_value(side) for side in chain.sides]
-    return all(side is not None and not _expression(side.latex).free_symbols for side in found)
+    return all(side is not None and not expression(side.latex).free_symbols for side in found)
 
 
 def _is_true(chain: Chain) -> bool:
@@ -209,112 +206,19 @@ def _is_true(chain: Chain) -> bool:
     if not _is_numeric(chain):
         return False
     sides = [side for side in chain.sides if isinstance(side, Value)]
-    return all(values.are_equal(_expression(sides[0].latex), _expression(side.latex)) for side in sides[1:])
-
-
-# --- one value ------------------------------------------------------------------------------------------------------
-
-
-def _are_same_quantities(reference: Value, answer: Value) -> bool:
-    """Whether two values are equal, each in its unit. A unit left out is forgiven; a percent sign in excess is not."""
-    units = reference.unit, answer.unit
-    if units[0] == units[1]:
-        return _are_same_values(reference.latex, answer.latex)
-    if units == (PERCENT, ""):
-        hundredth = Fraction(1, 100)
-        return any(_are_same_values(reference.latex, answer.latex, factor) for factor in (Fraction(1), hundredth))
-    if units == ("", PERCENT):
-        return _are_same_values(reference.latex, answer.latex, Fraction(100))
-    if not all(units):
-        if _are_same_values(reference.latex, answer.latex):
-            return True
-        return DEGREE in units and _are_same_values(*map(_in_radians, (reference, answer)))
-    return _are_same_measured(reference, answer)
-
-
-def _in_radians(value: Value) -> str:
-    return _PI_DEGREES % value.latex if value.unit.removesuffix("s") in (DEGREE, "deg") else value.latex
-
-
-def _are_same_measured(reference: Value, answer: Value) -> bool:
-    """Whether two values with different units are the same quantity. A unit that measures nothing is no unit."""
-    measures = measure(reference.unit), measure(answer.unit)
-    if measures[0] is None or measures[1] is None:
-        return _are_same_values(reference.latex, answer.latex)
-    if measures[0].dimension != measures[1].dimension:
-        return False
-    angles = [_in_radians(each) for each in (reference, answer)]
-    if "radian" in measures[0].dimension and angles != [reference.latex, answer.latex]:
-        return _are_same_values(angles[0], angles[1])
-    if measures[0].offset == measures[1].offset:
-        return _are_same_values(reference.latex, answer.latex, measures[0].factor / measures[1].factor)
-    numbers = number(reference.latex), number(answer.latex)
-    if numbers[0] is None or numbers[1] is None:
-        return False
-    base = [each.value * found.factor + found.offset for each, found in zip(numbers, measures, strict=True)]  # type: ignore[union-attr]
-    return base[0] == base[1]
-
-
-def _are_same_values(reference: str, answer: str, factor: Fraction = Fraction(1)) -> bool:
-    """Whether the reference, times a factor, has the value of the answer."""
-    if reference == answer and factor == 1:
-        return True
-    wanted, given = number(reference), number(answer)
-    if wanted is not None and given is not None:
-        return are_same_number(wanted.times(factor), given)
-    if wanted is not None and (values.TO_CARRY_OUT.search(answer) or values.is_to_be_carried_out(_expression(answer))):
-        return False
-    if wanted is not None or given is not None:
-        written, other = (wanted.times(factor), answer) if wanted is not None else (given, reference)
-        assert written is not None
-        return _is_value_of(written, other, Fraction(1) if wanted is not None else factor)
-    pair = _expression(reference), _expression(answer)
-    return _are_equal(pair[0] if factor == 1 else pair[0] * sympy.Rational(factor), pair[1])
-
-
-def _is_value_of(written: Number, latex: str, factor: Fraction) -> bool:
-    """Whether a number is the value of an expression times a factor; of a decimal, rounded."""
-    read = _expression(latex)
-    if isinstance(read, sympy.MatrixBase) or not isinstance(read, sympy.Expr):
-        return False
-    read = read if factor == 1 else read * sympy.Rational(factor)
-    if not written.last_place or read.free_symbols:
-        return values.are_equal(sympy.Rational(written.value), read)
-    found = values.digits_of(read)
-    return found is not None and written.stands_for(found)
-
-
-def _are_equal(reference: Any, answer: Any) -> bool:
-    if isinstance(reference, (sympy.MatrixBase, sympy.MatrixExpr)) or isinstance(
-        answer, (sympy.MatrixBase, sympy.MatrixExpr)
-    ):
-        return _are_equal_matrices(reference, answer)
-    if not isinstance(reference, sympy.Expr) or not isinstance(answer, sympy.Expr):
-        return bool(reference == answer)
-    if not reference.free_symbols and reference.has(sympy.Integral, sympy.Sum, sympy.Product, sympy.Limit):
-        reference = reference.doit()
-    return values.are_equal(reference, answer)
-
-
-def _are_equal_matrices(first: Any, second: Any) -> bool:
-    found = [each.doit() for each in (first, second)]
-    if not all(isinstance(each, sympy.MatrixBase) for each in found) or found[0].shape != found[1].shape:
-        return False
-    return all(map(values.are_equal, found[0].flat(), found[1].flat()))
-
-
-def _expression(latex: str) -> Any:
-    return values.expression(latex)
+    return all(values.are_equal(expression(sides[0].latex), expression(side.latex)) for side in sides[1:])
 
 
 # --- what can be read -----------------------------------------------------------------------------------------------
 
 
-def check_readable(reading: Reading) -> None:
-    """Raises Unread or Unreadable where a value in a reading is no expression."""
+def check_readable(reading: Reading, must_have_value: bool) -> None:
+    """Raises Unreadable where a value in a reading is no expression, or must have a value and divides by zero."""
     for latex in _values_in(reading):
         if number(latex) is None and latex.replace(" ", "") not in (r"\infty", r"+\infty", r"-\infty"):
-            values.expression(latex)
+            found = expression(latex)
+            if must_have_value and found.has(sympy.nan, sympy.zoo):
+                raise Unreadable
 
 
 def _values_in(reading: Reading) -> Iterator[str]:
@@ -335,6 +239,3 @@ def _values_in(reading: Reading) -> Iterator[str]:
         }
         for part in getattr(reading, parts[type(reading)]):
             yield from _values_in(part)
-
-
-__all__ = ["Unread", "are_same", "check_readable"]

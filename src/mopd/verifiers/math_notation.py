@@ -22,6 +22,9 @@ GREEK = (
     *("xi", "pi", "rho", "sigma", "tau", "upsilon", "phi", "chi", "psi", "omega"),
     *("Gamma", "Delta", "Theta", "Lambda", "Xi", "Pi", "Sigma", "Phi", "Psi", "Omega"),
 )
+_AMBIGUOUS = ("min", "max", "sec", "deg", "arg", "dim", "det", "lim", "gcd", "lcm", "abs", "exp", "cot", "log")
+"""Names that are units or words unless a bracket follows."""
+
 _INFINITE = ("infinity", "Infinity", "infty", "inf", "oo")
 KNOWN_WORDS = frozenset((*FUNCTIONS, *GREEK, *_INFINITE, "and", "or"))
 
@@ -42,25 +45,24 @@ _LOWERED_RUN = re.compile("[₀₁₂₃₄₅₆₇₈₉₊₋₍₎]+")
 _ROOT = re.compile(r"([√∛∜])\s*(\d+(?:\.\d+)?|\\?[A-Za-z]+|(?=[({]))")
 _ROOTS = {"√": r"\sqrt", "∛": r"\sqrt[3]", "∜": r"\sqrt[4]"}
 
+_TURNED_BRACKETS = re.compile(r"(?<![\w)}\]])([\[\]])([^\[\]()]*[,;][^\[\]()]*)([\[\]])")
 _SIZE = re.compile(r"\\m?(?:left|right|[bB]igg?[lrm]?)(?![A-Za-z])\.?")
 _NOTHING = re.compile(r"\\!|\\(?:displaystyle|textstyle|limits|nolimits|thinmuskip|null|phantom\{[^{}]*\})(?![A-Za-z])")
 _SPACE = re.compile(r"(?<!\\)\\(?:[,:;> ]|(?:quad|qquad|thinspace|enspace|enskip|medspace|thickspace)(?![A-Za-z]))|~")
 _WRAPPED = r"\\(?:mathrm|operatorname\*?|text|textrm|textnormal|mbox|textup|mathit|mathsf)\s*\{\s*(%s)\s*\}"
 _UPRIGHT_LETTER = re.compile(_WRAPPED % "[ei]" + r"|\{\s*\\rm\s+([ei])\s*\}")
 _UPRIGHT_GREEK = re.compile(_WRAPPED % r"\\[A-Za-z]+")
-_UPRIGHT_FUNCTION = re.compile(_WRAPPED % "|".join(FUNCTIONS))
+_UPRIGHT_FUNCTION = re.compile(_WRAPPED % "|".join(name for name in FUNCTIONS if name not in _AMBIGUOUS))
 _UPRIGHT_NUMBER = re.compile(_WRAPPED % r"-?\d+(?:\.\d+)?")
 _OLD_ROMAN = re.compile(r"\{\s*\\(?:rm|bf|it)\s+([^{}]*)\}")
+_FORMULA = re.compile(r"(?<!\\)\$([^$]*[^$\\])\$|\\\(((?:(?!\\\)).)*)\\\)")
 _SIGNED_POWER = re.compile(r"\^\s*([-+]\d+)")
 _COMMAND_TWICE = re.compile(r"\\\\(?=[A-Za-z])")
 
 _TEXT_SPAN = re.compile(r"(\\(?:text[a-z]*|mathrm|mathsf|mbox|operatorname\*?|begin|end)\s*\{[^{}]*\})")
-_AMBIGUOUS = ("min", "max", "sec", "deg", "arg", "dim", "det", "lim", "gcd", "lcm", "abs", "exp", "cot", "log")
-"""Names that are units or words unless a bracket follows."""
-
 _NAME = re.compile(
-    r"(?<![\\A-Za-z_])(?!(?:%s)(?!\s*[(^_]))(%s)(?![A-Za-z])(?:(?<=sqrt)\s*(\d+))?"
-    % ("|".join(_AMBIGUOUS), "|".join((*FUNCTIONS, *GREEK, *_INFINITE)))
+    rf"(?<![\\A-Za-z_])(?!(?:{'|'.join(_AMBIGUOUS)})(?!\s*[(^_]))"
+    rf"({'|'.join((*FUNCTIONS, *GREEK, *_INFINITE))})(?![A-Za-z])(?:(?<=sqrt)\s*(\d+))?"
 )
 _SAME_FUNCTION = {"asin": "arcsin", "acos": "arccos", "atan": "arctan"}
 _OPENED = re.compile(r"\\(sqrt|cbrt|abs)\s*(?=\()|\^\s*(?=\()")
@@ -71,10 +73,13 @@ _SPACED_THOUSANDS = re.compile(r"(?<![\w.,])(?<!\d )\d{1,3}(?: \d{3})+(?![\d/]| 
 _SPACED_PLACES = re.compile(r"(?<![\w.])\d+\.\d{3}(?: \d{3})* \d{1,3}(?![\d/.])")
 _MARKED_COMMA = re.compile(r"(\d)\s*(?:\{\s*,\s*\}|,\\!\s*|\\!,\s*)\s*(?=\d)")
 _MARKED_NUMBER = re.compile(r"\d+(?:\x00\d+)+(?:\.\d+)?")
-_MIXED_NUMBER = re.compile(r"(?<![\w.}/^_])(\d+) ?(?:(?<= )(\d+)/(\d+)|\\[dtc]?frac\s*(?:\{(\d+)\}\s*\{(\d+)\}|(\d)\s*(\d)))(?![\d.])")
-_REPEATING = re.compile(
-    r"(?<![\w.])(\d*)\.(\d*)(?:\\(?:overline|bar)\s*(?:\{(\d+)\}|(\d))|\((\d+)\)(?![\d(]))"
+_MIXED_NUMBER = re.compile(
+    r"(?<![\w.}/^_])(\d+) ?(?:(?<= )(\d+)/(\d+)|\\[dtc]?frac\s*(?:\{(\d+)\}\s*\{(\d+)\}|(\d)\s*(\d)))(?![\d.])"
 )
+_FRACTION = re.compile(r"\\[dtc]?frac\s*(?:\{\s*([^{}]+?)\s*\}|(\d))\s*(?:\{\s*([^{}]+?)\s*\}|(\d))")
+_SHORT_ROOT = re.compile(r"\\sqrt\s*(\[[^\[\]]*\])?\s*([\dA-Za-z]|\\[A-Za-z]+)")
+_SHORT_LOGARITHM = re.compile(r"\\log\s*_\s*(\d)\s*(?=\d)")
+_REPEATING = re.compile(r"(?<![\w.])(\d*)\.(\d*)(?:\\(?:overline|bar)\s*(?:\{(\d+)\}|(\d))|\((\d+)\)(?![\d(]))")
 _DOTTED = re.compile(r"(?<![\w.])(\d*)\.(\d*)\\dot\s*\{?(\d)\}?(?:(\d*)\\dot\s*\{?(\d)\}?)?")
 _GOES_ON = re.compile(r"(?<![\w.])(\d*)\.(\d*?)(\d+?)\3{2,}\s*(?:\.\.\.|\\[lc]?dots)")
 
@@ -98,7 +103,7 @@ def _without_full_stop(text: str) -> str:
 
 def latex(text: str) -> str:
     """What a person reads in `text`, in the LaTeX that is parsed."""
-    text = _without_unicode(text)
+    text = _without_unicode(_FORMULA.sub(lambda found: f" {found[1] or found[2]} ", text))
     text = _COMMAND_TWICE.sub(r"\\", text) if r"\begin" not in text else text
     text = _SIZE.sub("", text)
     text = _joined_at_marked_commas(text)
@@ -107,7 +112,12 @@ def latex(text: str) -> str:
     for pattern, form in ((_UPRIGHT_GREEK, r" \1 "), (_UPRIGHT_FUNCTION, r"\\\1 "), (_UPRIGHT_NUMBER, r" \1 ")):
         text = pattern.sub(form, text)
     text = _SIGNED_POWER.sub(r"^{\1}", " ".join(_with_plain_names(text).split()))
-    return _with_numbers(text)
+    return _TURNED_BRACKETS.sub(_interval, _with_numbers(text))
+
+
+def _interval(found: re.Match[str]) -> str:
+    """An interval that is open where its brackets are turned: `]0, 1]` is `(0, 1]`."""
+    return f"{found[1].replace(']', '(')}{found[2]}{found[3].replace('[', ')')}"
 
 
 # --- characters -----------------------------------------------------------------------------------------------------
@@ -143,7 +153,9 @@ def _latex_character(character: str) -> str:
 def _with_plain_names(text: str) -> str:
     """Names of functions and letters as commands, outside of words; operators of programs as those of mathematics."""
     parts = _TEXT_SPAN.split(text.replace("**", "^").replace("*", r" \cdot "))
-    parts[::2] = [_with_braces(_E_NOTATION.sub(r"\1 \\times 10^{\2}", _NAME.sub(_command, part))) for part in parts[::2]]
+    parts[::2] = [
+        _with_braces(_E_NOTATION.sub(r"\1 \\times 10^{\2}", _NAME.sub(_command, part))) for part in parts[::2]
+    ]
     return "".join(parts)
 
 
@@ -191,6 +203,9 @@ def _without_comma(number: re.Match[str]) -> str:
 
 def _with_numbers(text: str) -> str:
     """Numbers without spaces between their digits; mixed and repeating ones as the fraction that they are."""
+    text = _FRACTION.sub(lambda part: f"\\frac{{{part[1] or part[2]}}}{{{part[3] or part[4]}}}", text)
+    text = _SHORT_ROOT.sub(lambda root: f"\\sqrt{root[1] or ''}{{{root[2]}}}", text)
+    text = _SHORT_LOGARITHM.sub(r"\\log_{\1} ", text)
     text = _SPACED_THOUSANDS.sub(lambda number: number[0].replace(" ", ""), text)
     text = _SPACED_PLACES.sub(lambda number: number[0].replace(" ", ""), text)
     for pattern in (_REPEATING, _DOTTED, _GOES_ON):
@@ -201,7 +216,9 @@ def _with_numbers(text: str) -> str:
 def _repeating_fraction(number: re.Match[str]) -> str:
     whole, places, *period = (group or "" for group in number.groups())
     digits = "".join(period)
-    value = Fraction(int(whole + places + digits) - int(whole + places or "0"), 10 ** len(places) * (10 ** len(digits) - 1))
+    value = Fraction(
+        int(whole + places + digits) - int(whole + places or "0"), 10 ** len(places) * (10 ** len(digits) - 1)
+    )
     return f"\\frac{{{value.numerator}}}{{{value.denominator}}}"
 
 

@@ -21,13 +21,14 @@ MAX_POWER = 5000
 _INTEGER = r"\d+|\d{1,3}(?:,\d{3})+(?=\.\d)"
 _LITERAL = re.compile(
     r"(?P<sign>[-+]?)\s*(?P<negative>-)?\s*"
-    r"(?:(?P<number>(?:%s)?(?:\.\d*)?)|\\[dtc]?frac\s*\{\s*(?P<top>-?\d+)\s*\}\s*\{\s*(?P<bottom>\d+)\s*\}"
+    rf"(?:(?P<number>(?:{_INTEGER})?(?:\.\d*)?)"
+    r"|\\[dtc]?frac\s*\{\s*(?P<top>-?\d+)\s*\}\s*\{\s*(?P<bottom>-?\d+)\s*\}"
     r"|(?P<over>\d+)\s*/\s*(?P<under>\d+))"
-    r"(?:\s*(?:\\times|\\cdot)\s*10\s*\^\s*(?:\{\s*(?P<power>[-+]?\d+)\s*\}|(?P<digit>\d)))?" % _INTEGER
+    r"(?:\s*(?:\\times|\\cdot)\s*10\s*\^\s*(?:\{\s*(?P<power>[-+]?\d+)\s*\}|(?P<digit>\d)))?"
 )
 _BASED = re.compile(r"\(?\s*([0-9A-Za-z]+)\s*\)?\s*_\s*(?:\{\s*(.+?)\s*\}|(\d|\\[a-z]+\{[a-z]+\}))")
 _WITH_BASE = re.compile(r"([0-9A-Z]+)\s*(?:\\text\s*\{)?\s*\(?\s*(?:in |to )?base[ -](\d+|[a-z]+)\s*\)?\s*\}?")
-_BASES = dict(zip(("two three four five six seven eight nine ten eleven twelve").split(), range(2, 13), strict=True))
+_BASE_NAMES = ("two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve")
 _CLOCK = re.compile(r"(\d{1,2})(?::(\d{2}))?(?::(\d{2}))?\s*((?:a|p)\.?\s?m\.?|noon|midnight)?", re.IGNORECASE)
 
 
@@ -108,7 +109,8 @@ def based(text: str) -> Based | None:
     if found is None or not found[1][0].isalnum() or not re.search(r"\d", found[1]):
         return None
     written = re.sub(r"\\[a-z]+|[{}()\s]|base", "", next(group for group in found.groups()[1:] if group))
-    base = int(written) if written.isdecimal() and len(written) < 3 else _BASES.get(written, 0)
+    base = int(written) if written.isdecimal() and len(written) < 3 else 0
+    base = _BASE_NAMES.index(written) + 2 if written in _BASE_NAMES else base
     try:
         int(found[1], base or 1)
     except ValueError:

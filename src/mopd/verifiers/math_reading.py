@@ -98,14 +98,16 @@ Reading = Value | Words | Based | Clock | Listed | Bracketed | Union | Named | C
 _OPENING = {"(", "[", "{", r"\{", r"\lbrace", r"\begin", "|("}
 _CLOSING = {")", "]", "}", r"\}", r"\rbrace", r"\end", ")|"}
 _TOKEN = re.compile(r"\\[A-Za-z]+|\\.|.", re.DOTALL)
-_AND_OR = re.compile(r",?\s*(?:\\(?:text[a-z]*|mathrm|mbox)\s*\{\s*,?\s*(and|or)\s*\}|(?<![A-Za-z\\])(and|or)(?![a-z])|\\(lor|vee)(?![a-z]))\s*,?")
+_AND_OR = re.compile(
+    r",?\s*(?:\\(?:text[a-z]*|mathrm|mbox)\s*\{\s*,?\s*(and|or)\s*\}|(?<![A-Za-z\\])(and|or)(?![a-z])|\\(lor|vee)(?![a-z]))\s*,?"
+)
 _RELATION = {
     **dict.fromkeys((r"\le", r"\leq", r"\leqslant", "<="), "<="),
     **dict.fromkeys((r"\ge", r"\geq", r"\geqslant", ">="), ">="),
     **{r"\lt": "<", r"\gt": ">", "<": "<", ">": ">", r"\ne": "!=", r"\neq": "!=", "!=": "!="},
 }
 _RELATIONS = re.compile(r"\\(?:leqslant|geqslant|leq|geq|le|ge|lt|gt|neq|ne)(?![A-Za-z])|<=|>=|!=|<|>")
-_THOUSANDS = re.compile(r"(?<![\w.,])(?:-?)\d{1,3}(?:,\d{3})+(?![\d,])")
+_THOUSANDS = re.compile(r"(?<![\w.,])-?[1-9]\d{0,2}(?:,\d{3})+(?![\d,])")
 _DECIMAL_COMMA = re.compile(r"-?\d+,\d+")
 _SUBSCRIPT = re.compile(r"_\s*(?:\{[^{}]*\}|\w)|\^\s*\{?\s*(?:\*|\\prime)\s*\}?")
 _ARGUMENTS = re.compile(r"(?<=[A-Za-z}')])\s*\([^()=]*\)")
@@ -113,6 +115,7 @@ _NAME = re.compile(r"[A-Za-z\\{}'|:/\s]*[A-Za-z][A-Za-z\\{}'|:/\s]*")
 _TEXT = re.compile(r"\\(?:text[a-z]*|mathrm|mathsf|mathit|mathbf|mbox|operatorname)\s*\{([^{}]*)\}")
 _RUN = re.compile(r"(?<![A-Za-z\\])[A-Za-z]{2,}")
 _LETTERS = re.compile(r"[A-Za-z][A-Za-z\s'.,!?-]*")
+_LIMIT = re.compile(r"\\lim\s*_\s*\{[^{}]*\}")
 _PLAIN_PRODUCT = re.compile(r"[xyz]{2,3}")
 
 
@@ -145,7 +148,7 @@ def read(text: Text) -> Reading:
 
 def _list(text: Text, latex: str, items: list[str], is_or: bool) -> Reading:
     """A list; or a number, where its commas may as well be those of thousands or of a decimal."""
-    number = _THOUSANDS.sub(lambda found: found[0].replace(",", ""), latex) if _depths_are_zero(latex) else latex
+    number = _THOUSANDS.sub(lambda found: _joined(found, latex), latex)
     if number != latex and not name_of(_split(latex, ("=",))[0]):
         return Either((read(text.part(number)), _items(text, items, is_or)))
     if number != latex:
@@ -173,7 +176,7 @@ def _item(text: Text) -> Reading:
     """What a text without commas outside of brackets is."""
     latex = text.latex.strip()
     for mark in (r"\Rightarrow", r"\implies", r"\iff", r"\to", r"\equiv", r"\mapsto", r"\forall", r"\exists", r"\pmod"):
-        if re.search(re.escape(mark) + r"(?![A-Za-z])", latex):
+        if re.search(re.escape(mark) + r"(?![A-Za-z])", _LIMIT.sub("", latex)):
             raise Unread
     if _RELATIONS.search(latex) and r"\begin" not in latex:
         return _inequality(text)
@@ -194,9 +197,11 @@ def _equation(text: Text, sides: list[str], sign: str) -> Reading:
         return read(text.part(sides[0]))
     if any(not side.strip() for side in sides):
         raise Unread
-    name = name_of(sides[0])
-    if name:
-        return _named(text, sides[0].strip(), name, read(text.part(sides[-1])))
+    named = [side for side in sides if name_of(side)]
+    values = [side for side in sides if not name_of(side)]
+    if named and (values or name_of(sides[0])):
+        written = sides[0] if name_of(sides[0]) else named[-1]
+        return _named(text, written.strip(), name_of(written), read(text.part(values[-1] if values else sides[-1])))
     return Chain(tuple(read(text.part(side)) for side in sides))
 
 
@@ -253,16 +258,12 @@ def _set(text: Text) -> Reading | None:
 
 def _bracketed(text: Text) -> Reading | None:
     """A tuple or an interval; what is in the brackets where there is no comma."""
-    for opening in "([]":
-        for closing in ")][":
+    for opening in "([":
+        for closing in ")]":
             inside = _inside(text.latex, opening, closing)
             items = _split(inside, (",", ";")) if inside is not None else []
             if len(items) > 1 and len(items) <= MAX_ITEMS:
-                return Bracketed(
-                    {"]": "("}.get(opening, opening),
-                    tuple(read(text.part(item)) for item in items),
-                    {"[": ")"}.get(closing, closing),
-                )
+                return Bracketed(opening, tuple(read(text.part(item)) for item in items), closing)
             if inside is not None and len(items) == 1 and opening + closing == "()":
                 return read(text.part(inside))
     return None
@@ -313,8 +314,11 @@ def _split(text: str, separators: tuple[str, ...]) -> list[str]:
     return [*parts, text[start:]]
 
 
-def _depths_are_zero(text: str) -> bool:
-    return not any(bracket in text for bracket in "([{")
+def _joined(number: re.Match[str], text: str) -> str:
+    """A number without its commas, unless it is in brackets, where they part values."""
+    before = text[: number.start()]
+    is_inside = sum(map(before.count, "([{")) > sum(map(before.count, ")]}"))
+    return number[0] if is_inside else number[0].replace(",", "")
 
 
 def _inside(text: str, opening: str, closing: str) -> str | None:
@@ -324,10 +328,9 @@ def _inside(text: str, opening: str, closing: str) -> str | None:
         return None
     depth = 0
     for token in _TOKEN.finditer(text):
-        is_half_open = opening in "])" or closing in "[("
-        if token[0] in _OPENING and not (is_half_open and token[0] == closing and token.end() == len(text)):
+        if token[0] in _OPENING:
             depth += 1
-        elif token[0] in _CLOSING and not (is_half_open and token.start() == 0):
+        elif token[0] in _CLOSING:
             depth -= 1
             if depth == 0 and token.end() < len(text):
                 return None

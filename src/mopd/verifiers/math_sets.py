@@ -9,9 +9,12 @@ from collections.abc import Callable, Sequence
 from fractions import Fraction
 from typing import Any, NamedTuple
 
+import sympy  # type: ignore[import-untyped]
+
+from mopd.verifiers.math_expressions import Undecided, expression
 from mopd.verifiers.math_numbers import number
 from mopd.verifiers.math_reading import Bracketed, Inequality, Listed, Named, Reading, Union, Value, name_of
-from mopd.verifiers.math_values import Undefined, digits_of, expression
+from mopd.verifiers.math_values import Undefined, digits_of
 
 _INFINITE = {r"\infty": 1, r"+\infty": 1, r"-\infty": -1}
 _ALL = (r"\mathbb{R}", r"\mathbf{R}", r"\R", r"\text{all real numbers}")
@@ -38,6 +41,13 @@ class Segment(NamedTuple):
 
 _LOW, _HIGH = End(-1, Fraction(0), r"-\infty"), End(1, Fraction(0), r"\infty")
 _LINE = (Segment(_LOW, False, _HIGH, False),)
+
+
+def is_solved(reading: Reading) -> bool:
+    """Whether a reading has no inequality that is still to be solved."""
+    if isinstance(reading, Listed):
+        return all(map(is_solved, reading.items))
+    return not isinstance(reading, Inequality) or solved(reading) is not None
 
 
 def is_set(reading: Reading) -> bool:
@@ -79,7 +89,9 @@ def solved(inequality: Inequality) -> tuple[str, tuple[Segment, ...]] | None:
         is_left = place == places[0]
         bound = inequality.sides[place + 1 if is_left else place]
         try:
-            part = _bounded(relation if is_left else _TURNED[relation], bound, is_absolute=side.startswith(("|", r"\l")))
+            part = _bounded(
+                relation if is_left else _TURNED[relation], bound, is_absolute=side.startswith(("|", r"\l"))
+            )
         except Undefined:
             return None
         found = _common(found, part)
@@ -90,7 +102,7 @@ def _bounded(relation: str, bound: str, is_absolute: bool) -> Sequence[Segment]:
     end = _end(Value(bound))
     if is_absolute:
         positive = _bounded(relation, bound, is_absolute=False)
-        mirrored = _bounded(_TURNED[relation], f"-({bound})", is_absolute=False)
+        mirrored = _bounded(_TURNED[relation], f"-{bound}" if number(bound) else f"-({bound})", is_absolute=False)
         return _common(positive, mirrored) if relation in ("<", "<=") else _merged((*positive, *mirrored))
     below = Segment(_LOW, False, end, relation == "<=")
     above = Segment(end, relation == ">=", _HIGH, False)
@@ -116,14 +128,43 @@ def _segments(reading: Reading) -> Sequence[Segment]:
         return found
     if isinstance(reading, Inequality):
         known = solved(reading)
-        if known is None:
-            raise Undefined
-        return known[1]
+        return known[1] if known is not None else _solution(reading)
     if isinstance(reading, Listed) and all(isinstance(item, (Inequality, Union, Bracketed)) for item in reading.items):
         return _of_several(reading)
     if isinstance(reading, Listed):
         return [Segment(end, True, end, True) for end in map(_end, reading.items)]
     raise Undefined
+
+
+def _solution(inequality: Inequality) -> Sequence[Segment]:
+    """The numbers that satisfy an inequality with one unknown. Raises Undecided where they cannot be found."""
+    sides = [expression(side) for side in inequality.sides]
+    letters = {letter for side in sides for letter in side.free_symbols}
+    if len(letters) != 1:
+        raise Undecided
+    unknown = sympy.Symbol("x", real=True)
+    sides = [side.xreplace(dict.fromkeys(letters, unknown)).doit() for side in sides]
+    try:
+        relations = map(sympy.Rel, sides, sides[1:], inequality.relations)
+        return _of_solutions(sympy.And(*relations).as_set())
+    except (NotImplementedError, TypeError, ValueError, AttributeError) as error:
+        raise Undecided from error
+
+
+def _of_solutions(found: Any) -> Sequence[Segment]:
+    if isinstance(found, sympy.Union):
+        return [segment for part in found.args for segment in _of_solutions(part)]
+    if isinstance(found, sympy.FiniteSet):
+        return [Segment(_bound(end), True, _bound(end), True) for end in found.args]
+    if isinstance(found, sympy.Interval):
+        return (Segment(_bound(found.start), not found.left_open, _bound(found.end), not found.right_open),)
+    if found is sympy.S.Reals or found is sympy.S.EmptySet:
+        return _LINE if found is sympy.S.Reals else ()
+    raise Undecided
+
+
+def _bound(end: Any) -> End:
+    return _end(Value(sympy.latex(end)))
 
 
 def _of_several(listed: Listed) -> Sequence[Segment]:

@@ -39,8 +39,9 @@ _CURRENCY = re.compile(r"(?P<sign>-?)\s*\\?\$\s*(?P<value>[\d.,].*)|(?P<amount>.
 _NAMES = {"sq": "square", "cu": "cubic", "per cent": "percent", "pct": "percent", "percentage": "percent"}
 _CIRCLES = {"": DEGREE, "c": "degC", "f": "degF", "celsius": "degC", "fahrenheit": "degF", "k": "kelvin"}
 _MONEY = ("dollar", "cent", "euro", "pound_sterling", "rupee", "yuan", "yen", "won", "peso", "rs", "usd", "eur")
-_DESCRIPTIONS = frozenset(
-    "unit point dot pixel hand turn rod pole chain link cable span mark face count particle cycle dozen pair".split()
+_DESCRIPTIONS = (
+    *("unit", "point", "dot", "pixel", "hand", "turn", "rod", "pole", "chain", "link", "cable", "span", "mark"),
+    *("face", "count", "particle", "cycle", "dozen", "pair"),
 )
 _NO_UNIT = re.compile(r"\b(?:and|or|if|when|for|where|only|mod|is|are|the|of|to|from|between|base)\b")
 
@@ -108,7 +109,9 @@ def measure(unit: str) -> Measure | None:
     """What a unit measures; None for a description."""
     if unit.rstrip("s").lower() in _MONEY:
         name = unit.rstrip("s").lower()
-        return Measure("dollar" if name in ("cent", "usd") else name, Fraction(1, 100 if name == "cent" else 1), Fraction(0))
+        return Measure(
+            "dollar" if name in ("cent", "usd") else name, Fraction(1, 100 if name == "cent" else 1), Fraction(0)
+        )
     if re.search(r"[^\w\s*/()^-]", unit) or len(unit) > 40:
         return None
     names = re.findall(r"[A-Za-z_]+", unit)
@@ -116,7 +119,9 @@ def measure(unit: str) -> Measure | None:
     try:
         if not names or any(_is_odd(name, registry) for name in names):
             return None
-        one, none = (registry.Quantity(Fraction(number), registry.parse_units(unit)).to_root_units() for number in (1, 0))
+        one, none = (
+            registry.Quantity(Fraction(number), registry.parse_units(unit)).to_root_units() for number in (1, 0)
+        )
         dimension = str(sorted((name, str(power)) for name, power in one.unit_items()))
         return Measure(dimension, Fraction(one.magnitude) - Fraction(none.magnitude), Fraction(none.magnitude))
     except Exception:  # whatever pint makes of words that are no units

@@ -1,4 +1,4 @@
-"""Values of expressions: what LaTeX stands for as a sympy expression, and when two expressions have the same value.
+"""Values of expressions, and when two expressions have the same one.
 
 Numbers are compared exactly where they are fractions, else to a hundred digits, so that no size of theirs matters.
 Expressions with letters are equal if they are at every sampled point at which both exist. No expression is simplified:
@@ -7,112 +7,26 @@ that can take for ever. Imports sympy and mpmath, so it is imported in worker pr
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping
 from fractions import Fraction
-from functools import lru_cache
 from typing import Any
 
-import mpmath
-import sympy
-from latex2sympy2_extended import NormalizationConfig, latex2sympy, normalize_latex
-from latex2sympy2_extended.latex2sympy2 import ConversionConfig
-from sympy.core.function import AppliedUndef
+import mpmath  # type: ignore[import-untyped]
+import sympy  # type: ignore[import-untyped]
+from sympy.core.function import AppliedUndef  # type: ignore[import-untyped]
 
 DIGITS = (120, 250)
-"""Digits to which numbers are computed, twice: what is left of a true difference does not shrink, a rounding error does."""
+"""Digits to which numbers are computed, twice: a true difference stays the same, a rounding error shrinks."""
 
 SYMBOLIC_DIGITS = (50, 110)
 MAX_EXPONENT = 2**70
 MAX_EXACT_BITS = 2**16
 POINTS = 9
-
-_NORMAL = NormalizationConfig(basic_latex=True, units=False, malformed_operators=True, nits=False, boxed="none")
-_READING = ConversionConfig(interpret_as_mixed_fractions=False, lowercase_symbols=False)
-_DECIMAL = re.compile(r"(?<![\w.])\d*\.\d+(?![\d.])|(?<![\w.])\d+\.(?!\d)")
-_DEGREES = re.compile(r"(\d+|\\frac\{\d+\}\{\d+\})\s*\^\s*(?:\\circ|\{\s*\\circ\s*\})(?![A-Za-z])")
-_TEXT_IN_TEXT = re.compile(r"\\(?:text|mathrm)\s*\{([^{}]*)\}")
-_TWO_NUMBERS = re.compile(r"(?<![\^_])\d \d|[.\d]\s*_|(?<!\\)\.\d+\.")
-_TO_CARRY_OUT = (sympy.Sum, sympy.Product, sympy.Integral, sympy.Limit, sympy.Derivative)
-TO_CARRY_OUT = re.compile(r"\\(?:int|sum|prod|lim|gcd|lcm|max|min|det|bmod|mod)(?![A-Za-z])|\\frac\s*\{d\}")
-
-
-class Unreadable(Exception):
-    """The text is no mathematics that can be read."""
+TO_CARRY_OUT = (sympy.Sum, sympy.Product, sympy.Integral, sympy.Limit, sympy.Derivative)
 
 
 class Undefined(Exception):
     """The expression has no value here, or none that can be computed."""
-
-
-# --- reading --------------------------------------------------------------------------------------------------------
-
-
-@lru_cache(maxsize=64)
-def expression(latex: str) -> Any:
-    """The expression that LaTeX stands for; decimals are fractions in it, and i is the imaginary unit.
-
-    Raises Unreadable.
-    """
-    if _TWO_NUMBERS.search(latex):
-        raise Unreadable
-    latex = _DECIMAL.sub(_as_fraction, _DEGREES.sub(r"(\1 \\cdot \\frac{\\pi}{180})", latex))
-    try:
-        read = latex2sympy(
-            normalize_latex(latex, _NORMAL),
-            is_real=None,
-            convert_degrees=False,
-            normalization_config=None,
-            conversion_config=_READING,
-        )
-    except MemoryError:
-        raise
-    except Exception as error:
-        raise Unreadable from error
-    if not isinstance(read, (sympy.Basic, sympy.MatrixBase)) or read in (sympy.zoo, sympy.nan):
-        raise Unreadable
-    return _with_imaginary_unit(read)
-
-
-def _as_fraction(decimal: re.Match[str]) -> str:
-    value = Fraction(decimal[0])
-    return f"\\frac{{{value.numerator}}}{{{value.denominator}}}"
-
-
-def _with_imaginary_unit(read: Any) -> Any:
-    """The expression with i as the imaginary unit, unless a sum or the like counts with it."""
-    letters = {letter for letter in read.free_symbols if letter.name in ("i", "imath")}
-    if not letters or any(node.atoms(sympy.Symbol) & letters for node in _nodes(read, _TO_CARRY_OUT)):
-        return read
-    return read.xreplace(dict.fromkeys(letters, sympy.I))
-
-
-def _nodes(read: Any, kinds: tuple[type, ...]) -> Iterator[Any]:
-    if isinstance(read, sympy.Basic):
-        yield from (node for node in sympy.preorder_traversal(read) if isinstance(node, kinds))
-
-
-def is_to_be_carried_out(read: Any) -> bool:
-    """Whether the expression is a calculation rather than its result: 3 + 4, 2/3 times 5, an integral.
-
-    A power, a root, a factorial and a number times a power of ten are ways to write a number.
-    """
-    for node in _nodes(read, (sympy.Add, sympy.Mul, *_TO_CARRY_OUT)):
-        if isinstance(node, _TO_CARRY_OUT):
-            return True
-        terms = [term for term in node.args if term != -1 and not _is_way_to_write(term, node)]
-        if len([term for term in terms if exact(term) is not None]) > 1:
-            return True
-    return False
-
-
-def _is_way_to_write(factor: Any, node: Any) -> bool:
-    """Whether a factor of a product is a division by a number, a percent sign or a power of ten."""
-    if isinstance(node, sympy.Add):
-        return False
-    is_power = isinstance(factor, sympy.Pow)
-    is_inverse = is_power and factor.exp == -1 and not isinstance(factor.base, (sympy.Add, sympy.Mul))
-    return factor == 1 or is_inverse or (is_power and factor.base == 10)
 
 
 # --- exact values ---------------------------------------------------------------------------------------------------
@@ -197,7 +111,7 @@ def _computed(read: Any, parts: list[Any], is_real: bool) -> Any:
     if isinstance(read, sympy.Mul):
         return mpmath.fprod(parts)
     if isinstance(read, sympy.Pow):
-        return _power(*parts, read.exp, is_real)
+        return _power(parts[0], parts[1], read.exp, is_real)
     if isinstance(read, sympy.UnevaluatedExpr):
         return parts[0]
     if isinstance(read, sympy.log):
@@ -222,6 +136,8 @@ def _power(base: Any, exponent: Any, written: Any, is_real: bool) -> Any:
 
 def are_equal(first: Any, second: Any) -> bool:
     """Whether two expressions have the same value; with letters, wherever both have one."""
+    if first.has(sympy.nan, sympy.zoo) or second.has(sympy.nan, sympy.zoo):
+        return False
     if first == second:
         return True
     values = exact(first), exact(second)
@@ -269,7 +185,8 @@ def _fraction(found: Any) -> Fraction | None:
     sign, mantissa, exponent, _ = mpmath.mpf(found)._mpf_
     if abs(exponent) > MAX_EXACT_BITS:
         return None
-    return (-1) ** sign * Fraction(int(mantissa)) * Fraction(2) ** exponent
+    size = int(mantissa) * Fraction(2) ** int(exponent)
+    return -size if sign else size
 
 
 def _with_same_case(first: Any, second: Any) -> tuple[Any, Any]:
@@ -333,7 +250,7 @@ def _point(letters: set[Any], place: int, is_real: bool) -> dict[Any, Any]:
 
 def _unknowns(read: Any) -> set[Any]:
     """Letters, and whatever cannot be computed, which equals nothing but itself."""
-    if isinstance(read, (*_TO_CARRY_OUT, AppliedUndef)) or not hasattr(read, "args"):
+    if isinstance(read, (*TO_CARRY_OUT, AppliedUndef)) or not hasattr(read, "args"):
         return {read}
     if isinstance(read, sympy.Symbol) or read in (sympy.oo, -sympy.oo):
         return {read}
