@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from mopd.auditing.junk import junk_for
 from mopd.core.types import Problem
 from mopd.judging.verdicts import judge
 from mopd.verifiers import demonstration
@@ -444,3 +445,24 @@ def test_math_verifys_own_triples_are_judged_as_it_expects_but_for_a_few():
     ]
     print(f"{len(triples) - len(wrongly)} of {len(triples)} as Math-Verify expects")
     assert len(wrongly) <= max(2, len(triples) // 25), wrongly
+
+
+# --- junk -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("prompt", "formula"),
+    [
+        (r"Compute $\int_0^1 x\,dx$, where $x$ is real.", r"\int_0^1 x\,dx"),
+        (r"What is \(3+4\)?", "3+4"),
+        ("What is 1/4 + 1/4?", "1/4 + 1/4"),
+        ("How many apples are left?", None),
+    ],
+)
+def test_the_audit_boxes_the_longest_formula_of_the_prompt(prompt, formula):
+    asked = Problem("p", ({"role": "user", "content": prompt},), "1/2", "math")
+    (junk,) = [junk for junk in junk_for({"p": ()}) if junk.name == "the prompt's longest formula"]
+    assert junk.completion(asked) == (None if formula is None else f"\\boxed{{{formula}}}")
+    assert junk.rule == "rarely"
+    if formula is not None:
+        assert judge(asked, junk.completion(asked)).kind == "wrong"

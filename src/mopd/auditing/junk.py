@@ -1,9 +1,9 @@
 """Junk: answers that solve nothing, and how often each kind may score all the same.
 
 Three kinds, with three rules. What is no answer (nothing, the prompt, nan, brackets) may never score, unless it
-happens to be the reference. A guess (a number of the prompt, yes, 0) may be right now and then: on no more than
-`GUESS_SHARE` of the problems. The letter of an option is right by chance on one of as many problems as there are
-options: it is flagged where the same letter is right significantly more often.
+happens to be the reference. A guess (a number or a formula of the prompt, yes, 0) may be right now and then: on no
+more than `GUESS_SHARE` of the problems. The letter of an option is right by chance on one of as many problems as there
+are options: it is flagged where the same letter is right significantly more often.
 """
 
 from __future__ import annotations
@@ -35,6 +35,14 @@ GUESSES = (
 """Texts that answer some questions."""
 
 NUMBER = re.compile(r"-?\d+(?:\.\d+)?")
+FORMULA = re.compile(r"\$\$(.+?)\$\$|\\\[(.+?)\\\]|\\\((.+?)\\\)|(?<!\\)\$([^$]+)\$", re.DOTALL)
+"""A formula between the marks of mathematics."""
+
+CALCULATION = re.compile(r"[\d(][\d\s.()+\-*/^×÷·]*[\d)!]")
+"""Numbers and signs in plain text; a calculation where one of the signs is an operator."""
+
+OPERATOR = re.compile(r"[+*/^×÷·]|[\d)]\s*-")
+
 _OPTION = re.compile(r"^[ \t]*\(?([A-Z])[:.)]", re.MULTILINE)
 _CALL = json.dumps([{"name": WORD, "arguments": {}}])
 
@@ -76,6 +84,7 @@ def junk_for(options: Mapping[str, tuple[str, ...]]) -> list[Junk]:
         Junk(f"a word ({WORD})", "never", lambda _: WORD),
         Junk("the prompt", "never", _prompt, is_bare=True),
         Junk("the prompt's longest number", "rarely", _longest_number),
+        Junk("the prompt's longest formula", "rarely", _longest_formula),
         *(option(letter) for letter in sorted({letter for letters in options.values() for letter in letters})),
         Junk("all options", "never", lambda p: ", ".join(options[p.id]) or None),
         Junk(f"a call of a tool {WORD}", "never", lambda p: _CALL if p.verifier == "tool_use" else None),
@@ -96,6 +105,14 @@ def _prompt(problem: Problem) -> str:
 
 def _longest_number(problem: Problem) -> str | None:
     return max(NUMBER.findall(_prompt(problem)), key=len, default=None)
+
+
+def _longest_formula(problem: Problem) -> str | None:
+    """The question itself, as a formula: whoever boxes it has calculated nothing."""
+    prompt = _prompt(problem)
+    marked = [next(filter(None, found)).strip() for found in FORMULA.findall(prompt)]
+    calculations = [found for found in CALCULATION.findall(prompt) if OPERATOR.search(found)]
+    return max(marked or calculations, key=len, default=None)
 
 
 def is_same_answer(junk: str, reference: str) -> bool:

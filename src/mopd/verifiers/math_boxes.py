@@ -27,7 +27,7 @@ def outer_boxes(text: str) -> tuple[list[Box], bool]:
 
     Escaped braces do not count, and an unclosed brace hides no later box.
     """
-    closed: list[Box] = []
+    closed: list[tuple[int, int, int, int]] = []  # where a box begins, its content begins and ends, the box ends
     starts: list[tuple[int, int, int]] = []  # of open boxes: braces open before it, where it and its content begin
     depth = 0
     for token in _BOX_OR_BRACE.finditer(text):
@@ -40,11 +40,11 @@ def outer_boxes(text: str) -> tuple[list[Box], bool]:
             depth -= 1
             if starts and starts[-1][0] == depth:
                 _, start, inside = starts.pop()
-                while closed and closed[-1].start > start:
+                while closed and closed[-1][0] > start:
                     closed.pop()
-                closed.append(Box(start, token.end(), text[inside : token.start()].strip()))
-    is_open = bool(starts) and not (closed and closed[-1].start > starts[-1][1])
-    return closed, is_open
+                closed.append((start, inside, token.start(), token.end()))
+    is_open = bool(starts) and not (closed and closed[-1][0] > starts[-1][1])
+    return [Box(start, end, text[inside:stop].strip()) for start, inside, stop, end in closed], is_open
 
 
 def last_boxed(text: str) -> str | None:
