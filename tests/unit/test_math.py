@@ -126,6 +126,8 @@ SAME = {
         (r"\mathbb{R}\setminus\{1\}", r"x\ne1"),
         (r"x\in(1,2)", "1<x<2"),
         ("]0,1[", "(0,1)"),
+        (r"\{x : x > 2\}", r"(2, \infty)"),
+        (r"\emptyset", r"\{\}"),
         ("2x<8", r"(-\infty,4)"),
         ("x<4", "4>x"),
     ],
@@ -162,6 +164,9 @@ SAME = {
         (r"2\ln x", r"\ln x^2"),
         (r"\sqrt{ab}", r"\sqrt a\sqrt b"),
         (r"\sqrt[3]{-8}", "-2"),
+        ("10^{2}(x + 1)(5y - 15)", "10^{2}(5xy - 15x + 5y - 15)"),  # 0 at a sampled point
+        ("0", r"(\sqrt2)^2 - 2"),
+        ("3x+5y-7=0", r"y = -\frac{3}{5}x + \frac{7}{5}"),
         (r"\binom{n}{2}", r"\frac{n(n-1)}{2}"),
     ],
     "repeating decimals are fractions": [
@@ -204,6 +209,7 @@ OTHER = {
     "large numbers differ if they do": [
         ("10^{40}", "10^{40}+1"),
         (r"\sqrt{10^{80}+1}", "10^{40}"),
+        (r"\sqrt{2}", r"\sqrt{2}+10^{-90}"),
         ("10^{20}", "100000000000000000001"),
     ],
     "a decimal of fewer digits is no rounded number, and no decimal rounds a whole number": [

@@ -105,7 +105,7 @@ def latex(text: str) -> str:
     """What a person reads in `text`, in the LaTeX that is parsed."""
     text = _without_unicode(_FORMULA.sub(lambda found: f" {found[1] or found[2]} ", text))
     text = _COMMAND_TWICE.sub(r"\\", text) if r"\begin" not in text else text
-    text = _SIZE.sub("", text)
+    text = _SIZE.sub("", text).replace("{:}", ":")
     text = _joined_at_marked_commas(text)
     text = " ".join(_SPACE.sub(" ", _NOTHING.sub("", text)).split())
     text = _OLD_ROMAN.sub(r"\\mathrm{\1}", _UPRIGHT_LETTER.sub(lambda found: f" {found[1] or found[2]} ", text))

@@ -107,7 +107,7 @@ _RELATION = {
     **{r"\lt": "<", r"\gt": ">", "<": "<", ">": ">", r"\ne": "!=", r"\neq": "!=", "!=": "!="},
 }
 _RELATIONS = re.compile(r"\\(?:leqslant|geqslant|leq|geq|le|ge|lt|gt|neq|ne)(?![A-Za-z])|<=|>=|!=|<|>")
-_THOUSANDS = re.compile(r"(?<![\w.,])-?[1-9]\d{0,2}(?:,\d{3})+(?![\d,])")
+_THOUSANDS = re.compile(r"(?<![\w.,])-?[1-9]\d{0,2}(?:,\d{3})+(?!\d|,\d)")
 _DECIMAL_COMMA = re.compile(r"-?\d+,\d+")
 _SUBSCRIPT = re.compile(r"_\s*(?:\{[^{}]*\}|\w)|\^\s*\{?\s*(?:\*|\\prime)\s*\}?")
 _ARGUMENTS = re.compile(r"(?<=[A-Za-z}')])\s*\([^()=]*\)")
@@ -115,6 +115,7 @@ _NAME = re.compile(r"[A-Za-z\\{}'|:/\s]*[A-Za-z][A-Za-z\\{}'|:/\s]*")
 _TEXT = re.compile(r"\\(?:text[a-z]*|mathrm|mathsf|mathit|mathbf|mbox|operatorname)\s*\{([^{}]*)\}")
 _RUN = re.compile(r"(?<![A-Za-z\\])[A-Za-z]{2,}")
 _LETTERS = re.compile(r"[A-Za-z][A-Za-z\s'.,!?-]*")
+_UNIT_INSIDE = re.compile(r"\d\s*\\(?:text[a-z]*|mathrm|mbox)\s*\{")
 _LIMIT = re.compile(r"\\lim\s*_\s*\{[^{}]*\}")
 _PLAIN_PRODUCT = re.compile(r"[xyz]{2,3}")
 
@@ -178,7 +179,8 @@ def _item(text: Text) -> Reading:
     for mark in (r"\Rightarrow", r"\implies", r"\iff", r"\to", r"\equiv", r"\mapsto", r"\forall", r"\exists", r"\pmod"):
         if re.search(re.escape(mark) + r"(?![A-Za-z])", _LIMIT.sub("", latex)):
             raise Unread
-    if _RELATIONS.search(latex) and r"\begin" not in latex:
+    is_in_braces = _inside(latex, r"\{", r"\}") is not None
+    if _RELATIONS.search(latex) and r"\begin" not in latex and not is_in_braces:
         return _inequality(text)
     for sign, belongs in (("=", False), (r"\approx", False), (r"\in", True)):
         sides = _split(latex, (sign,))
@@ -246,12 +248,14 @@ def _set(text: Text) -> Reading | None:
         return Union(tuple(read(text.part(part)) for part in parts))
     for opening, closing in ((r"\{", r"\}"), (r"\lbrace", r"\rbrace"), ("{", "}")):
         inside = _inside(text.latex, opening, closing)
+        if inside is not None and not inside.strip() and opening != "{":
+            return Value(r"\emptyset")
         if inside is not None:
-            found = read(text.part(inside))
+            condition = _split(inside, (":", r"\mid", r"\vert", "|"))
+            is_builder = len(condition) == 2 and opening != "{" and name_of(_split(condition[0], (r"\in",))[0])
+            found = read(text.part(condition[1] if is_builder else inside))
             if opening != "{" and not isinstance(found, (Listed, Either)):
-                if isinstance(found, Inequality) or re.search(r"\\mid|:|(?<!\|)\|(?!\|)", inside):
-                    return found
-                return Listed((found,))
+                return found if is_builder or isinstance(found, Inequality) else Listed((found,))
             return found
     return None
 
@@ -272,6 +276,8 @@ def _bracketed(text: Text) -> Reading | None:
 def _value(text: Text) -> Reading:
     """A single value; two of them where it has a sign for plus or minus."""
     found = quantity(text.latex, text.with_lone_letters)
+    if found.unit and _UNIT_INSIDE.search(found.value):  # 2 ft 6 in is two values
+        raise Unread
     if r"\pm" in found.value or r"\mp" in found.value:
         plus = found.value.replace(r"\pm", "+").replace(r"\mp", "-")
         minus = found.value.replace(r"\pm", "-").replace(r"\mp", "+")

@@ -72,7 +72,7 @@ def quantity(text: str, with_lone_letters: bool = False) -> Quantity:
 
 def _spelled(unit: str) -> str:
     """A unit as pint spells it."""
-    circle = re.match(_CIRCLE, unit.strip())
+    circle = re.search(_CIRCLE, unit)
     unit = re.sub(_CIRCLE, " ", unit)
     unit = re.sub(r"\\[dt]?frac\s*\{(.*)\}\s*\{(.*)\}", r"(\1)/(\2)", unit)
     unit = re.sub(r"\\mu\s*(?=\\)", "micro", unit.replace(r"\mu", "micro")).replace(r"\Omega", "ohm")

@@ -153,9 +153,16 @@ def ratio(first: Any, second: Any) -> Any:
     found = None
     for point in _points(first, second):
         try:
-            quotient = value(first, point, True) / value(second, point, True)
-        except (Undefined, ZeroDivisionError):
+            values = [value(read, point, True) for read in (first, second)]
+            sizes = [_size(read, point, True) for read in (first, second)]
+        except Undefined:
             continue
+        zeros = [abs(part) <= size * mpmath.mpf(10) ** -30 for part, size in zip(values, sizes, strict=True)]
+        if any(zeros):
+            if not all(zeros):
+                return None
+            continue
+        quotient = values[0] / values[1]
         if found is not None and abs(quotient - found) > abs(found) * mpmath.mpf(10) ** -30:
             return None
         found = quotient
@@ -204,26 +211,40 @@ def _with_same_case(first: Any, second: Any) -> tuple[Any, Any]:
 def _signs(difference: Any, first: Any, second: Any) -> Iterator[int]:
     """0 for each point at which two expressions agree, 1 for each at which they differ; 1 where there is no point."""
     letters = _unknowns(first) | _unknowns(second)
-    low, high = SYMBOLIC_DIGITS if letters else DIGITS
+    digits = SYMBOLIC_DIGITS if letters else DIGITS
     is_anywhere = False
     for is_real in (True, False):
         for place in range(POINTS if letters else 1):
             try:
-                with mpmath.workdps(high):
+                with mpmath.workdps(digits[1]):  # where one side does not exist, neither does the difference
                     point = _point(letters, place, is_real)
-                    scale = max(abs(value(read, point, is_real)) for read in (first, second))
+                    scale = max(_size(read, point, is_real) for read in (difference, first, second))
                     fine = abs(value(difference, point, is_real))
-                with mpmath.workdps(low):
+                with mpmath.workdps(digits[0]):
                     coarse = abs(value(difference, point, is_real))
             except Undefined:
                 continue
             is_anywhere = True
-            with mpmath.workdps(low):
-                ten = mpmath.mpf(10)
-                yield 0 if fine <= scale * ten ** (10 - low) or fine <= coarse * ten ** ((low - high) // 2) else 1
+            yield 0 if _is_rounding(coarse, fine, scale, digits) else 1
         if is_anywhere:
             return
     yield 1
+
+
+def _is_rounding(coarse: Any, fine: Any, scale: Any, digits: tuple[int, int]) -> bool:
+    """Whether a difference is nothing to what it is made of, or shrinks as digits grow."""
+    low, high = digits
+    with mpmath.workdps(high):
+        ten = mpmath.mpf(10)
+        return bool(fine <= scale * ten ** (20 - high) or fine <= coarse * ten ** ((low - high) // 3))
+
+
+def _size(read: Any, point: Mapping[Any, Any], is_real: bool) -> Any:
+    """How large the terms are that an expression is made of, however much of them cancels."""
+    if isinstance(read, (sympy.Add, sympy.Mul)):
+        parts = [_size(part, point, is_real) for part in read.args]
+        return mpmath.fsum(parts) if isinstance(read, sympy.Add) else mpmath.fprod(parts)
+    return abs(value(read, point, is_real))
 
 
 def _points(first: Any, second: Any) -> Iterator[Mapping[Any, Any]]:
