@@ -105,7 +105,7 @@ def test_extractors_never_raise_and_return_stripped_text_or_nothing(text):
         assert found is None or (found and found == found.strip() and found in text)
     assert extract_answer(text) == extract_answer(text).strip()
     calls = read_calls(text)
-    assert calls
+    assert calls or calls == []
     assert isinstance(calls, str) or all(name == name.strip() and isinstance(given, dict) for name, given in calls)
     assert nesting(text) >= 0
     assert isinstance(plain(text), str)
@@ -319,7 +319,10 @@ def written(calls, way):
 
 CASES = {
     "exact": (Problem("p", (), MARK, "exact"), [MARK, f"<think>x</think>{MARK}"]),
-    "multiple_choice": (Problem("p", (), MARK, "multiple_choice"), [f"<answer>\n{MARK}\n</answer>"]),
+    "multiple_choice": (
+        Problem("p", ({"role": "user", "content": f"Which?\nA: one\nB: {MARK}\nC: two"},), "B", "multiple_choice"),
+        ["<answer>\nB\n</answer>", f"<answer>**(B)** {MARK}.</answer>", f"<answer>\\text{{B: {MARK}}}</answer>"],
+    ),
     "a number": (
         Problem("p", (), NUMBER, "math"),
         [f"so \\boxed{{{NUMBER}}}.", f"$\\boxed{{x = \\frac{{{NUMBER}}}{{1}}}}$"],

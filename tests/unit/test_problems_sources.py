@@ -453,7 +453,7 @@ print([name for name in ("datasets", "pyarrow") if name in sys.modules])
 
 # --- the paper's data -----------------------------------------------------------------------------------------------
 
-SHARED = sorted(path for path in DATA.rglob("*.json*")) if DATA.is_dir() else []
+SHARED = sorted(path for folder in ("sciknoweval", "tooluse") for path in (DATA / folder).glob("*.json*"))
 
 
 @pytest.mark.skipif(not SHARED, reason="the development data is not beside the repository (../shared/data)")

@@ -37,6 +37,12 @@ def registered():
     verifiers._VERIFIERS.pop("own", None)
 
 
+def test_exact_takes_a_reference_about_thinking_tags():
+    for reference in ("<think>", "</think>", "<think>a</think>", "<think>\n", "a <think>"):
+        assert exact(problem(reference), f" {reference}\n").kind == "correct"
+    assert exact(problem("<think>"), "").kind == exact(problem("<think>"), "<think>a").kind == "unparsable"
+
+
 # --- exact and multiple choice --------------------------------------------------------------------------------------
 
 
@@ -66,10 +72,10 @@ def test_exact_compares_the_whole_completion_but_for_white_space_at_its_ends(com
         ("<answer>B</answer></answer>", "correct", "B"),
         ("<answer><answer>B</answer>", "correct", "B"),
         ("</answer><answer>B</answer>", "correct", "B"),
-        ("<answer>b</answer>", "wrong", "b"),
-        ("<answer>B: 1.69</answer>", "wrong", "B: 1.69"),
-        ("<answer>(B)</answer>", "wrong", "(B)"),
+        ("<answer>B: 1.69</answer>", "wrong", "B: 1.69"),  # the prompt lists no texts
         ("<answer>AB</answer>", "wrong", "AB"),
+        ("<answer>A or B</answer>", "wrong", "A or B"),
+        ("<answer>not B</answer>", "wrong", "not B"),
         ("<answer></answer>", "unparsable", None),
         ("<answer>B</answer><answer> </answer>", "unparsable", None),
         ("<answer>B", "unparsable", None),
@@ -80,7 +86,7 @@ def test_exact_compares_the_whole_completion_but_for_white_space_at_its_ends(com
         ("", "unparsable", None),
     ],
 )
-def test_multiple_choice_takes_the_last_closed_tag_and_wants_the_letter_alone(completion, kind, answer):
+def test_multiple_choice_takes_the_last_closed_tag_and_wants_one_option(completion, kind, answer):
     verdict = multiple_choice(problem("B"), completion)
     assert (verdict.kind, verdict.answer) == (kind, answer)
     assert verdict.reward == float(kind == "correct")
@@ -99,6 +105,7 @@ def test_reasoning_gym_takes_the_last_tag_or_where_there_is_none_everything():
     [
         ("exact", "B", "A"),
         ("multiple_choice", "<answer>B</answer>", "<answer>A</answer>"),
+        ("multiple_choice_letter", "<answer>B</answer>", "<answer>A</answer>"),
         ("math", r"\boxed{B}", r"\boxed{A}"),
     ],
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 OPENING = r"[ \t]*(?:`{3,}(?=[^`\n]*$)|~{3,})"
@@ -10,6 +11,8 @@ OPENING = r"[ \t]*(?:`{3,}(?=[^`\n]*$)|~{3,})"
 
 _OPENING = re.compile(r"([ \t]*)(`{3,}|~{3,})([^\n]*)\n?")
 _FENCE = re.compile(r"^([ \t]*)(`{3,}|~{3,})([^\n]*)$", re.MULTILINE)
+
+_BEGIN = re.compile(f"^{OPENING}", re.MULTILINE)
 
 DEEPER = 3
 """A closing fence may stand this much further to the right than its opening fence, as in CommonMark."""
@@ -43,3 +46,13 @@ def block_at(text: str, begin: int, is_strict: bool = False) -> FencedBlock | No
         elif len(line[2]) >= len(fence):
             return FencedBlock(begin, info, text[opening.end() : max(opening.end(), line.start() - 1)], line.end())
     return None
+
+
+def closed_blocks(text: str) -> Iterator[FencedBlock]:
+    """The closed blocks of a text, in order; what a block holds is no other block."""
+    position = 0
+    while opening := _BEGIN.search(text, position):
+        block = block_at(text, opening.start())
+        position = opening.end() if block is None else block.end
+        if block is not None:
+            yield block
