@@ -271,7 +271,8 @@ NOTHING = problem(("now", {}))
 @pytest.mark.parametrize(
     "completion",
     [
-        *('Action: now\nAction Input:', "Action: now\nAction Input: \n\n", "Action: now\nAction Input:\nObservation: it"),
+        *("Action: now\nAction Input:", "Action: now\nAction Input: \n\n"),
+        "Action: now\nAction Input:\nObservation: it is",
         *("Action: now\nAction Input: {}", "Action: now\nAction Input: null", 'Action: now\nAction Input: ""'),
         *(f'<tool_call>{{"name": "now"{rest}}}</tool_call>' for rest in (
             "", ', "arguments": null', ', "arguments": ""', ', "arguments": " "', ', "arguments": "{}"',
@@ -322,8 +323,8 @@ def test_where_no_call_is_right_an_answer_without_a_call_is_right(reference):
 
 
 def test_demonstrations_are_written_with_letters():
-    for given in ({"city": "Zürich"}, '{"city": "Z\\u00fcrich"}'):
-        asked = Problem("p", (), json.dumps([{"name": "say", "arguments": given}]), "tool_use")
+    for arguments in ({"city": "Zürich"}, '{"city": "Z\\u00fcrich"}'):
+        asked = Problem("p", (), json.dumps([{"name": "say", "arguments": arguments}]), "tool_use")
         assert demonstration(asked) == 'Action: say\nAction Input: {"city": "Zürich"}'
     half = Problem("p", (), r'[{"name": "say", "arguments": {"t": "\ud800"}}]', "tool_use")
     assert demonstration(half) == 'Action: say\nAction Input: {"t": "\\ud800"}'

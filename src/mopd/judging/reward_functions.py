@@ -102,12 +102,11 @@ class RewardFunctions:
         from transformers import TrainerState
 
         problems = [group.problem for group, _ in attempts]
-        found = [*self.columns, *(name for problem in problems for name in problem.columns)]
+        rows = [{"answer": problem.reference} | problem.own_columns for problem in problems]
+        found = [*self.columns, *(name for row in rows for name in row)]
         names = dict.fromkeys(name for name in found if name not in NOT_PASSED)
-        columns = {name: [problem.columns.get(name) for problem in problems] for name in names}
-        answers = {"answer": [problem.reference for problem in problems]}
         return {
-            **copy.deepcopy(answers | columns),
+            **copy.deepcopy({name: [row.get(name) for row in rows] for name in names}),
             "prompts": [self._prompt(problem) for problem in problems],
             "completions": [self._completion(rollout.text) for _, rollout in attempts],
             "completion_ids": [list(rollout.token_ids) for _, rollout in attempts],
@@ -166,7 +165,7 @@ class RewardFunctions:
 def _values(found: Any, count: int) -> list[Value]:
     """One value a rollout, of what a call returned."""
     if isinstance(found, np.ndarray | torch.Tensor):
-        found = found.tolist()
+        found = list(found) if found.ndim else found.item()  # numbers of a list keep their precision
     if isinstance(found, Failure):
         return [found] * count
     if not isinstance(found, list | tuple):
@@ -180,12 +179,28 @@ def _value(value: Any) -> Value:
     if value is None:
         return None
     if isinstance(value, np.generic) or (isinstance(value, torch.Tensor) and value.numel() == 1):
-        value = value.item()
+        value = _as_meant(value)
     if not isinstance(value, int | float):
         return Failure(f"returned an object of type {type(value).__name__} as a reward")
     if -LARGEST <= value <= LARGEST:  # false for NaN
         return float(value)
     return Failure("returned a reward that is not finite")
+
+
+def _as_meant(value: np.generic | torch.Tensor) -> Any:
+    """A number as Python has it; one of low precision as the shortest decimal that it stands for.
+
+    In float32, 0.9 is 0.89999998. Beside 0.1 that is no 1 for Python, though it is one for who added them in float32.
+    """
+    number = value.item()
+    if not isinstance(number, float) or not math.isfinite(number):
+        return number
+    for digits in range(1, 10):
+        short = float(f"{number:.{digits}g}")
+        again = torch.tensor(short, dtype=value.dtype) if isinstance(value, torch.Tensor) else type(value)(short)
+        if again.item() == number:
+            return short
+    return number
 
 
 def rounded_sum(terms: Sequence[float]) -> float:

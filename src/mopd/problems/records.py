@@ -100,7 +100,8 @@ def to_problems(records: Iterable[Record], source: str, reading: Reading) -> lis
     """The problems that `records` of `source` say, in order, each with an id of its own.
 
     A problem's `columns` are its record whole, under the file's own names; a field of `KEPT` that is read from another
-    column is there under both names. Raises ProblemError naming place and field.
+    column is there under both names, and what its name held before is `shadowed`. Raises ProblemError naming place
+    and field.
     """
     records = _checked(records, source, reading)
     record_of_id: dict[str, Record] = {}
@@ -157,7 +158,7 @@ def _checked(records: Iterable[Record], source: str, reading: Reading) -> list[R
 
 
 def _to_problem(record: Record, reading: Reading) -> Problem:
-    columns = dict(record.values) | {name: _get(record, name, reading) for name in KEPT if name in reading.columns}
+    taken = {name: _get(record, name, reading) for name in KEPT if reading.columns.get(name, name) != name}
     verifier = _verifier_name(record, reading) if reading.verifier == "auto" else reading.verifier
     if verifier == "code":
         _check_tests(record, reading)
@@ -171,7 +172,8 @@ def _to_problem(record: Record, reading: Reading) -> Problem:
         reference=_reference(record, reading, verifier, messages),
         verifier=verifier,
         domain=reading.domain or str(_get(record, "domain", reading) or "default"),
-        columns=columns,
+        columns={**record.values, **taken},
+        shadowed={name: record.values[name] for name in taken if name in record.values},
     )
 
 
