@@ -118,7 +118,7 @@ _STATEMENT = re.compile(r"(All|No|Some) (\w+) are (not )?(\w+)")
 
 
 def _follows(premises, conclusion, are_terms_empty):
-    """Whether a conclusion is true in every model of the premises: one for each choice of kinds of things that exist."""
+    """Whether a conclusion is true in all models of the premises: one for each choice of kinds of things that exist."""
     terms = sorted({term for _, subject, _, other in premises for term in (subject, other)})
     kinds = list(itertools.product((False, True), repeat=len(terms)))
 

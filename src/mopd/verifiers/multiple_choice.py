@@ -21,11 +21,10 @@ def verify(problem: Problem, completion: str) -> Verdict:
         return _no_answer()
     if answer == reference:
         return Verdict(1.0, "correct", answer)
-    options = options_of(problem)
-    right = reference_labels(reference, options)
+    right = labels_of(problem)
     if not right:
         raise GraderFailure("the reference is no letter of an option, so nobody can say whether another text is right")
-    given = chosen(answer, options)
+    given = chosen(answer, options_of(problem))
     if given == right:
         return Verdict(1.0, "correct", answer)
     return _wrong(answer, "is wrong" if given else "is not the letter of an option, alone or with the option's text")
@@ -36,7 +35,7 @@ def verify_letter(problem: Problem, completion: str) -> Verdict:
     reference, answer = _reference(problem), last_tagged(strip_thinking(completion))
     if answer is None:
         return _no_answer()
-    right = reference_labels(reference, options_of(problem))
+    right = labels_of(problem)
     if answer == (joined(right) or reference):
         return Verdict(1.0, "correct", answer)
     if not right:
@@ -62,6 +61,11 @@ def _wrong(answer: str, why: str) -> Verdict:
 def options_of(problem: Problem) -> Options:
     """The options that the problem's last turn lists."""
     return listed_options(problem.messages[-1]["content"]) if problem.messages else {}
+
+
+def labels_of(problem: Problem) -> frozenset[str]:
+    """The labels of the options that the problem's reference means; none where it means none for certain."""
+    return reference_labels(problem.reference or "", options_of(problem))
 
 
 def demonstrate(reference: str) -> str:

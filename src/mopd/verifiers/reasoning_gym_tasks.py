@@ -51,7 +51,7 @@ REFUSED: dict[str, str] = {
     "number_sorting": ACCEPTS_NAN,
     "coin_flip": "its scorer accepts 0 for every probability below 1",
     "game_of_life_halting": "its scorer accepts any word",
-    "syllogism": "one in eight of its own answers is wrong (it lets some X are Z follow from all X are Y, some Y are Z)",
+    "syllogism": "one in eight of its own answers is wrong (from all X are Y, some Y are Z follows nothing)",
     "composite": "it mixes other tasks, refused ones too; use one task",
 }
 """Tasks that cannot give a verdict to trust, with why (found by reading and by auditing reasoning-gym 0.1.25, and by

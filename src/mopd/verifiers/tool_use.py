@@ -92,6 +92,14 @@ def read_calls(completion: str) -> list[Call] | str:
         return str(error)
 
 
+def has_calls(reference: str) -> bool:
+    """False for a reference in which no call is right."""
+    try:
+        return bool(_list_of_calls(json.loads(reference)))
+    except (ValueError, RecursionError):
+        return True
+
+
 def demonstrate(reference: str) -> str:
     """The reference's calls as lines of a completion."""
     calls = [_name_and_input(call) for call in _list_of_calls(json.loads(reference))]
