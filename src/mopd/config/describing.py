@@ -83,7 +83,9 @@ def _type_name(annotation: Any) -> str:
     if origin is dict:
         return "table"
     if origin is list:
-        return f"array of {_type_name(arguments[0])}s"
+        return "array of " + " or ".join(
+            f"{name.removesuffix('s')}s" for name in _type_name(arguments[0]).split(" or ")
+        )
     if origin is tuple:
         return "array of " + " and ".join(_type_name(a) for a in arguments if a is not Ellipsis)
     if arguments:
