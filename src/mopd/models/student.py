@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import difflib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -117,6 +117,27 @@ def _embedded(name: str) -> EmbeddedStudent:
     return EMBEDDED[name]
 
 
-def copy_model(model: Any) -> Any:
-    """An independent copy that never takes a gradient."""
-    return copy.deepcopy(model).requires_grad_(False).eval()
+def copy_model(model: Any, dtype: torch.dtype | None = None) -> Any:
+    """An independent copy that never takes a gradient, its weights in `dtype`, if given.
+
+    Buffers stay as they are, and so do the weights that the architecture keeps in float32: positions, decays and biases
+    of experts' scores are wrong, not less exact, when they are rounded. It is what transformers makes of a file.
+    """
+    copied = copy.deepcopy(model).requires_grad_(False).eval()
+    if dtype is not None:
+        is_kept = _keeps_float32(copied, dtype)
+        for name, parameter in copied.named_parameters():
+            if parameter.is_floating_point() and not is_kept(name):
+                parameter.data = parameter.data.to(dtype)
+    return copied
+
+
+def _keeps_float32(model: Any, dtype: torch.dtype) -> Callable[[str], bool]:
+    """Whether a weight of this name stays in float32 while the others are in `dtype`."""
+    from transformers.core_model_loading import build_glob_alternation
+
+    plan = list(model._get_dtype_plan(dtype))
+    if not plan:
+        return lambda name: False
+    kept, *_ = build_glob_alternation(plan)
+    return lambda name: kept.search(name) is not None

@@ -25,7 +25,7 @@ def flex(trie: Trie, device: torch.device) -> Attend:
     def sees(batch: Tensor, head: Tensor, query: Tensor, key: Tensor) -> Tensor:
         return (key <= query) & (query <= last[key])
 
-    mask = create_block_mask(sees, None, None, size, size, device=device.type)
+    mask = create_block_mask(sees, None, None, size, size, device=str(device))
     function = _flex_attention(device.type == "cuda")
 
     def attend(q: Tensor, k: Tensor, v: Tensor, scale: float) -> Tensor:
