@@ -45,7 +45,7 @@ def evaluate_target(
         raise ConfigError(
             "there are held-out problems to evaluate on", "problems.held_out = 0", "raise problems.held_out"
         )
-    setup = prepare(config, problems, make_judge(config, problems, reward_functions))
+    setup = prepare(config, problems, make_judge(config, problems, reward_functions), trains=False)
     progress = ProgressDisplay(quiet)
     if config.warmup is not None and target.startswith(PREFIX):
         warm_up_measured(setup, progress)

@@ -1,12 +1,14 @@
-"""What would fail in the middle of a run is refused before it: windows, templates, feedback, a compiler."""
+"""What would fail in the middle of a run is refused before it: windows, templates, feedback, paths, a compiler."""
 
 from __future__ import annotations
 
 import os
 import shutil
+import tempfile
+from pathlib import Path
 
 from mopd.config import Config
-from mopd.core.errors import ConfigError, ProblemError, StudentError
+from mopd.core.errors import ConfigError, ProblemError, RunError, StudentError
 from mopd.method.contexts import render_context
 from mopd.models.devices import resolve_device
 from mopd.models.student import Student
@@ -97,3 +99,22 @@ def check_compiler(config: Config) -> None:
             f"none of {', '.join(names)}",
             "install g++, or set compute.compile = false",
         )
+
+
+def check_paths(config: Config) -> None:
+    """Refuse a run's directory that cannot be written, by writing where it is or will be; nothing stays.
+
+    Raises RunError.
+    """
+    path = Path(config.run).expanduser().absolute()
+    there = next(folder for folder in (path, *path.parents) if os.path.lexists(folder))
+    try:
+        with tempfile.TemporaryFile(dir=there) as file:
+            file.write(bytes(4096))
+            file.flush()
+    except OSError as error:
+        raise RunError(
+            "the run's directory can be made and written",
+            f"{path}: {there}: {error.strerror}",
+            "set run=... to another directory, or free space on the disk",
+        ) from error

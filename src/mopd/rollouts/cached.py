@@ -133,7 +133,7 @@ def _cache_argument(model: Any) -> str:
     """What a model calls its cache. Raises NotImplementedError where it takes none that is known here."""
     names = [name for name in ("past_key_values", "cache_params") if name in signature(model.forward).parameters]
     if not names:
-        raise NotImplementedError("it takes neither past_key_values nor cache_params, so it cannot go on token by token")
+        raise NotImplementedError("it takes neither past_key_values nor cache_params to go on from")
     return names[0]
 
 

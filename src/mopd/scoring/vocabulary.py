@@ -24,7 +24,7 @@ class _Known:
 
 
 def restrict_vocabulary(model: Any, token_ids: Collection[int]) -> None:
-    """Let `model`, and copies of it, predict `token_ids` only. A model all of whose rows have a token stays as it is."""
+    """Let `model`, and copies of it, predict `token_ids` only. Where all its rows have a token, it stays as it is."""
     rows = int(model.get_output_embeddings().weight.shape[0])
     size = min(rows, 1 + max(token_ids))
     gaps = tuple(sorted(set(range(size)) - set(token_ids)))
