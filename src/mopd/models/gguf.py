@@ -119,7 +119,11 @@ def _scaling(gguf: Gguf) -> dict[str, Any]:
     """`rope.scaling.*` in transformers' words; empty where positions are not scaled."""
     kind = str(gguf.get("rope.scaling.type", "linear" if gguf.get("rope.scale_linear") else "none"))
     factor = float(gguf.get("rope.scaling.factor", gguf.get("rope.scale_linear", 1.0)) or 1.0)
-    if kind == "none" or (factor == 1.0 and kind == "linear"):
+    if kind in ("none", "linear"):
+        extra = [name for name in YARN_ONLY if gguf.get(name, 1.0) != 1.0]
+        if extra:
+            raise gguf.refusal("keys of yarn come with rope.scaling.type = yarn", f"{extra[0]} with {kind!r}")
+    if kind == "none" or (kind == "linear" and factor == 1.0):
         return {}
     if kind == "linear":
         return {"rope_type": "linear", "factor": factor}
@@ -139,6 +143,8 @@ def _scaling(gguf: Gguf) -> dict[str, Any]:
         found |= {} if value is None else {name: float(value)}
     return found
 
+
+YARN_ONLY = ("rope.scaling.attn_factor", "rope.scaling.yarn_attn_factor")
 
 READ_OF_SCALING = {
     *("rope.scale_linear", "rope.scaling.type", "rope.scaling.factor", "rope.scaling.original_context_length"),

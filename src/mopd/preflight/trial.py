@@ -25,7 +25,7 @@ from mopd.rollouts.engine import Engine, SamplingRequest
 from mopd.scoring.hidden_states import can_share_prefixes
 from mopd.scoring.rows import Row
 from mopd.scoring.scorer import Scorer
-from mopd.verifiers import demonstration
+from mopd.verifiers import demonstration, in_format
 
 MOST_APART = 1e-3
 """Share of the probability that decoding and scoring may give to different tokens, in float32; 1e-6 is rounding."""
@@ -157,24 +157,28 @@ def check_enough(config: Config, problems: ProblemSet) -> None:
 
 
 def check_references(problems: Sequence[Problem]) -> None:
-    """Refuse references that their verifier cannot read: every verdict on such a problem would be an error.
+    """Refuse references that their verifier cannot read: verdicts on such a problem would be errors.
 
-    A completion that solves each problem is judged, all of them where that takes no time. Raises ProblemError.
+    A completion that solves each problem is judged and one that hardly does, of all problems where that takes no time.
+    Raises ProblemError.
     """
     for name in dict.fromkeys(problem.verifier for problem in problems):
         those = [problem for problem in problems if problem.verifier == name]
         stride = math.ceil(len(those) / TRIED.get(name, TRIED_OTHERWISE))
         for group in verify([_as_group(problem) for problem in those[::stride]]):
-            verdict = group.verdicts[0]
-            if verdict.kind == "error":
+            if failed := next((verdict for verdict in group.verdicts if verdict.kind == "error"), None):
                 raise ProblemError(
                     "the verifier of a problem can read its reference",
-                    f"problem {group.problem.id}: {verdict.feedback}",
+                    f"problem {group.problem.id}: {failed.feedback}",
                     "mend the problem or leave it out; `mopd verify` judges completions of your own",
                 )
 
 
 def _as_group(problem: Problem) -> Group:
-    """A completion that solves the problem, as its one rollout; where none can be made, one that gives no answer."""
-    text = demonstration(problem) or "?"
-    return Group(0, problem, (), (Rollout(0, (), (), (), text, is_truncated=False),))
+    """Two completions as rollouts: the solution, where one can be made, and an answer like any other.
+
+    A reference in words that the verifier cannot read equals itself; only another answer shows that it cannot.
+    """
+    texts = (demonstration(problem) or "?", in_format(problem.verifier, "0") or "?")
+    rollouts = tuple(Rollout(index, (), (), (), text, is_truncated=False) for index, text in enumerate(texts))
+    return Group(0, problem, (), rollouts)
