@@ -43,7 +43,7 @@ def test_a_reference_that_its_verifier_cannot_read_is_refused_with_the_cause(ver
 
 
 def test_one_bad_reference_among_many_is_found_where_trying_all_takes_no_time(tmp_path, folder):
-    good = '[{"name": "f", "input": {}}]'
+    good = '[{"name": "f", "arguments": {}}]'
     rows = [row | {"kind": "tooluse", "answer": good if i != 37 else "?"} for i, row in enumerate(asked(60))]
     with pytest.raises(ProblemError, match="p37"):
         train(with_problems(tmp_path, folder, rows), quiet=True)

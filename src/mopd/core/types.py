@@ -73,7 +73,7 @@ class Rollout:
 
     `token_ids` are the completion's tokens, the end token included; `is_own` tells which of them the student
     wrote itself (tool output is not its own and never trained on); `sampler_logprobs` are natural-log
-    probabilities under the sampling distribution, one a token (0.0 where the token is not its own).
+    probabilities as the sampler computed them, before top-p, one a token (0.0 where the token is not its own).
     """
 
     index: int

@@ -36,16 +36,15 @@ MOST_APART_NATS = 0.5
 STEPS = 3
 """Tokens that are decoded, more than a convolution's shortest memory."""
 
-TRIED: dict[str, int] = {"exact": 1000, "multiple_choice": 1000, "tool_use": 1000, "math": 32, "reasoning_gym": 8}
+TRIED = {"exact": 1000, "multiple_choice": 1000, "tool_use": 1000, "math": 32, "reasoning_gym": 8, "code": 4}
 """Problems of each verifier whose reference is tried, spread over all: as many as take no time."""
-
-TRIED_OTHERWISE = 4
 
 
 def try_out(config: Config, problems: ProblemSet, student: Student, engine: Engine, trains: bool = True) -> None:
     """Try what the run will do. Raises StudentError for what the student cannot do, ProblemError for the problems.
 
-    Reward functions are not called: they may cost money, and see a run's first rollouts soon enough.
+    Reward functions and verifiers of the user's own are not called: they may cost money, and see a run's first rollouts
+    soon enough.
     """
     if trains:
         check_enough(config, problems)
@@ -164,8 +163,9 @@ def check_references(problems: Sequence[Problem]) -> None:
     """
     for name in dict.fromkeys(problem.verifier for problem in problems):
         those = [problem for problem in problems if problem.verifier == name]
-        stride = math.ceil(len(those) / TRIED.get(name, TRIED_OTHERWISE))
-        for group in verify([_as_group(problem) for problem in those[::stride]]):
+        if name not in TRIED:
+            continue
+        for group in verify([_as_group(problem) for problem in those[:: math.ceil(len(those) / TRIED[name])]]):
             if failed := next((verdict for verdict in group.verdicts if verdict.kind == "error"), None):
                 raise ProblemError(
                     "the verifier of a problem can read its reference",
