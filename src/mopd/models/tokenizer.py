@@ -91,9 +91,17 @@ class ChatTokenizer:
 
     @cached_property
     def _control(self) -> re.Pattern[str]:
-        """Finds the texts of tokens that open, close or end turns: special ones, end tokens, and the template's own."""
+        """Finds the texts of tokens that open, close or end turns: special ones, end tokens, and the template's own.
+
+        A special token of one character that is neither of the last two, as an embedded student's padding, is a mark of
+        its contexts' wording.
+        """
         added = {index: token.content for index, token in self.inner.added_tokens_decoder.items()}
-        special = {index for index, token in self.inner.added_tokens_decoder.items() if token.special}
+        special = {
+            index
+            for index, token in self.inner.added_tokens_decoder.items()
+            if token.special and len(token.content) > 1
+        }
         marks = special | {*self.end_ids, *self._ids_of_turns()} & set(added)
         texts = sorted({added[index] for index in marks if added[index]}, key=len, reverse=True)
         return re.compile("|".join(map(re.escape, texts)) or r"(?!)")
