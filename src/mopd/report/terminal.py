@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from mopd.core.errors import RunError
 from mopd.runs.records import read_jsonl
 
 
@@ -19,6 +20,8 @@ def print_summary(summary: dict[str, Any], console: Console) -> None:
         gain = summary["gain"]
         low, high = gain["interval"]
         console.print(f"gain in mean {gain['mean']:+.3f}, paired 95 % interval [{low:+.3f}, {high:+.3f}]\n")
+    elif "after" in summary:
+        console.print("[evaluation] was changed, and one evaluation made since: there is no gain to tell", markup=False)
     if warmup := summary.get("warmup"):
         _print_warmup(warmup, console)
     _print_split(summary.get("split", {}), console)
@@ -80,7 +83,11 @@ def _figures_table(summary: dict[str, Any]) -> Table:
 
 def print_group(run: Path, console: Console) -> None:
     """The first group with both outcomes: each rollout, its verdict, and the peers its teacher was shown."""
-    groups = read_jsonl(run / "groups.jsonl")
+    try:
+        groups = read_jsonl(run / "groups.jsonl")
+    except RunError as error:  # the run is finished all the same; another process may have moved it aside
+        console.print(f"no group is shown: {error.got}", markup=False)
+        return
     mixed = [group for group in groups if len({rollout["is_success"] for rollout in group["rollouts"]}) == 2]
     if not groups:
         return
