@@ -209,17 +209,18 @@ def test_paths_are_those_of_the_working_directory_and_stored_absolute(tmp_path, 
     toml.write_text(
         'student = "models/own"\nrewards = { functions = ["a:b"] }\n'
         '[problems]\nsource = "data.jsonl"\nheld_out_source = "~/more.jsonl"\n'
-        '[[problems.mix]]\nsource = "hub:./models"\n[[problems.mix]]\nsource = "hub:org/name"\n'
-        '[[problems.mix]]\nsource = "sort-digits"\n'
     )
     monkeypatch.chdir(tmp_path)
     config = settled(load_config("configs/demo.toml"))
     assert (config.run, config.student) == (str(tmp_path / "runs/demo"), str(tmp_path / "models/own"))
     assert config.problems.source == str(tmp_path / "data.jsonl")
     assert config.problems.held_out_source == str(tmp_path / "home/more.jsonl")
-    assert [s.source for s in config.problems.mix] == [f"hub:{tmp_path / 'models'}", "hub:org/name", "sort-digits"]
     assert config.rewards.folder == str(tmp_path / "configs")
     assert settled(config) == config
+    sources = ("hub:./models", "hub:org/name", "sort-digits")
+    mixed = settled(build_config({"problems": {"mix": [{"source": source} for source in sources]}}))
+    assert [s.source for s in mixed.problems.mix] == [f"hub:{tmp_path / 'models'}", *sources[1:]]
+    assert settled(build_config(mixed.model_dump(mode="json"))) == mixed
     gguf = build_config({}, ["student=models/a.gguf", "run=~/deep/x", "problems.source=no-such-file"])
     assert settled(gguf).student == str(tmp_path / "models/a.gguf")
     assert settled(gguf).run == str(tmp_path / "home/deep/x")
@@ -427,7 +428,7 @@ FILES_OF_A_RUN = {
 @pytest.mark.parametrize("name", FILES_OF_A_RUN)
 def test_a_damaged_file_gets_its_own_advice_and_nothing_is_changed(copied, name, damage):
     if damage == "half":
-        os.truncate(copied / name, (copied / name).stat().st_size // 2)
+        os.truncate(copied / name, (copied / name).stat().st_size // 4)
     else:
         (copied / name).unlink()
     before = contents(copied)
@@ -474,7 +475,7 @@ def test_a_damaged_summary_is_written_again(finished, tmp_path):
 def test_a_checkpoint_is_evaluated_whole_or_not(finished, tmp_path):
     shutil.copytree(finished / "run", tmp_path / "run")
     os.truncate(tmp_path / "run/checkpoints/step-4/model.safetensors", 1000)
-    with pytest.raises(CheckpointError, match="remove .*step-4 to continue from step-3"):
+    with pytest.raises(CheckpointError, match=r"remove .*step-4 to continue from step-3"):
         evaluate_target(str(tmp_path / "run"), None, None, quiet=True)
 
 
@@ -509,7 +510,6 @@ def test_no_file_of_a_run_takes_the_place_of_a_closed_standard_stream(tmp_path):
 @pytest.mark.parametrize("phase", ["sample", "teacher", "update", "evaluate", "save"])
 def test_sigterm_saves_the_steps_done_and_exits_with_143(finished, tmp_path, monkeypatch, phase):
     """SIGTERM to this very process, in each phase of the second step."""
-    from mopd.rollouts.local import LocalEngine
     from mopd.learning import optimizer, teacher
     from mopd.training import loop
 
@@ -529,9 +529,8 @@ def test_sigterm_saves_the_steps_done_and_exits_with_143(finished, tmp_path, mon
         "teacher": (teacher.LocalTeacher, "read", 2),
         "update": (optimizer.AdamW, "update", 2),
         "evaluate": (loop, "attempt_held_out", 2),
-        "save": (Run, "save", 3),
+        "save": (Run, "save", 2),
     }[phase]
-    assert LocalEngine
     monkeypatch.setattr(where, name, interrupting(getattr(where, name), at))
     config = small(tmp_path, "checkpoint.every=4", *(["evaluation.every=2"] if phase == "evaluate" else []))
     with pytest.raises(SystemExit) as ended:

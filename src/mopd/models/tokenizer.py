@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from typing import Any
 
 from mopd.core.errors import ProblemError, StudentError
 from mopd.core.types import Messages
+from mopd.models.template_date import written_at
 
 
 class ChatTokenizer:
@@ -20,6 +22,8 @@ class ChatTokenizer:
     def __init__(self, tokenizer: Any, end_ids: Sequence[int] = (), options: Mapping[str, Any] | None = None) -> None:
         self.inner = tokenizer
         self.options = dict(options or {})
+        self.moment: datetime | None = None
+        """What templates that write the date take for now; None: now."""
         if not tokenizer.chat_template:
             raise StudentError(
                 "the student's tokenizer has a chat template",
@@ -46,7 +50,8 @@ class ChatTokenizer:
 
     def _apply_template(self, messages: Messages, **how: Any) -> Any:
         try:
-            return self.inner.apply_chat_template(list(messages), add_generation_prompt=True, **how, **self.options)
+            with written_at(self.moment):
+                return self.inner.apply_chat_template(list(messages), add_generation_prompt=True, **how, **self.options)
         except Exception as error:  # templates are programs and raise whatever they like
             raise ProblemError(
                 "the student's chat template and vocabulary can render the prompt",

@@ -25,6 +25,7 @@ from typing import Any
 from mopd.core.errors import MopdError, RunError
 from mopd.core.types import Problem
 from mopd.judging.calls import unwrapped
+from mopd.models.template_date import written_at
 from mopd.models.tokenizer import ChatTokenizer
 from mopd.problems import ProblemSet
 
@@ -76,8 +77,7 @@ def check_inputs(recorded: Inputs, found: Inputs, do: str) -> None:
 
 def freeze_day(tokenizer: ChatTokenizer, began: str) -> None:
     """Templates that write the date write that of the moment at which the run began, whenever they are asked."""
-    moment = datetime.fromisoformat(began)
-    tokenizer.options.setdefault("strftime_now", moment.strftime)
+    tokenizer.moment = datetime.fromisoformat(began)
 
 
 # --- digests --------------------------------------------------------------------------------------------------------
@@ -100,7 +100,9 @@ def shown_and_judged(problem: Problem) -> str:
 def rendered(problems: ProblemSet, tokenizer: ChatTokenizer) -> Iterable[str]:
     """A fixed conversation as the template writes it, and the ids of a prompt; what it refuses, by its refusal."""
     try:
-        yield str(tokenizer.inner.apply_chat_template(list(CONVERSATION), tokenize=False, **tokenizer.options))
+        with written_at(tokenizer.moment):
+            shown = tokenizer.inner.apply_chat_template(list(CONVERSATION), tokenize=False, **tokenizer.options)
+        yield str(shown)
     except Exception as error:  # templates are programs and raise whatever they like
         yield type(error).__name__
     for problem in (problems.train + problems.held_out)[:1]:

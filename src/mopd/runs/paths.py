@@ -76,7 +76,7 @@ def _student(text: str) -> str:
 
 def _source(text: str) -> str:
     """A file, or the folder of `hub:./FOLDER`; names of data sets and generated sources stay."""
-    if generated.find(text) is not None:
+    if not text or generated.find(text) is not None:  # an empty one: there is a mix instead
         return text
     if text.startswith(HUB_PREFIX):
         name = text.removeprefix(HUB_PREFIX)
