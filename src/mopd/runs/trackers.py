@@ -123,5 +123,6 @@ def _kept(config: Config, kind: str, new: str) -> str:
     key = f"{kind}/{config.tracker.project}"
     if key not in known:
         known[key] = new
+        file.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(file, dump_json(known))
     return str(known[key])
