@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
@@ -12,13 +13,39 @@ from typing import Any
 
 def write_atomically(path: Path, text: str) -> None:
     """Replace `path` by `text` in one rename; a crash leaves the old file or the new one."""
-    aside = path.with_name(f".{path.name}.new")
+    aside = _aside(path)
     with open(aside, "w", encoding="utf-8") as file:
         file.write(text)
         file.flush()
         os.fsync(file.fileno())
     os.replace(aside, path)
     sync_folder(path.parent)
+
+
+def _aside(path: Path) -> Path:
+    return path.with_name(f".{path.name}.new")
+
+
+def write_file(path: Path, text: str) -> None:
+    """Write a file that a user named: whole or not at all, but for what is no plain file (/dev/stdout, a pipe)."""
+    if path.exists() and not path.is_file():
+        path.write_text(text, encoding="utf-8")
+    else:
+        write_atomically(path.resolve(), text)  # a link stays a link
+
+
+def check_can_write(path: Path) -> None:
+    """Try a file that `write_file` writes later, and leave all as it is. Raises OSError as writing would."""
+    if path.is_dir():
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+    if path.exists() and not os.access(path, os.W_OK):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+    if path.exists() and not path.is_file():  # opening a pipe twice would end its reader
+        return
+    aside = _aside(path.resolve())
+    with open(aside, "ab"):
+        pass
+    aside.unlink()
 
 
 def write_folder_atomically(folder: Path, fill: Callable[[Path], None]) -> None:

@@ -16,6 +16,16 @@ from mopd.runs.progress import ProgressDisplay
 from mopd.runs.run import is_run, read_config
 
 
+def unread_keys(target: str) -> dict[str, str]:
+    """Keys and tables of a configuration that the evaluation of `target` does not read, with what to set instead."""
+    unread = dict.fromkeys(("run", "steps", "teacher", "divergence", "optimizer", "checkpoint", "tracker"), "")
+    unread["student"] = f"another model in place of {target}"
+    if not target.startswith(PREFIX):  # embedded students alone are warmed up
+        unread |= dict.fromkeys(("warmup", "problems_per_step", "peers"), "")
+        unread["group_size"] = "evaluation.rollouts, the attempts at each held-out problem"
+    return unread
+
+
 def evaluate_target(
     target: str, config: Config | None, seed: int | None, quiet: bool = False, reward_functions: Given = None
 ) -> dict[str, Any]:
@@ -36,7 +46,7 @@ def evaluate_target(
         raise ConfigError(
             "a model is evaluated on problems of a configuration",
             f"{target} alone",
-            f"`mopd evaluate {target} CONFIG.toml`",
+            f"`mopd evaluate {target} CONFIG.toml`, or problems.source=FILE",
         )
     config = with_functions(config.model_copy(update={"student": target}), reward_functions)
     seed = config.seed if seed is None else seed
