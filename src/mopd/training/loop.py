@@ -36,6 +36,7 @@ def train(
     config = with_functions(config, reward_functions)
     check_compiler(config)
     problems = prepare_problems(config)  # before anything is written: bad input leaves no trace
+    problems.check_steps(config.steps, config.problems_per_step)
     setup = prepare(config, problems, make_judge(config, problems, reward_functions))
     with _closing(Run.begin(config, fresh)) as run:
         return _Training(run, setup, quiet, began).go()
@@ -53,6 +54,7 @@ def resume(
     with _closing(Run.reopen(Path(path), expected)) as run:
         check_compiler(run.config)
         problems = prepare_problems(run.config)
+        problems.check_steps(run.config.steps, run.config.problems_per_step)
         judge = make_judge_again(run.config, problems, reward_functions)
         setup = prepare(run.config, problems, judge, latest_checkpoint(run.checkpoints))
         return _Training(run, setup, quiet, began).go()
