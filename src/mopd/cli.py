@@ -19,14 +19,17 @@ from mopd.core.files import check_can_write, dump_json, write_file
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command; 0 on success, 1 for a finding, 2 where the user can mend something, 130 when interrupted."""
+    """Run a command; 0 on success, 1 for a finding, 2 where the user can mend something, 130 when interrupted.
+
+    A finding is junk that scores, graders that fail, numbers that are not finite.
+    """
     options = _parse(arguments)
     errors = Console(stderr=True)
     try:
         return int(options.command(options) or 0)
     except MopdError as error:
         errors.print(f"[bold red]error:[/] {escape(str(error))}", highlight=False, soft_wrap=True)
-        return 2
+        return error.exit_status
     except KeyboardInterrupt:
         errors.print(f"interrupted; {options.after_interrupt}", markup=False, highlight=False, soft_wrap=True)
         return 130

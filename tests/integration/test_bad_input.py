@@ -178,21 +178,6 @@ def test_a_verifier_that_raises_or_returns_nan_is_counted_and_the_run_goes_on(tm
     assert summary["before"]["kinds"]["error"] > 0
 
 
-def test_every_grader_failing_trains_nothing_and_says_so(tmp_path):
-    @verifiers.register("broken")
-    def broken(problem, completion):
-        raise RuntimeError("always")
-
-    summary = train(tiny(tmp_path, "problems.verifier='broken'", "steps=2"), quiet=True)
-    metrics = read_jsonl(tmp_path / "run" / "metrics.jsonl")
-    assert [row["update/skipped_empty_count"] for row in metrics] == [1.0, 1.0]
-    kinds = summary["after"]["kinds"]  # a truncated completion is a failure without asking its grader
-    assert kinds["error"] > 0
-    assert kinds["error"] + kinds["truncated"] == 16 * 8
-    assert summary["after"]["mean_at_8"] == 0.0
-    assert summary["after"]["problems_without_verdict"] > 0
-
-
 def test_an_unknown_verifier_is_named_before_any_work(tmp_path):
     with pytest.raises(MopdError, match="did you mean exact"):
         train(tiny(tmp_path, "problems.verifier='exakt'"), quiet=True)

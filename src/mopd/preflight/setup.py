@@ -9,6 +9,7 @@ import torch
 
 from mopd.config import Config
 from mopd.judging.verdicts import Judge, by_verifiers, prepare_verifiers
+from mopd.judging.watching import WatchedJudge
 from mopd.models.student import Student, load_student
 from mopd.preflight.checks import check_window
 from mopd.problems import ProblemSet, load_problems
@@ -46,4 +47,4 @@ def prepare(config: Config, problems: ProblemSet, judge: Judge = by_verifiers, f
     prepare_verifiers(set() if config.rewards.functions else names, config)
     student = load_student(str(folder or config.student), config.seed, config.compute, config.chat.options)
     check_window(student, problems, config)
-    return Setup(config, problems, judge, student, open_engine(config, student))
+    return Setup(config, problems, WatchedJudge(judge), student, open_engine(config, student))
