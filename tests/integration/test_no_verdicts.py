@@ -42,6 +42,17 @@ def test_a_run_whose_reward_functions_judge_nothing_ends_where_it_is_seen(tmp_pa
         train(load_config(TINY, [f"run='{tmp_path / 'run'}'"]), reward_functions=none_for_all, quiet=True)
 
 
+def test_one_reward_function_that_always_fails_leaves_a_run_without_verdicts(tmp_path):
+    def falls_over(completions, **columns):
+        raise OSError(CAUSE)
+
+    def judging(completions, **columns):
+        return [1.0] * len(completions)
+
+    with pytest.raises(VerdictError, match=CAUSE):
+        train(load_config(TINY, [f"run='{tmp_path / 'run'}'"]), reward_functions=[judging, falls_over], quiet=True)
+
+
 def test_an_evaluation_without_any_verdict_ends_with_the_cause(tmp_path, capsys):
     train(load_config(TINY, [f"run='{tmp_path / 'run'}'", "steps=1"]), quiet=True)
     out = tmp_path / "figures.json"
