@@ -17,8 +17,6 @@ HeldCount = Annotated[int, Field(ge=1, le=10**7)]
 BatchCount = Annotated[int, Field(ge=1, le=2**16)]
 """How many rows one call of a model may be asked for."""
 PositiveFloat = Annotated[float, Field(gt=0, le=LARGEST)]
-LearningRate = Annotated[float, Field(gt=0, le=1e30)]
-"""A rate that is too large for a student is found by its weights, which then are not finite."""
 Share = Annotated[float, Field(ge=0, le=1)]
 
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import errno
 import json
+import math
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -84,8 +85,17 @@ def sync_folder(folder: Path) -> None:
 
 
 def dump_json(value: Any) -> str:
-    """JSON for people and machines: indented, keys in the order given, NaN refused."""
-    return json.dumps(value, indent=2, allow_nan=False) + "\n"
+    """JSON for people and machines: indented, keys in the order given, null for numbers that JSON has not."""
+    return json.dumps(finite(value), indent=2, allow_nan=False) + "\n"
+
+
+def finite(value: Any) -> Any:
+    """The same with null for each number that is not finite, which JSON has not: whoever measured it counts it."""
+    if isinstance(value, Mapping):
+        return {name: finite(inner) for name, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [finite(inner) for inner in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def is_unicode(text: str) -> bool:

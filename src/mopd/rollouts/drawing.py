@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from mopd.core.errors import DivergenceError
 from mopd.core.seeding import derive_seed
 
 DRAW_BLOCK = 256
@@ -40,12 +41,19 @@ def _draw(probabilities: Tensor, uniforms: Tensor) -> Tensor:
     """The first token at which the running sum exceeds uniform x total: [rows, V], [rows] -> [rows].
 
     First the block of tokens, then the token in it: a running sum over a whole vocabulary in float64 would take longer
-    than the model. Tokens of probability 0 are never drawn.
+    than the model. Tokens of probability 0 are never drawn. Raises DivergenceError where there are no probabilities.
     """
     rows, size = probabilities.shape
     blocks = torch.nn.functional.pad(probabilities, (0, -size % DRAW_BLOCK)).view(rows, -1, DRAW_BLOCK)
     sums = blocks.sum(-1, dtype=torch.float64).cumsum(-1)
     total = sums[:, -1:]  # may differ from 1 by rounding
+    diverged = int((~total.isfinite()).sum())
+    if diverged:
+        raise DivergenceError(
+            "a model's logits are numbers, of which a next token can be drawn",
+            f"NaN or infinite ones for {diverged} of {rows} completions",
+            "see whether its weights are sound (a diverged run, a broken file), or set compute.dtype = 'float32'",
+        )
     target = torch.minimum(uniforms[:, None] * total, total.nextafter(torch.zeros_like(total)))
     block = torch.searchsorted(sums, target, right=True)
     before = torch.where(block > 0, sums.gather(1, (block - 1).clamp(min=0)), 0.0)

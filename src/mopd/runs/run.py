@@ -18,7 +18,7 @@ from pydantic import ValidationError
 
 from mopd.config import Config, first_difference
 from mopd.core.errors import RunError
-from mopd.core.files import dump_json, write_atomically
+from mopd.core.files import dump_json, finite, write_atomically
 from mopd.core.types import Group, LessonRecord
 from mopd.learning.optimizer import AdamW
 from mopd.learning.teacher import LocalTeacher
@@ -141,7 +141,7 @@ class Run:
 
     def _append(self, name: str, value: dict[str, Any]) -> None:
         try:
-            self._logs[name].write(json.dumps(value, allow_nan=False).encode() + b"\n")
+            self._logs[name].write(json.dumps(finite(value), allow_nan=False).encode() + b"\n")
             self._logs[name].flush()
         except OSError as error:
             raise RunError(

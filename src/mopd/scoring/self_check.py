@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from mopd.core.errors import StudentError
+from mopd.core.errors import DivergenceError, StudentError
 from mopd.scoring.head import head_logits
 from mopd.scoring.hidden_states import hidden_states, small_group
 
@@ -15,12 +15,18 @@ from mopd.scoring.hidden_states import hidden_states, small_group
 def check_scoring(model: Any) -> None:
     """Refuse a model that gives other logits here, for a small group, than by itself, before training on wrong numbers.
 
-    Raises StudentError.
+    Raises StudentError, and DivergenceError where its logits are no numbers.
     """
     rows = small_group(model)
     device = next(model.parameters()).device
     own = [model(input_ids=torch.tensor([row.token_ids], device=device), use_cache=False).logits[0] for row in rows]
     expected = torch.cat([logits[row.scored_from] for logits, row in zip(own, rows, strict=True)]).float()
+    if not expected.isfinite().all():
+        raise DivergenceError(
+            "a student's logits are finite numbers",
+            f"NaN or infinite ones from {type(model).__name__}",
+            "see whether its weights are sound (a diverged run, a broken file)",
+        )
     got = head_logits(model, hidden_states(model, rows)).float()
     gap = (expected - got).abs().max().item()
     if not gap <= 1e-2 * max(1.0, expected.abs().max().item()):

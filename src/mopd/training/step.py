@@ -31,7 +31,7 @@ from mopd.preflight.setup import Setup
 from mopd.rollouts.engine import sample_groups
 from mopd.runs.progress import Phase
 from mopd.scoring.scorer import Scorer
-from mopd.training.metrics import group_metrics, lesson_metrics
+from mopd.training.metrics import group_metrics, lesson_metrics, nonfinite_metrics
 
 PHASES = ("sample", "verify", "contexts", "teacher", "student", "update")
 
@@ -98,6 +98,7 @@ class Stepper:
             with clock("update"):
                 self.teacher.follow(self.setup.student.model)
         metrics = group_metrics(groups) | judging | lesson_metrics(records) | contexts | learning.metrics
+        metrics |= nonfinite_metrics(metrics)
         durations = {f"time/{phase}_s": seconds for phase, seconds in clock.seconds.items()}
         return StepResult(groups, records, metrics | durations | {"time/step_s": time.perf_counter() - began})
 
