@@ -44,8 +44,9 @@ class AdamW:
 
     @torch.no_grad()
     def _check_weights(self, learning_rate: float) -> None:
-        largest = torch.stack([size.cpu() for size in torch._foreach_norm(self.parameters, torch.inf)])
-        diverged = (~largest.isfinite()).nonzero().flatten().tolist()
+        norms = torch.stack([norm.cpu() for norm in torch._foreach_norm(self.parameters)])  # fast, but may overflow
+        suspects = (~norms.isfinite()).nonzero().flatten().tolist()
+        diverged = [index for index in suspects if not self.parameters[index].isfinite().all()]
         if diverged:
             raise DivergenceError(
                 "the student's weights are finite after an update",
