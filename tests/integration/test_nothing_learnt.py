@@ -7,7 +7,7 @@ import pytest
 
 from mopd.cli import main
 from mopd.core.types import VERDICT_KINDS
-from mopd.report.nothing_learnt import EarlyNotice, nothing_learnt
+from mopd.training.nothing_learnt import EarlyNotice, nothing_learnt
 from tests.builders import make_config
 
 TINY = str(Path(__file__).parents[1] / "configs" / "tiny.toml")

@@ -1,6 +1,4 @@
 """What a run shows people: `terminal` its figures and one group, `contexts` what a teacher read.
 
-`nothing_learnt` tells of a run that learns nothing, at its end and early.
-
 It only reads run directories. May import: everything up to `runs`. A new page or table of a run belongs here.
 """

@@ -10,9 +10,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from mopd.report.nothing_learnt import nothing_learnt
 from mopd.runs.records import read_jsonl
-from mopd.runs.run import read_config
 
 
 def print_summary(summary: dict[str, Any], console: Console) -> None:
@@ -28,8 +26,7 @@ def print_summary(summary: dict[str, Any], console: Console) -> None:
     if warmup := summary.get("warmup"):
         _print_warmup(warmup, console)
     _print_split(summary.get("split", {}), console)
-    run = Path(summary["run"])
-    groups = read_jsonl(run / "groups.jsonl")
+    groups = read_jsonl(Path(summary["run"]) / "groups.jsonl")
     print_group(groups, console)
     seconds = "  ".join(f"{name} {value:.0f} s" for name, value in summary["seconds"].items())
     cached = " (warm-up from the cache)" if summary.get("warmup", {}).get("is_cached") else ""
@@ -37,7 +34,7 @@ def print_summary(summary: dict[str, Any], console: Console) -> None:
     console.print(f"run: {escape(summary['run'])}/", soft_wrap=True)
     if any(rollout["context_tokens"] is not None for group in groups for rollout in group["rollouts"]):
         console.print(f"what its teacher read: mopd show-context {escape(summary['run'])}", soft_wrap=True)
-    if told := nothing_learnt(read_jsonl(run / "metrics.jsonl"), read_config(run)):
+    if told := summary.get("nothing_learnt"):
         console.print(told, style="yellow", markup=False, highlight=False, soft_wrap=True)
 
 

@@ -19,8 +19,10 @@ from mopd.preflight.checks import check_compiler
 from mopd.preflight.setup import Setup, prepare, prepare_problems
 from mopd.runs.checkpoint import latest_checkpoint
 from mopd.runs.progress import ProgressDisplay
+from mopd.runs.records import read_jsonl
 from mopd.runs.run import Run
 from mopd.runs.trackers import open_tracker
+from mopd.training.nothing_learnt import nothing_learnt
 from mopd.training.step import StepClock, Stepper
 
 
@@ -170,6 +172,8 @@ class _Training:
         summary["seconds"] = self.seconds
         if warmup := self.run.warmup():
             summary["warmup"] = warmup
+        if told := nothing_learnt(read_jsonl(self.run.path / "metrics.jsonl"), self.config):
+            summary["nothing_learnt"] = told
         return summary
 
 

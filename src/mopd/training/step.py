@@ -29,11 +29,11 @@ from mopd.learning.learner import Learner
 from mopd.learning.teacher import LocalTeacher
 from mopd.method.lessons import LessonMaker
 from mopd.preflight.setup import Setup
-from mopd.report.nothing_learnt import EarlyNotice
 from mopd.rollouts.engine import sample_groups
 from mopd.runs.progress import Phase
 from mopd.scoring.scorer import Scorer
 from mopd.training.metrics import group_metrics, lesson_metrics, nonfinite_metrics
+from mopd.training.nothing_learnt import EarlyNotice
 
 PHASES = ("sample", "verify", "contexts", "teacher", "student", "update")
 
