@@ -2,6 +2,7 @@
 PYTHON ?= python3
 SEED ?= 0
 KILLS ?= 50
+ROUNDS ?= 100
 BIN := .venv/bin
 STAMP := .venv/installed
 # Small models on a shared machine: a second thread of one process costs more than it brings.
@@ -89,8 +90,8 @@ proof-exact: smollm2 ## gradients of a step beside TRL's, float32 and bfloat16; 
 proof-verdicts: $(STAMP) ## completions that public bug reports name, HumanEval's and MBPP's own solutions, judged as they should be
 	$(ONE_THREAD) $(BIN)/python -m pytest -n 2 -m slow tests/proofs/test_verdicts.py
 
-proof-hostile: $(STAMP) ## two processes on one run, full disks, failing caches, signals at random moments, truncated files
-	$(ONE_THREAD) $(BIN)/python -m pytest -n 2 -m slow tests/proofs/test_hostile.py
+proof-hostile: $(STAMP) ## two processes on one run, full disks, failing caches, signals at random moments, truncated files (ROUNDS=n)
+	ROUNDS=$(ROUNDS) $(ONE_THREAD) $(BIN)/python -m pytest -m slow -s tests/proofs/test_hostile.py
 
 proof-sandbox: $(STAMP) ## every attack on the sandbox, in three modes
 	$(ONE_THREAD) $(BIN)/python -m pytest -m "slow or not slow" tests/integration/test_sandbox.py
