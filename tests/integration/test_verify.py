@@ -380,51 +380,6 @@ def test_the_chance_of_a_letter_is_that_of_the_options_a_problem_has(tmp_path):
     assert flagged(findings(tmp_path, rows)) == {"option A", "option B"}
 
 
-def said(capsys, tmp_path, rows):
-    code = main(["verify", "--audit", write(tmp_path / "in.jsonl", rows), "--quiet"])
-    return code, [line for line in capsys.readouterr().out.splitlines() if line.startswith("flagged: ")]
-
-
-def test_references_that_name_no_option_are_flagged(tmp_path, capsys):
-    for answer in ("1", "thing X", "E", ["x", "y"], {"A": 1}):
-        found = findings(tmp_path, [one | {"answer": answer} for one in choices("ABCD")])
-        assert "every option in its turn" in flagged(found)
-    code, lines = said(
-        capsys,
-        tmp_path,
-        choices("AB" * 20 + "CD" * 20) + [one | {"idx": f"u{i}", "answer": "7"} for i, one in enumerate(choices("AB"))],
-    )
-    assert (code, lines) == (
-        1,
-        ["flagged: no option is right on 2 of 82 problems of quiz, such as u0, u1: their references name none"],
-    )
-
-
-def test_an_option_that_is_never_right_is_flagged_where_luck_does_not_explain_it(tmp_path, capsys):
-    """As where an index that begins at 1 is read as one that begins at 0."""
-    code, lines = said(capsys, tmp_path, choices("BCD" * 20))
-    assert (code, lines) == (
-        1,
-        ["flagged: option A is never right on 60 problems of quiz: are references read as they were meant?"],
-    )
-    assert flagged(findings(tmp_path, choices("BCD"))) == set()
-    unlisted = [one | {"prompt": f"Which, {i}?"} for i, one in enumerate(choices("ABC" * 10))]
-    assert flagged(findings(tmp_path, unlisted)) == set()  # nothing says that there is an option D
-
-
-def test_several_right_options_are_no_finding(tmp_path):
-    rows = [one | {"answer": ["A", "C"]} for one in choices("A" * 9)] + choices("ABCD")
-    rows = [one | {"idx": i} for i, one in enumerate(rows)]
-    assert flagged(findings(tmp_path, rows)) == set()
-
-
-def test_an_answer_without_a_call_is_no_junk_where_no_call_is_right_unless_that_is_often(tmp_path):
-    calls = [row(f"t{i}", "tooluse", CALL, "-", prompt=f"Rome, {i}") for i in range(19)]
-    none = [row(f"n{i}", "tooluse", [], "-", prompt=f"Sing, {i}") for i in range(4)]
-    assert flagged(findings(tmp_path, calls + none[:1])) == set()
-    assert {"a word (banana)", "the prompt"} & flagged(findings(tmp_path, calls + none))
-
-
 def test_a_prompt_a_number_or_a_word_that_scores_is_flagged_with_examples(tmp_path, capsys):
     rows = [row(f"e{i}", "exact", f"say {i}", "-", prompt=f"say {i}") for i in range(5)]
     rows += [row(f"m{i}", "math", f"{1000 + i}", "-", prompt=f"What is {1000 + i} - 0?") for i in range(5)]
