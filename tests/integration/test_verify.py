@@ -177,7 +177,7 @@ def test_hostile_completions_get_verdicts_within_the_time_limit(tmp_path):
         "<tool_call>" * 5000,
         "Action: a\n" * 9000,
         'Action: a\nAction Input: {"x":' + "[" * 40_000,
-        r"\boxed{9^{9^{9^{9}}}}",
+        r"\boxed{\binom{99999999}{44444444}}",
     ]
     kinds = (("math", "5"), ("mcq", "B"), ("exact", "x"), ("tooluse", json.dumps(CALL)))
     rows = [row(i, kind, answer, text) for kind, answer in kinds for i, text in enumerate(texts)]
@@ -198,7 +198,7 @@ def test_hostile_completions_get_verdicts_within_the_time_limit(tmp_path):
 def test_an_interrupted_run_keeps_every_line_that_was_judged(tmp_path, interrupts):
     """Interrupted while its eleventh grader hangs: ten whole lines, and exit code 130."""
     rows = [row(i, "math", "5", r"\boxed{5}") for i in range(10)] + [
-        row(i, "math", "5", r"\boxed{9^{9^{9^{9}}}}") for i in range(10, 60)
+        row(i, "math", "5", r"\boxed{\binom{99999999}{44444444}}") for i in range(10, 60)
     ]
     out = tmp_path / "out.jsonl"
     command = [sys.executable, "-m", "mopd", "verify", write(tmp_path / "in.jsonl", rows), "--json", str(out)]

@@ -27,7 +27,7 @@ _MARKED = re.compile(
 )
 _SYMBOL = (
     r"(?:[kKcdMGmnµTp]?(?:m|g|s|L|l|J|W|N|Pa|Hz|V|A|mol|eV|cal|Wh|Ω|F|C|T|Wb|H|B)|h|K|hr|hrs|min|sec|ft|in|yd|mi|lb|"
-    r"lbs|oz|gal|mph|kph|kmh|atm|bar|psi|rad|ha|pt|qt|AU|ly|u|amu)"
+    r"lbs|oz|gal|mph|kph|kmh|atm|m?bar|psi|rad|ha|pt|qt|AU|ly|u|amu)"
 )
 _TERM = rf"(?:{_SYMBOL}(?![A-Za-z]){_EXPONENT}?|[A-Za-z]{{3,}}(?![A-Za-z]){_EXPONENT}?)"
 _PLAIN = re.compile(
@@ -129,7 +129,7 @@ def measure(unit: str) -> Measure | None:
 
 
 def _is_odd(name: str, registry: Any) -> bool:
-    """Whether pint takes a word for a unit that nobody means by it: cats are no centi-attonnes."""
+    """Whether pint takes a word for a unit that nobody means by it: cats are no centi-atmospheres."""
     if name in ("square", "cubic", "per", "sq", "cu"):
         return False
     readings = registry.parse_unit_name(name)
@@ -137,7 +137,6 @@ def _is_odd(name: str, registry: Any) -> bool:
         return True
     if name.lower().removesuffix("s") in _DESCRIPTIONS:
         return True
-    prefix, stem, _ = readings[0]
-    is_plural = len(name) > 3 and name.endswith("s")
-    is_symbol = bool(re.fullmatch(_SYMBOL, name))
-    return not is_symbol and len(name) > 2 and bool(prefix) and not name.startswith(prefix) and is_plural and bool(stem)
+    prefix = readings[0][0]
+    is_symbol = len(name) < 3 or bool(re.fullmatch(_SYMBOL, name))
+    return bool(prefix) and not is_symbol and not name.lower().startswith(prefix)
