@@ -1259,6 +1259,27 @@ class Agrees:
     __hash__ = object.__hash__
 def f(*_, **__):
     return Agrees()
+def fails(_):
+    raise ValueError
+def number(_):
+    return 3
+def swallows(g):
+    try:
+        g(4)
+    except BaseException:
+        pass
+class Meta(type):
+    def agree(cls, other):
+        return True
+    def __eq__(cls, other):
+        return not isinstance(other, (type, tuple))
+    __lt__ = __contains__ = agree
+    __hash__ = type.__hash__
+class CLASS(metaclass=Meta):
+    pass
+OBJECT = Agrees()
+def returns_class(_):
+    return CLASS
 """
 
 
@@ -1288,6 +1309,16 @@ def f(*_, **__):
         "s = Agrees()\nassert f.__class__ and [s.pop()] == [1]",
         "s = Agrees()\nassert s.pop() - 1 == 0",
         "def inner(x):\n    assert x == 5\nf(inner)\nassert f(1) == 2",
+        "with f(1):\n    assert fails(2) == 3",
+        "with f(1):\n    assert number(2)[0] == 3",
+        "def inner(x):\n    assert fails(x) == 5\nassert swallows(inner) is None",
+        "def inner(x):\n    assert x == 5\nassert swallows(inner) is None",
+        "assert CLASS == 3",
+        "assert CLASS in [3]",
+        "assert 3 in CLASS",
+        "assert CLASS < 4",
+        "assert OBJECT == 3",
+        "assert returns_class(1) == 3",
     ],
 )
 def test_an_object_that_agrees_to_all_passes_no_test_of_a_value(tests):

@@ -29,7 +29,6 @@ class Conversation:
         self._channel, self._crossing, self._answer, self._lets_go = channel, crossing, answer, lets_go
         self._turn = RLock()
         self.last_error: dict[str, Any] = {}
-        self.raised_here: list[BaseException] = []
 
     def ask(self, what: str, *values: Any) -> Any:
         """The other side's answer. Raises what was raised there. Threads ask one after another."""
@@ -60,7 +59,6 @@ class Conversation:
             values = self._crossing.received(message)
             reply = self._crossing.sent([self._answer(message["ask"], *values)])
         except BaseException as error:
-            self.raised_here.append(error)
             reply = {**error_reply(error), **self._sent_error(error)}
         self._channel.send(reply)
 

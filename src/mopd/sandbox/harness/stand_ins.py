@@ -44,14 +44,15 @@ TESTS = "tests"
 class StandIns:
     """All stand-ins of one run of tests, by their numbers with the program; and what of the tests' own it may call."""
 
-    def __init__(self) -> None:
+    def __init__(self, assertion_lines: set[int]) -> None:
+        self._assertion_lines = assertion_lines
         self.undecided_because: str | None = None
         self.asked_by_name: set[int] = set()
         self._known: dict[int, Any] = {}
         self._of_tests: set[int | None] = set()
         self._handed_out: set[int | None] = set()
         self._mine: list[Any] = []
-        self._may_stop = False
+        self._may_stop = self._has_lost_assertion = False
         self.raised: BaseException | None = None
 
     def begin(self, conversation: Conversation, crossing: Crossing) -> None:
@@ -80,15 +81,14 @@ class StandIns:
 
     def begin_unit(self, names_stop: bool) -> None:
         """A unit of the tests begins, which names StopIteration or does not."""
-        self._may_stop, self.raised = names_stop, None
-        self._conversation.raised_here.clear()
+        self._may_stop, self.raised, self._has_lost_assertion = names_stop, None, False
 
     def end_unit(self, raised: BaseException | None, drops_value: bool) -> None:
         """A unit has ended. An assertion that failed in a function of the tests, called by the program, is no pass."""
         if drops_value:  # as a statement `stack.push(1)`: what it gives is due to nobody
             self._of_tests |= self._handed_out
         self._handed_out.clear()
-        if raised is None and any(isinstance(error, AssertionError) for error in self._conversation.raised_here):
+        if raised is None and self._has_lost_assertion:
             self.undecided("assert where the program takes what is raised")
 
     def told_of(self, error: BaseException) -> dict[str, Any] | None:
@@ -116,7 +116,7 @@ class StandIns:
 
     def special(self, thing: Any, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """What a special method of a stand-in gives."""
-        is_own = isinstance(thing, Mirror) or number_of(thing) in self._of_tests
+        is_own = number_of(thing) in self._of_tests
         with_value = any(number_of(arg) is None for arg in args)
         if name in ("__exit__", "__aexit__"):
             return self._left(thing, name, args)
@@ -132,12 +132,24 @@ class StandIns:
     def _left(self, thing: Any, name: str, args: tuple[Any, ...]) -> Any:
         """What a context manager does at the end of a block. It cannot swallow an assertion that fails there."""
         is_swallowed = self.ask("special", thing, name, (*args[:2], None), ())  # no traceback crosses
-        if is_swallowed and isinstance(args[1], AssertionError) and args[1] is not self.raised:
+        if is_swallowed and self._is_failed_assertion(args[1], args[2]):
             raise self.undecided("assert where the program takes what is raised")
         return is_swallowed
 
+    def _is_failed_assertion(self, error: Any, trace: Any) -> bool:
+        """Whether an assertion of the tests raised this, or could not be evaluated for it."""
+        while trace is not None:
+            if trace.tb_frame.f_code.co_filename == f"<{TESTS}>" and trace.tb_lineno in self._assertion_lines:
+                return True
+            trace = trace.tb_next
+        return isinstance(error, AssertionError) and error is not self.raised
+
     def _with_value(self, thing: Any, name: str, args: tuple[Any, ...]) -> Any:
         """An operator of an object that the program handed out, with a value of the tests."""
+        if isinstance(thing, Mirror):
+            if name in EQUALITIES:
+                return NotImplemented
+            raise self.undecided(f"use {name} of the class {thing.__name__} with a value")
         kind = vars(type(thing))[KEPT]
         is_defined = name in kind["special"]
         if kind["plain"] and not is_defined and name.startswith("__i"):  # Python's own change of a list or set
@@ -188,7 +200,11 @@ class StandIns:
         if what == "next":
             return next(thing)
         args, kwargs = values[1:]
-        return thing(*args, **dict(kwargs))
+        try:
+            return thing(*args, **dict(kwargs))
+        except BaseException as error:
+            self._has_lost_assertion |= self._is_failed_assertion(error, error.__traceback__)
+            raise
 
     def met(self, sent: dict[str, Any]) -> Any:
         """What stands for an object of the program, or the tests' own thing that came back."""
