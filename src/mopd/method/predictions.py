@@ -84,8 +84,7 @@ def _normalise(
         normalizers[rows] = block.amax(-1) - probabilities.amax(-1).log()
         entropies[rows] = normalizers[rows] - torch.linalg.vecdot(probabilities, block)
         if entropies[rows].isnan().any():  # 0 times -inf: a token that cannot be
-            block.masked_fill_(probabilities == 0, 0.0)
-            entropies[rows] = normalizers[rows] - torch.linalg.vecdot(probabilities, block)
+            entropies[rows] = normalizers[rows] - torch.xlogy(probabilities, block.exp()).sum(-1)
     return normalizers, entropies
 
 

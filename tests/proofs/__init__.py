@@ -1,1 +1,0 @@
-"""Long proofs, with make targets of their own."""
