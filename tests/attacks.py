@@ -102,6 +102,35 @@ def attempt():
             pass
     return False
 """),
+    "reads other descriptors by their files' names": _escape("""
+import os
+def attempt():
+    for number in [*range(3, 256), -1, 10**6]:
+        for folder in ("/dev/fd", "/proc/self/fd", "/proc/1/fd", "/dev/fd/../../proc/1/fd"):
+            try:
+                if open(f"{folder}/{number}", "rb", buffering=0).read(1):
+                    return True
+            except (OSError, ValueError):
+                pass
+    return False
+"""),
+    "reads a file through a descriptor's name": _escape("""
+def attempt():
+    for name in ("/dev/stdin/../SECRET", "/dev/fd/../SECRET", "/dev/fd/0/../../SECRET", "/dev/stdin/SECRET"):
+        try:
+            return bool(open(name).read())
+        except OSError:
+            pass
+    return False
+"""),
+    "takes its stack for more memory": _escape("""
+import resource, threading
+def attempt():
+    resource.setrlimit(resource.RLIMIT_STACK, (2**31, 2**31))
+    threading.stack_size(2**31 - 4096)
+    threading.Thread(target=lambda: None).start()
+    return True
+"""),
     "sees the environment outside": _escape(
         "import os\ndef attempt():\n    return any('ENVMARK' in value for value in os.environ.values())"
     ),
@@ -429,6 +458,65 @@ import threading
 def f(x):
     threading.Thread(target=lambda: None).start()
     return None
+""",
+    "exits well by a builtin name": "def f(x):\n    exit(0)",
+    "quits when loaded": "quit()",
+    "takes what is equal from a class that says that it is a text": """
+class Equal(str):
+    __module__ = "builtins"
+    def __eq__(self, other):
+        return True
+    __hash__ = str.__hash__
+Equal.__name__ = Equal.__qualname__ = "str"
+def f(x):
+    return Equal("x")
+""",
+    "says that its class is every class": """
+class Meta(type):
+    def __instancecheck__(cls, other):
+        return True
+    def __eq__(cls, other):
+        return True
+    __hash__ = type.__hash__
+class Equal(metaclass=Meta):
+    __class__ = str
+    def __eq__(self, other):
+        return True
+    __hash__ = None
+def f(x):
+    return Equal
+""",
+    "changes what the tests hold": """
+import gc
+def f(x):
+    for thing in gc.get_objects():
+        if type(thing).__name__ == "Crossing":
+            for number in range(5):
+                thing._things[number] = thing._last_seen[number] = []
+    return x
+""",
+    "sends changes of what never crossed": """
+import gc
+def f(x):
+    for thing in gc.get_objects():
+        if type(thing).__name__ == "Channel":
+            for held in ({"$": "same", "v": 0}, {"$": "yours", "v": 0}, {"$": "named", "module": "os", "v": "_exit"}):
+                thing.send({"changes": [[0, [1]], [-1, [1]]], "values": [held], "forget": [0, 1, 2]})
+""",
+    "has the tests run something": """
+import gc
+def f(x):
+    channel = next(thing for thing in gc.get_objects() if type(thing).__name__ == "Channel")
+    for held in (
+        {"$": "value", "v": ["os", "_exit"], "args": [0]},
+        {"$": "class", "v": ["os", "_exit"]},
+        {"$": "value", "v": ["builtins", "eval"], "args": ["__import__('os')._exit(0)"]},
+        {"$": "defaultdict", "factory": {"$": "class", "v": ["os", "abort"]}, "v": []},
+    ):
+        for what in ("call", "next", "get", "find"):
+            nothing = {"$": "tuple", "v": []}
+            channel.send({"ask": what, "changes": [], "values": [held, nothing, nothing]})
+            channel.receive()
 """,
     "never loads": "while True:\n    pass",
 }

@@ -5,26 +5,31 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
 
-from mopd.config import Config, build_config, config_keys, config_markdown, load_config
+from mopd.config import Config, build_config, config_keys, config_markdown, load_config, override_config, override_key
 from mopd.core.errors import ConfigError, MopdError
+from mopd.core.files import check_can_write, dump_json, write_file
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command; 0 on success, 1 for a finding, 2 where the user can mend something, 130 when interrupted."""
+    """Run a command; 0 on success, 1 for a finding, 2 where the user can mend something, 130 when interrupted.
+
+    A finding is junk that scores, graders that fail, numbers that are not finite.
+    """
     options = _parse(arguments)
     errors = Console(stderr=True)
     try:
         return int(options.command(options) or 0)
     except MopdError as error:
         errors.print(f"[bold red]error:[/] {escape(str(error))}", highlight=False, soft_wrap=True)
-        return 2
+        return error.exit_status
     except KeyboardInterrupt:
         errors.print(f"interrupted; {options.after_interrupt}", markup=False, highlight=False, soft_wrap=True)
         return 130
@@ -33,17 +38,33 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
-    """Options of a command line; CONFIG.toml and overrides may stand behind flags, which argparse alone refuses."""
+    """Options of a command line, with every word in its place wherever it stands: `config` and `overrides` are set.
+
+    CONFIG.toml and overrides may stand behind flags, which argparse alone refuses.
+    """
     parser = _parser()
     options, rest = parser.parse_known_args(arguments)
-    if rest and rest[0].endswith(".toml") and getattr(options, "config", "") is None:
-        options.config = rest.pop(0)
-    unknown = [argument for argument in rest if argument.startswith("-") or "=" not in argument]
+    unknown = [word for word in rest if word.startswith("-")]
     if unknown or (rest and not hasattr(options, "overrides")):
         parser.error(f"unrecognized arguments: {' '.join(unknown or rest)}")
-    if rest:
-        options.overrides = [*options.overrides, *rest]
+    if hasattr(options, "overrides"):
+        _sort_words(options, rest)
     return options
+
+
+def _sort_words(options: argparse.Namespace, rest: Sequence[str]) -> None:
+    """Tell FILE, CONFIG.toml and overrides apart, which argparse takes in the order in which they stand."""
+    given = (getattr(options, "file", None), options.config, *options.overrides, *rest)
+    words = [word for word in given if word is not None]
+    names = [word for word in words if not _is_override(word)]
+    if hasattr(options, "file"):
+        options.file = names.pop(0) if names and not names[0].endswith(".toml") else None
+    options.config = names.pop(0) if names else None
+    options.overrides = [*names, *(word for word in words if _is_override(word))]  # a name too many is no override
+
+
+def _is_override(word: str) -> bool:
+    return "=" in word and not Path(word).exists()
 
 
 OVERRIDES: dict[str, Any] = {"nargs": "*", "metavar": "key=value", "help": "overrides, each one line of TOML"}
@@ -119,7 +140,9 @@ def _train(options: argparse.Namespace) -> None:
     from mopd.report.terminal import print_summary
     from mopd.training.loop import resume, train
 
-    given = _given_config(options)
+    given = _given_config(options, options.resume)
+    if options.resume and options.fresh:
+        raise ConfigError("a run is resumed or begun afresh", "--resume and --fresh", "leave one of them out")
     if options.resume:
         summary = resume(options.resume, expected=given, quiet=options.quiet)
     elif given is None:
@@ -129,30 +152,61 @@ def _train(options: argparse.Namespace) -> None:
     print_summary(summary, Console())
 
 
-def _given_config(options: argparse.Namespace) -> Config | None:
-    """The configuration of CONFIG.toml and overrides; None where neither is given."""
-    if options.config is None:
+def _given_config(options: argparse.Namespace, run: str | None = None) -> Config | None:
+    """The configuration of CONFIG.toml and overrides; None where neither is given.
+
+    Overrides alone apply to the configuration of `run`, where there is one, and else to the defaults.
+    """
+    if options.config is not None:
+        return load_config(options.config, options.overrides)
+    if not options.overrides:
         return None
-    if _is_override(options.config):  # only overrides were given
-        if getattr(options, "resume", None):
-            from mopd.runs.run import read_config
+    if run is not None:
+        from mopd.runs.run import read_config
 
-            run_config = read_config(Path(options.resume)).model_dump(mode="json")
-            return build_config(run_config, [options.config, *options.overrides], where="the overrides")
-        return build_config({}, [options.config, *options.overrides], where="the command line")
-    return load_config(options.config, options.overrides)
-
-
-def _is_override(word: str) -> bool:
-    return "=" in word and not Path(word).exists()
+        return override_config(read_config(Path(run)), options.overrides, where=f"the overrides of {run}")
+    return build_config({}, options.overrides, where="the command line")
 
 
 def _evaluate(options: argparse.Namespace) -> None:
-    from mopd.evaluation.target import evaluate_target
+    from mopd.evaluation.target import evaluate_target, unread_keys
 
-    figures = evaluate_target(options.target, _given_config(options), options.seed, options.quiet)
-    if options.json:
-        _write_json(Path(options.json), figures)
+    unread = unread_keys(options.target)
+    if options.seed is not None and "warmup" in unread:
+        unread["seed"] = "--seed alone"
+    _check_read(options.overrides, unread, "mopd evaluate")
+    config = _evaluated_config(options)
+    out = Path(options.json) if options.json else None
+    if out is not None:
+        with _told_of_json(out):
+            check_can_write(out)
+    figures = evaluate_target(options.target, config, options.seed, options.quiet)
+    _print_figures(figures)  # first: they are on the screen whatever becomes of the file
+    if out is not None:
+        with _told_of_json(out):
+            write_file(out, dump_json(figures))
+
+
+def _evaluated_config(options: argparse.Namespace) -> Config | None:
+    """What is evaluated on: CONFIG.toml, or overrides of a run's own configuration; other models need problems."""
+    from mopd.runs.run import is_run
+
+    if is_run(Path(options.target)):
+        return _given_config(options, options.target)
+    named = {"problems.source", "problems.mix"} & {override_key(override) for override in options.overrides}
+    return _given_config(options) if options.config or named else None
+
+
+def _check_read(overrides: Sequence[str], unread: Mapping[str, str], command: str) -> None:
+    """Refuse overrides that change nothing; `unread` holds their keys or tables, with what to set instead."""
+    for key in map(override_key, overrides):
+        instead = unread.get(key.partition(".")[0])
+        if instead is not None:
+            do = f"leave it out, or set {instead}" if instead else "leave it out"
+            raise ConfigError(f"an override is one that {command} reads", key, do)
+
+
+def _print_figures(figures: Mapping[str, Any]) -> None:
     console = Console()
     for name, value in figures.items():
         if name.startswith(("mean_at_", "pass_at_")) and not name.endswith("_interval"):
@@ -165,11 +219,11 @@ def _evaluate(options: argparse.Namespace) -> None:
     )
 
 
-def _write_json(path: Path, value: dict[str, Any]) -> None:
-    from mopd.core.files import dump_json
-
+@contextmanager
+def _told_of_json(path: Path) -> Iterator[None]:
+    """What the system says of a path becomes an error that names `--json`."""
     try:
-        path.write_text(dump_json(value), encoding="utf-8")
+        yield
     except OSError as error:
         raise ConfigError(
             "--json names a file that can be written", f"{path}: {error.strerror}", "check the path"
@@ -178,10 +232,11 @@ def _write_json(path: Path, value: dict[str, Any]) -> None:
 
 def _verify(options: argparse.Namespace) -> int:
     """1 where a grader failed, or where an audit flags junk."""
-    if options.file and (options.file.endswith(".toml") or _is_override(options.file)):
-        options.overrides = [*([options.config] if options.config else []), *options.overrides]
-        options.file, options.config = None, options.file
-    config = _given_config(options) or build_config({}, options.overrides)
+    if options.audit and options.resume:
+        raise ConfigError("--resume goes on with verdicts on completions", "an audit", "leave --resume out")
+    read = ("problems", "verification", "sandbox", "rewards")
+    _check_read(options.overrides, {key: "" for key in Config.model_fields if key not in read}, "mopd verify")
+    config = _given_config(options) or build_config({})
     out = Path(options.json) if options.json else None
     return _audit(options, config, out) if options.audit else _judge_completions(options, config, out)
 
@@ -230,6 +285,8 @@ def _show_context(options: argparse.Namespace) -> None:
 
 def _config(options: argparse.Namespace) -> None:
     given = _given_config(options)
+    if options.markdown and given is not None:
+        raise ConfigError("--markdown prints every key", "a configuration besides", "leave one of them out")
     if options.markdown:
         sys.stdout.write(config_markdown())
     elif given is not None:

@@ -49,3 +49,16 @@ def test_a_tracker_that_is_not_installed_is_named(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "wandb", None)  # what Python does for a package that cannot be imported
     with pytest.raises(ConfigError, match="pip install wandb"):
         open_tracker(build_config({}, ["tracker.kind='wandb'", f"run='{tmp_path}'"]))
+
+
+def test_wandb_knows_a_run_again_wherever_its_directory_lies(tmp_path, monkeypatch):
+    pytest.importorskip("wandb", reason="wandb is not installed")
+    asked = []
+    monkeypatch.setattr("wandb.init", lambda **options: asked.append((options["id"], options["resume"])))
+    (tmp_path / "run").mkdir()
+    open_tracker(build_config({}, ["tracker.kind='wandb'", f"run='{tmp_path / 'run'}'"]))
+    (tmp_path / "run").rename(tmp_path / "moved")
+    open_tracker(build_config({}, ["tracker.kind='wandb'", f"run='{tmp_path / 'moved'}'"]))
+    open_tracker(build_config({}, ["tracker.kind='wandb'", f"run='{tmp_path / 'other'}'"]))
+    assert asked[0] == asked[1] != asked[2]
+    assert asked[0][1] == "allow"

@@ -138,8 +138,9 @@ def test_the_time_limit_holds_inside_c_code_and_in_threads():
 
 
 def test_importing_libraries_does_not_count_as_a_task_time():
-    with a_pool(time_limit_s=0.3) as made:  # math-verify takes longer than that to import
-        assert made.grade("mopd.verifiers.math", {"reference": "5", "answer": "5.0"}) == "equal"
+    with a_pool(time_limit_s=0.3) as made:  # sympy takes longer than that to import
+        task = {"reference": "5", "answer": "5.0", "boxes": []}
+        assert made.grade("mopd.verifiers.math", task) == {"kind": "equal", "answer": None}
 
 
 def test_a_worker_that_dies_between_tasks_costs_no_task():
@@ -281,8 +282,8 @@ def test_a_runaway_math_answer_is_an_error_and_the_next_honest_one_is_judged():
 
     pool.configure(1, 1.0)
     try:
-        for runaway in ("9^{9^{9^{9}}}", "(10^{8})!"):
-            assert verdict_of("2+3").kind == "correct"
+        for runaway in (r"\binom{99999999}{44444444}", r"\Gamma(99999999)"):
+            assert verdict_of(r"\frac{10}{2}").kind == "correct"
             began = time.monotonic()
             with ThreadPoolExecutor(1) as thread:  # not the main thread
                 verdict = thread.submit(verdict_of, runaway).result()

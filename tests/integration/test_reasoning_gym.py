@@ -6,6 +6,7 @@ The audit puts junk through every scorer. It runs in workers: this module is its
 from __future__ import annotations
 
 import copy
+import itertools
 import json
 import math
 import os
@@ -68,7 +69,8 @@ def grade_in_worker(task):
         entries = _entries(task["name"], task["at_most"])
     except Exception as error:
         return {"against": f"cannot be generated: {error!r}"[:200], "entries": 0}
-    against = _runs_code(entries) or _own_answer_fails(entries) or _accepts_junk(entries)
+    against = _own_answer_is_wrong(task["name"], entries) or _runs_code(entries) or _own_answer_fails(entries)
+    against = against or _accepts_junk(entries)
     return {"against": against, "entries": len(entries)}
 
 
@@ -112,6 +114,45 @@ def _own_answer_fails(entries):
     return ""
 
 
+_STATEMENT = re.compile(r"(All|No|Some) (\w+) are (not )?(\w+)")
+
+
+def _follows(premises, conclusion, are_terms_empty):
+    """Whether a conclusion is true in all models of the premises: one for each choice of kinds of things that exist."""
+    terms = sorted({term for _, subject, _, other in premises for term in (subject, other)})
+    kinds = list(itertools.product((False, True), repeat=len(terms)))
+
+    def holds(statement, existing):
+        quantity, subject, negation, other = statement
+        of_subject = [kind[terms.index(other)] for kind in existing if kind[terms.index(subject)]]
+        is_some = any(not x if negation else x for x in of_subject)
+        return {"All": all(of_subject), "No": not any(of_subject), "Some": is_some}[quantity]
+
+    for chosen in itertools.product((False, True), repeat=len(kinds)):
+        existing = [kind for kind, exists in zip(kinds, chosen, strict=True) if exists]
+        if not are_terms_empty and not all(any(kind[i] for kind in existing) for i in range(len(terms))):
+            continue
+        if all(holds(premise, existing) for premise in premises) and not holds(conclusion, existing):
+            return False
+    return True
+
+
+def _syllogism(question):
+    """The answers that logic allows, whether or not a term may be empty."""
+    *premises, conclusion = _STATEMENT.findall(question)
+    return {"Yes" if _follows(premises, conclusion, are_terms_empty) else "No" for are_terms_empty in (False, True)}
+
+
+SOLVERS = {"syllogism": _syllogism}
+"""The right answers of a question, found without the task's generator."""
+
+
+def _own_answer_is_wrong(name, entries):
+    asked = [(entry["answer"], SOLVERS[name](entry["question"])) for _, entry in entries] if name in SOLVERS else []
+    wrong = [own for own, right in asked if own not in right]
+    return f"{len(wrong)} of its {len(asked)} answers are wrong" if wrong else ""
+
+
 def _accepts_junk(entries):
     def share(junk_of):
         hits = 0
@@ -144,6 +185,7 @@ def test_the_audit_tells_tasks_to_refuse_from_tasks_to_trust():
     refused = ["n_queens", "countdown", "rush_hour", "game_of_life_halting", "coin_flip", "number_sorting", "composite"]
     trusted = ["spell_backward", "chain_sum", "knights_knaves", "prime_factorization", "tower_of_hanoi", "leg_counting"]
     check_audit([*refused, *trusted], at_most=12)
+    check_audit(["syllogism"])  # one in eight of its answers is wrong
 
 
 @pytest.mark.slow

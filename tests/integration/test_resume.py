@@ -47,7 +47,7 @@ def test_resuming_under_another_configuration_names_the_first_difference(referen
     undisturbed, _ = reference
     values = read_config(undisturbed).model_dump(mode="json")
     other = build_config(values, ["optimizer.learning_rate=0.5", "steps=9"])
-    with pytest.raises(RunError, match=r"steps = 9, but the run has 6"):
+    with pytest.raises(RunError, match=r"optimizer.learning_rate = 0.5, but the run has 0.0003"):
         resume(undisturbed, expected=other)
 
 

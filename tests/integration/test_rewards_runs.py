@@ -255,9 +255,15 @@ def test_bad_reward_functions_leave_no_run_behind(home, overrides, error):
     assert not (home / "run").exists()
 
 
-def test_functions_that_fail_train_nothing_and_the_run_goes_on(home):
+def test_functions_that_fail_in_steps_train_nothing_and_the_run_goes_on(home):
+    """They judge the held-out problems (128 rollouts), so that verdicts come before the two steps, and after."""
+    evaluated = []
+
     def falls_over(completions, answer, **kwargs):
-        raise ValueError(f"cannot grade {answer}")
+        evaluated.extend([True] if len(completions) == 128 else [])
+        if evaluated and len(completions) == 16:
+            raise ValueError(f"cannot grade {answer}")
+        return [0.0] * len(completions)
 
     summary = train(configured(home, "steps=2"), reward_functions=[right, falls_over], quiet=True)
     metrics, groups = both(home)
@@ -268,7 +274,7 @@ def test_functions_that_fail_train_nothing_and_the_run_goes_on(home):
         assert rollout["no_lesson_reason"] == "grader_error"
         assert rollout["feedback"].startswith("The reward function falls_over raised ValueError")
         assert "withheld" in rollout["feedback"]
-    assert summary["after"]["problems_without_verdict"] == 16.0
+    assert summary["after"]["problems_without_verdict"] == 0.0
 
 
 def test_functions_that_now_and_then_fail_or_hang_are_counted_and_the_run_goes_on(home):

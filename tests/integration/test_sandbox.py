@@ -9,6 +9,7 @@ import ast
 import io
 import os
 import re
+import signal
 import socket
 import subprocess
 import sys
@@ -24,7 +25,7 @@ from mopd import sandbox
 from mopd.core.errors import VerifierError
 from mopd.core.types import Problem
 from mopd.judging.verdicts import judge
-from mopd.sandbox import Sandbox, archive, bubblewrap
+from mopd.sandbox import Ended, Sandbox, SandboxFailure, archive, bubblewrap
 from mopd.sandbox.interpreter import interpreter
 from tests.attacks import CALL_FORGERIES, ESCAPES, PRINT_FORGERIES
 
@@ -322,4 +323,59 @@ def test_a_sandbox_leaves_no_descriptor_open():
     for mode in MODES * 3:
         assert verdict_on(mode, HONEST[mode], "nevig").kind == "correct"
         assert verdict_on(mode, "import os\nos._exit(1)", "nevig").kind == "wrong"
+    assert len(os.listdir("/proc/self/fd")) == before
+
+
+# --- deadlines ------------------------------------------------------------------------------------------------------
+
+DEAF = """
+import os, sys, time
+reads = sys._getframe(3).f_locals.get("channel") or sys._getframe(2).f_locals.get("channel")
+os.write(reads.writing, b'{"value": null}\\n')
+time.sleep(60)
+"""
+"""A program that says that it is loaded, and then reads nothing."""
+
+
+@needs_sandbox
+@pytest.mark.parametrize("mode", ["functional", "assert"])
+def test_a_program_that_reads_nothing_ends_in_time_however_long_the_arguments(mode, namespaces):
+    began = time.monotonic()
+    verdict = judge(problem_for(mode, "EXPECTED-0f3a", given="x" * 2**20), f"```python\n{DEAF}\n```")
+    assert verdict.kind == "timeout", verdict
+    assert time.monotonic() - began < MOST_S
+    assert not processes_in(namespaces)
+
+
+LONG = "x" * 2**20
+WRITES = {
+    "begin": lambda box: box.begin(0.5, do="serve", code=LONG, cpu_s=1.0),
+    "send": lambda box: box.send({"call": LONG}, 0.5),
+    "run": lambda box: box.run(LONG, "", 0.0, 1000),
+}
+
+
+@needs_sandbox
+@pytest.mark.parametrize("write", WRITES.values(), ids=WRITES.keys())
+def test_every_write_to_a_sandbox_has_a_deadline(write):
+    with Sandbox(sandbox.limits()) as box:
+        os.kill(box._inner_pid, signal.SIGSTOP)
+        began = time.monotonic()
+        with pytest.raises(Ended, match="time"):
+            write(box)
+        assert time.monotonic() - began < MOST_S
+
+
+@needs_sandbox
+@pytest.mark.parametrize("part", ["archive.packed", "seccomp.compiled", "bubblewrap.command", "subprocess.Popen"])
+def test_a_sandbox_that_cannot_start_leaves_no_descriptor_open(part, monkeypatch):
+    def fails(*_, **__):
+        raise OSError("no such thing")
+
+    verdict_on("stdin", HONEST["stdin"], "nevig")
+    monkeypatch.setattr(f"mopd.sandbox.process.{part}", fails)
+    before = len(os.listdir("/proc/self/fd"))
+    for _ in range(3):
+        with pytest.raises((OSError, SandboxFailure)), Sandbox(sandbox.limits()):
+            pass
     assert len(os.listdir("/proc/self/fd")) == before

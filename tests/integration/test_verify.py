@@ -177,7 +177,7 @@ def test_hostile_completions_get_verdicts_within_the_time_limit(tmp_path):
         "<tool_call>" * 5000,
         "Action: a\n" * 9000,
         'Action: a\nAction Input: {"x":' + "[" * 40_000,
-        r"\boxed{9^{9^{9^{9}}}}",
+        r"\boxed{\binom{99999999}{44444444}}",
     ]
     kinds = (("math", "5"), ("mcq", "B"), ("exact", "x"), ("tooluse", json.dumps(CALL)))
     rows = [row(i, kind, answer, text) for kind, answer in kinds for i, text in enumerate(texts)]
@@ -198,7 +198,7 @@ def test_hostile_completions_get_verdicts_within_the_time_limit(tmp_path):
 def test_an_interrupted_run_keeps_every_line_that_was_judged(tmp_path, interrupts):
     """Interrupted while its eleventh grader hangs: ten whole lines, and exit code 130."""
     rows = [row(i, "math", "5", r"\boxed{5}") for i in range(10)] + [
-        row(i, "math", "5", r"\boxed{9^{9^{9^{9}}}}") for i in range(10, 60)
+        row(i, "math", "5", r"\boxed{\binom{99999999}{44444444}}") for i in range(10, 60)
     ]
     out = tmp_path / "out.jsonl"
     command = [sys.executable, "-m", "mopd", "verify", write(tmp_path / "in.jsonl", rows), "--json", str(out)]
@@ -378,6 +378,51 @@ def test_the_chance_of_a_letter_is_that_of_the_options_a_problem_has(tmp_path):
     assert (finding.share, finding.allowed) == (0.5, 0.5)
     rows = [{**one, "prompt": "Which?" + str(i)} for i, one in enumerate(two)]  # options unsaid: A to D are assumed
     assert flagged(findings(tmp_path, rows)) == {"option A", "option B"}
+
+
+def said(capsys, tmp_path, rows):
+    code = main(["verify", "--audit", write(tmp_path / "in.jsonl", rows), "--quiet"])
+    return code, [line for line in capsys.readouterr().out.splitlines() if line.startswith("flagged: ")]
+
+
+def test_references_that_name_no_option_are_flagged(tmp_path, capsys):
+    for answer in ("1", "thing X", "E", ["x", "y"], {"A": 1}):
+        found = findings(tmp_path, [one | {"answer": answer} for one in choices("ABCD")])
+        assert "every option in its turn" in flagged(found)
+    code, lines = said(
+        capsys,
+        tmp_path,
+        choices("AB" * 20 + "CD" * 20) + [one | {"idx": f"u{i}", "answer": "7"} for i, one in enumerate(choices("AB"))],
+    )
+    assert (code, lines) == (
+        1,
+        ["flagged: no option is right on 2 of 82 problems of quiz, such as u0, u1: their references name none"],
+    )
+
+
+def test_an_option_that_is_never_right_is_flagged_where_luck_does_not_explain_it(tmp_path, capsys):
+    """As where an index that begins at 1 is read as one that begins at 0."""
+    code, lines = said(capsys, tmp_path, choices("BCD" * 20))
+    assert (code, lines) == (
+        1,
+        ["flagged: option A is never right on 60 problems of quiz: are references read as they were meant?"],
+    )
+    assert flagged(findings(tmp_path, choices("BCD"))) == set()
+    unlisted = [one | {"prompt": f"Which, {i}?"} for i, one in enumerate(choices("ABC" * 10))]
+    assert flagged(findings(tmp_path, unlisted)) == set()  # nothing says that there is an option D
+
+
+def test_several_right_options_are_no_finding(tmp_path):
+    rows = [one | {"answer": ["A", "C"]} for one in choices("A" * 9)] + choices("ABCD")
+    rows = [one | {"idx": i} for i, one in enumerate(rows)]
+    assert flagged(findings(tmp_path, rows)) == set()
+
+
+def test_an_answer_without_a_call_is_no_junk_where_no_call_is_right_unless_that_is_often(tmp_path):
+    calls = [row(f"t{i}", "tooluse", CALL, "-", prompt=f"Rome, {i}") for i in range(19)]
+    none = [row(f"n{i}", "tooluse", [], "-", prompt=f"Sing, {i}") for i in range(4)]
+    assert flagged(findings(tmp_path, calls + none[:1])) == set()
+    assert {"a word (banana)", "the prompt"} & flagged(findings(tmp_path, calls + none))
 
 
 def test_a_prompt_a_number_or_a_word_that_scores_is_flagged_with_examples(tmp_path, capsys):

@@ -105,10 +105,10 @@ def test_any_changed_module_of_the_package_names_another_student(tmp_path, monke
     config = config_for(tmp_path)
     setup = prepare(config, prepare_problems(config))
     names = {cache_folder(setup, is_measured=True)}
-    texts = cache._package_source()
+    texts = cache.package_source()
     assert any("def strip_thinking" in text for text in texts)
     assert any("class RewardFunctions" in text for text in texts)
-    monkeypatch.setattr(cache, "_package_source", lambda: [*texts[:-1], texts[-1] + "# changed"])
+    monkeypatch.setattr(cache, "package_source", lambda: [*texts[:-1], texts[-1] + "# changed"])
     assert len(names | {cache_folder(setup, is_measured=True)}) == 2
 
 

@@ -122,7 +122,7 @@ def test_a_rollout_does_not_depend_on_how_many_there_are(student):
     assert [[r.token_ids for r in group] for group in few] == [[r.token_ids for r in group[:2]] for group in many]
 
 
-@pytest.mark.parametrize(("temperature", "top_p"), [(1.0, 1.0), (0.7, 1.0)])
+@pytest.mark.parametrize(("temperature", "top_p"), [(1.0, 1.0), (0.7, 1.0), (1.0, 0.8), (0.7, 0.3)])
 def test_sampler_logprobs_are_those_the_learner_computes(student, temperature, top_p):
     engine = LocalEngine(student, 512)
     asked = requests(student, 4)

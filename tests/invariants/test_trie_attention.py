@@ -273,3 +273,16 @@ def test_a_layers_own_forward_comes_back_be_it_its_classes_or_a_hooks():
         assert [layer.forward for layer in layers] == [abs, abs]
     assert layers[0].forward is hook
     assert "forward" not in vars(layers[1])
+
+
+@pytest.mark.parametrize("name", ["cpu", "cpu:0", "cuda:1"])
+def test_the_mask_of_flex_attention_is_made_on_the_very_device_of_the_model(name, monkeypatch):
+    from torch.nn.attention import flex_attention
+
+    from mopd.scoring.attention import flex
+
+    asked = []
+    monkeypatch.setattr(flex_attention, "create_block_mask", lambda *args, device: asked.append(device))
+    monkeypatch.setattr(torch.Tensor, "to", lambda tensor, device: tensor)
+    flex.flex(build_trie(SEQUENCES), torch.device(name))
+    assert asked == [name]

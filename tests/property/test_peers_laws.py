@@ -202,15 +202,17 @@ def test_a_span_opened_in_the_prompt_ends_at_its_closing_tag(inside, outside):
 
 @LAW
 @given(st.lists(st.sampled_from(["<think>", "</think>", "a", "b\n"]), max_size=30).map("".join))
-def test_of_any_tags_in_any_order_the_innermost_pairs_are_spans_and_the_rest_is_cut_at_its_strays(text):
+def test_of_any_tags_in_any_order_pairs_are_spans_and_only_a_first_tag_that_closes_ends_the_templates(text):
     left, before = text, None
     while before != left:
         before, left = left, re.sub(r"<think>(?:(?!</?think>).)*</think>", "", left, flags=re.DOTALL)
-    assert strip_thinking(text) == left.rpartition("</think>")[2].partition("<think>")[0].strip()
+    if (re.findall("</?think>", text) or [""])[0] == "</think>":
+        left = left.partition("</think>")[2]
+    assert strip_thinking(text) == left.replace("</think>", "").partition("<think>")[0].strip()
 
 
 def test_ten_megabytes_of_thinking_tags_are_no_trouble():
     began = time.process_time()
     for text in ("<think>" * 700_000 + "</think>" * 700_000, "<think>" * 1_400_000, "</think>x" * 1_100_000):
-        assert strip_thinking(text) in ("", "x")
+        assert set(strip_thinking(text)) <= {"x"}
     assert time.process_time() - began < 20.0

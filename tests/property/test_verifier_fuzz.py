@@ -17,7 +17,8 @@ from mopd.core.types import VERDICT_KINDS, Problem, Verdict
 from mopd.judging.verdicts import judge
 from mopd.problems import load_problems
 from mopd.verifiers import pool
-from mopd.verifiers.math import last_boxed, nesting, plain
+from mopd.verifiers.math_boxes import last_boxed, last_sentence_boxes, nesting, outer_boxes, unboxed
+from mopd.verifiers.math_notation import latex, plain
 from mopd.verifiers.multiple_choice import last_tagged
 from mopd.verifiers.reasoning_gym_tasks import extract_answer
 from mopd.verifiers.tool_use import read_calls
@@ -105,10 +106,13 @@ def test_extractors_never_raise_and_return_stripped_text_or_nothing(text):
         assert found is None or (found and found == found.strip() and found in text)
     assert extract_answer(text) == extract_answer(text).strip()
     calls = read_calls(text)
-    assert calls
+    assert calls or calls == []
     assert isinstance(calls, str) or all(name == name.strip() and isinstance(given, dict) for name, given in calls)
     assert nesting(text) >= 0
     assert isinstance(plain(text), str)
+    assert isinstance(latex(text), str)
+    assert isinstance(unboxed(text), str | None)
+    assert last_sentence_boxes(text) == [] or not outer_boxes(text)[1]
 
 
 @quick
@@ -119,9 +123,8 @@ def test_a_balanced_box_is_found_behind_anything(before, inside, after):
 
 @quick
 @given(before=any_text, inside=balanced, after=any_text.filter(lambda text: "{" not in text and "}" not in text))
-def test_an_unclosed_box_behind_a_balanced_one_changes_nothing(before, inside, after):
-    text = before + "\\boxed{" + inside + "}"
-    assert last_boxed(text + " \\boxed{" + after) == last_boxed(text)
+def test_an_unclosed_box_behind_a_balanced_one_leaves_no_answer(before, inside, after):
+    assert last_boxed(before + "\\boxed{" + inside + "}" + " \\boxed{" + after) is None
 
 
 @quick
@@ -191,7 +194,7 @@ HOSTILE = {
 
 def seconds_for(text):
     began = time.process_time()
-    for extract in (last_boxed, last_tagged, extract_answer, strip_thinking, read_calls):
+    for extract in (last_boxed, last_sentence_boxes, unboxed, last_tagged, extract_answer, strip_thinking, read_calls):
         extract(text)
     return time.process_time() - began
 
@@ -319,7 +322,10 @@ def written(calls, way):
 
 CASES = {
     "exact": (Problem("p", (), MARK, "exact"), [MARK, f"<think>x</think>{MARK}"]),
-    "multiple_choice": (Problem("p", (), MARK, "multiple_choice"), [f"<answer>\n{MARK}\n</answer>"]),
+    "multiple_choice": (
+        Problem("p", ({"role": "user", "content": f"Which?\nA: one\nB: {MARK}\nC: two"},), "B", "multiple_choice"),
+        ["<answer>\nB\n</answer>", f"<answer>**(B)** {MARK}.</answer>", f"<answer>\\text{{B: {MARK}}}</answer>"],
+    ),
     "a number": (
         Problem("p", (), NUMBER, "math"),
         [f"so \\boxed{{{NUMBER}}}.", f"$\\boxed{{x = \\frac{{{NUMBER}}}{{1}}}}$"],

@@ -244,7 +244,8 @@ def test_thinking_spans_are_removed(text, left):
 @pytest.mark.parametrize(
     ("text", "kept"),
     [
-        ("a</think>b</think>c", "c"),
+        ("a</think>b</think>c", "bc"),
+        ("<think>a</think>b</think>c", "bc"),
         ("<think>a<think>b</think>c</think>d", "d"),
         ("<think>a</think>b<think>c", "b"),
         ("x<think>a</think>y", "xy"),
@@ -253,6 +254,58 @@ def test_thinking_spans_are_removed(text, left):
 def test_stray_and_nested_thinking_tags_leave_no_thinking_behind(text, kept):
     assert strip_thinking(text) == kept
     assert strip_thinking(strip_thinking(text)) == kept
+
+
+TAGS_THAT_ARE_TEXT = [
+    "The tag `<think>` opens thoughts: 7",
+    "The tags `<think>` and `</think>`: 7",
+    "The `<think>`s are 7",
+    "标签`</think>`表示7",
+    "It is called '</think>', or \"<think>\".",
+    "``print(`x`) </think>`` is 7",
+    "`print('</think>')` is 7",
+    "```python\nprint('<think>')\n```\n7",
+    "1. so:\n\n   ~~~\n   </think>\n   ~~~\n7",
+    "````\n```\n<think>\n```\n````\n7",
+    'Action: say\nAction Input: {"t": "use </think> here"}',
+    '<tool_call>{"name": "say", "arguments": {"t": ["<think>", "a \\"</think>\\" b"]}}</tool_call>',
+    '[\n  "<think>",\n  "x"\n]',
+]
+
+
+@pytest.mark.parametrize("text", TAGS_THAT_ARE_TEXT)
+@pytest.mark.parametrize("before", ["", "<think>a</think>", "a</think>", "<think>`a` and </think>\n"])
+def test_a_tag_that_is_named_and_not_used_is_text(text, before):
+    """Named alone, behind a span, and within one, where it does not end it."""
+    assert strip_thinking(before + text) == text
+    assert strip_thinking(f"{before}{text}\n<think>b</think>") == text
+    assert strip_thinking(f"<think>{text}\n</think>7") == "7"
+    assert strip_thinking(f"{text}\n</think>\n7") == "7"
+    assert strip_thinking(f"<think>{text}") == ""
+
+
+@pytest.mark.parametrize(
+    ("thinking", "answer"),
+    [
+        ("a stray ` here", "It is `7`, not ` 8"),
+        ("don`t", "It`s 7"),
+        ('a 5" pipe', 'a 7" pipe'),
+        ('"yes"', '"no"'),
+        ("`yes`", "`no`"),
+        ("```python\nx = 1", "```python\nprint(7)\n```"),
+        ("```\nx = 1\n", "7"),
+        ("~~~\nx", "```\n7\n```"),
+        ('{"a": "b', '{"a": "c"}'),
+        ("it's", "it's"),
+    ],
+)
+def test_what_is_left_open_in_thinking_does_not_hide_its_end(thinking, answer):
+    assert strip_thinking(f"<think>{thinking}</think>{answer}") == answer
+    assert strip_thinking(f"{thinking}</think>{answer}") == answer
+
+
+def test_a_block_left_open_in_an_answer_runs_to_its_end():
+    assert strip_thinking("a</think>```xml\n<think>\n") == "```xml\n<think>"
 
 
 def test_the_control_never_shows_a_text_both_as_right_and_as_wrong():

@@ -13,7 +13,9 @@ from hypothesis import strategies as st
 from mopd.config import ProblemsConfig
 from mopd.core.errors import ConfigError, ProblemError
 from mopd.core.types import Problem
+from mopd.judging.verdicts import judge
 from mopd.problems import ProblemSet, load_problems, read_jsonl
+from mopd.verifiers import demonstration
 
 
 def a_problem(number, prompt=None):
@@ -40,15 +42,15 @@ def record(number, **fields):
 
 
 def test_a_record_becomes_a_problem_with_the_record_whole_as_its_columns(tmp_path):
-    path = write(tmp_path, record(1, system="Be brief.", kind="mcq", domain="biology", elo=1500, tests="-"))
+    path = write(tmp_path, record(1, system="Be brief.", kind="math", domain="biology", elo=1500, tests="-"))
     (problem,) = read_jsonl(path)
     assert problem == Problem(
         id="r1",
         messages=({"role": "system", "content": "Be brief."}, {"role": "user", "content": "What is 1?"}),
         reference="1",
-        verifier="multiple_choice",
+        verifier="math",
         domain="biology",
-        columns=record(1, system="Be brief.", kind="mcq", domain="biology", elo=1500, tests="-"),
+        columns=record(1, system="Be brief.", kind="math", domain="biology", elo=1500, tests="-"),
     )
 
 
@@ -349,3 +351,44 @@ def test_more_digit_strings_than_there_are_are_refused():
     with pytest.raises(ConfigError, match=r"lower problems\.size"):
         generated(size=6, held_out=1, options={"length": 1})
     assert len(generated(size=5, held_out=1, options={"length": 1}).train) == 4
+
+
+# --- references -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("answer", "reference"),
+    [
+        ("Zürich", "Zürich"),
+        (["Zürich", "東京", "😀"], '["Zürich", "東京", "😀"]'),
+        ({"Straße": {"città": ["é"]}}, '{"Straße": {"città": ["é"]}}'),
+        (42, "42"),
+        (42.0, "42"),
+        (-0.5, "-0.5"),
+        (1e22, "1" + "0" * 22),
+        (1e-7, "0.0000001"),
+        (0.1, "0.1"),
+        (100.0, "100"),
+        (10**30, "1" + "0" * 30),
+        ([42.0, 0.5, {"x": 7.0}], '[42, 0.5, {"x": 7}]'),
+        (True, "true"),
+        ("42.0", "42.0"),
+    ],
+)
+def test_an_answer_is_written_as_people_write_it_and_a_text_stays(tmp_path, answer, reference):
+    for escaped in (True, False):
+        path = tmp_path / "in.jsonl"
+        path.write_text(json.dumps({"prompt": "?", "answer": answer}, ensure_ascii=escaped), encoding="utf-8")
+        (problem,) = read_jsonl(path)
+        assert problem.reference == reference
+        assert judge(problem, reference).kind == "correct"
+
+
+def test_demonstrations_have_letters_and_no_escapes(tmp_path):
+    calls = [{"name": "say", "arguments": {"wört": ["Zürich", "東京"]}}]
+    for answer in (calls, json.dumps(calls), calls[0]):
+        path = tmp_path / "in.jsonl"
+        path.write_text(json.dumps({"prompt": "?", "answer": answer, "kind": "tooluse"}))
+        (problem,) = read_jsonl(path)
+        assert demonstration(problem) == 'Action: say\nAction Input: {"wört": ["Zürich", "東京"]}'
+        assert judge(problem, demonstration(problem)).kind == "correct"

@@ -104,7 +104,7 @@ def test_no_step_has_a_problem_twice_and_every_domain_walks_whole_passes(sizes, 
         steps = [[p.id for p in problems.take(step, count, seed)] for step in range(40)]
     except ProblemError:
         whole = whole_weights(weights)
-        most = [most_in_a_step(Pace(whole, part, count)) for part, weight in enumerate(whole) if weight]
+        most = [most_in_a_step(Pace(whole, part, count), 40) for part, weight in enumerate(whole) if weight]
         assert any(
             one > size for one, size in zip(most, (s for s, w in zip(sizes, whole, strict=True) if w), strict=True)
         )
@@ -114,6 +114,37 @@ def test_no_step_has_a_problem_twice_and_every_domain_walks_whole_passes(sizes, 
         taken = [problem for step in steps for problem in step if problem.startswith(domain)]
         for begin in range(0, len(taken) - size + 1, size):
             assert len(set(taken[begin : begin + size])) == size
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    sizes=st.lists(st.integers(1, 5), min_size=1, max_size=4),
+    weights=st.lists(st.sampled_from([0, 1, 2, 3, 0.5, 7, 11]), min_size=4, max_size=4),
+    count=st.integers(1, 9),
+    steps=st.integers(1, 80),
+)
+def test_a_run_is_refused_before_its_first_step_exactly_where_one_of_its_steps_would_fail(sizes, weights, count, steps):
+    weights = weights[: len(sizes)]
+    if not any(weights):
+        return
+    assert _fails(lambda problems: problems.check_steps(steps, count), a_mix(sizes, weights)) == _fails(
+        lambda problems: [problems.take(step, count, 0) for step in range(steps)], a_mix(sizes, weights)
+    )
+
+
+def _fails(function, problems):
+    try:
+        function(problems)
+    except ProblemError:
+        return True
+    return False
+
+
+def test_a_long_run_is_checked_in_no_time():
+    a_mix([50, 50], [1 / 3, 2 / 3]).check_steps(10**9, 8)
+    a_mix([3], [1]).check_steps(10**9, 3)
+    with pytest.raises(ProblemError, match="4 problems a step, 3 training problems"):
+        ProblemSet(a_mix([3], [1]).train, ()).check_steps(1, 4)
 
 
 @settings(max_examples=30, deadline=None)

@@ -212,6 +212,7 @@ def test_livecodebench_judges_by_public_and_private_tests_and_shows_only_the_pub
         FunctionalTests("add", ((1, 2), (3, 4)), (3, 7)),
     ]
     assert [len(p.columns["public_tests"]["inputs"]) for p in problems] == [1, 1, 1]
+    assert {p.columns["compare"] for p in problems} == {"numbers"}  # as the benchmark's grader compares
     assert problems[0].columns["platform"] == "atcoder"
     assert "private_test_cases" not in problems[0].columns
 

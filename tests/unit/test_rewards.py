@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import json
 import math
 import sys
 import threading
@@ -14,7 +15,7 @@ import pytest
 import torch
 from transformers import TrainerState
 
-from mopd.config import RewardsConfig
+from mopd.config import RewardsConfig, SourceConfig
 from mopd.core.errors import ConfigError, RunError, VerifierError
 from mopd.core.types import Group, Problem, Rollout
 from mopd.judging import signatures
@@ -22,7 +23,8 @@ from mopd.judging.calls import Failure, call_all
 from mopd.judging.choosing import make_judge, make_judge_again, name_of, with_functions
 from mopd.judging.reward_functions import RewardFunctions
 from mopd.judging.verdicts import by_verifiers
-from mopd.problems import ProblemSet
+from mopd.problems import ProblemSet, read_problems
+from mopd.verifiers import demonstration
 from tests.builders import make_config
 
 SYSTEM = {"role": "system", "content": "Sort."}
@@ -124,6 +126,36 @@ def test_a_column_called_answer_stays_and_one_called_as_an_argument_gives_way():
     assert isinstance(seen["trainer_state"], TrainerState)
 
 
+def test_an_answer_is_the_problems_own_column_else_its_reference():
+    own = Group(0, problem("21", "12", answer="twelve"), (1,), (rollout("12"),))
+    other = Group(0, problem("43", "34"), (1,), (rollout("34"),))
+    assert given_to([own, other])["answer"] == ["twelve", "34"]
+
+
+@pytest.mark.parametrize(
+    ("mapped", "solution"),
+    [
+        ({"answer": "solution", "solution": "worked"}, "12"),
+        ({"answer": "solution", "solution": "nested.worked"}, "12"),
+        ({"answer": "solution"}, "12"),
+        ({"answer": "solution", "solution": "solution"}, "12"),
+        ({"answer": "label", "solution": "worked"}, "12"),
+    ],
+)
+def test_functions_get_the_files_own_columns_whatever_fields_are_mapped(tmp_path, mapped, solution):
+    row = {"prompt": "21", "solution": "12", "worked": "so: 12", "label": "12", "nested": {"worked": "so: 12"}}
+    (tmp_path / "in.jsonl").write_text(json.dumps(row | {"tests": "mine", "ordered": "mine", "compare": "mine"}) + "\n")
+    others = {"tests": "label", "public_tests": "label"}
+    source = SourceConfig(source=str(tmp_path / "in.jsonl"), columns=mapped | others)
+    (read,) = read_problems(source, 0)
+    seen = given_to([Group(0, read, (1,), (rollout("12"),))])
+    assert (seen["solution"], seen["worked"], seen["label"]) == ([solution], ["so: 12"], ["12"])
+    assert (seen["tests"], seen["ordered"], seen["compare"]) == (["mine"], ["mine"], ["mine"])
+    assert read.columns["tests"] == read.columns["public_tests"] == "12"  # what mopd itself reads
+    if mapped.get("solution", "solution") != "solution":
+        assert demonstration(read) == "so: 12"
+
+
 def test_columns_of_other_problems_of_the_run_are_none():
     seen = {}
 
@@ -223,6 +255,42 @@ def test_success_is_reached_at_the_threshold_whatever_rounding():
     assert kinds_of(ones, ones, ones, weights=[0.7, 0.2, 0.1]) == ["correct"] * 4
     groups = make_groups(success_reward=0.5)
     assert kinds_of(giving(0.5, 0.49, 1.0, -1.0), groups=groups) == ["correct", "wrong", "correct", "wrong"]
+
+
+SHARES = [(0.9, 0.1), (0.6, 0.4), (0.8, 0.2), (0.55, 0.45), (0.7, 0.2, 0.1), (0.1,) * 10, (0.3, 0.3, 0.4), (1.1, -0.1)]
+
+
+@pytest.mark.parametrize("shares", SHARES)
+@pytest.mark.parametrize(
+    "made",
+    [
+        lambda x: [np.float32(x)] * 4,
+        lambda x: np.array([x] * 4, np.float32),
+        lambda x: np.array([x] * 4, np.float16),
+        lambda x: torch.tensor([x] * 4),
+        lambda x: [torch.tensor(x)] * 4,
+        lambda x: torch.tensor([x] * 4, dtype=torch.bfloat16),
+        lambda x: torch.tensor([x] * 4, dtype=torch.float16, requires_grad=True),
+        lambda x: [x] * 4,
+    ],
+)
+def test_rewards_of_any_precision_whose_decimals_add_up_to_the_threshold_are_a_success(shares, made):
+    functions = [lambda completions, x=x: made(x) for x in shares]
+    assert kinds_of(*functions) == ["correct"] * 4
+    weighted = [lambda completions: made(1.0) for _ in shares]
+    assert kinds_of(*weighted, weights=[*shares]) == ["correct"] * 4
+
+
+def test_a_reward_of_low_precision_below_the_threshold_is_none():
+    below = np.nextafter(np.float32(1), np.float32(0))
+    assert (
+        kinds_of(giving(below, torch.tensor(below), np.float16(0.999), torch.tensor(0.99, dtype=torch.bfloat16)))
+        == ["wrong"] * 4
+    )
+    groups = make_groups(success_reward=0.9)
+    assert kinds_of(lambda completions: np.array([0.9, 0.89, 0.9, 0.91], np.float32), groups=groups) == [
+        *("correct", "wrong", "correct", "correct")
+    ]
 
 
 def test_none_leaves_a_function_out_and_none_of_all_is_an_error():

@@ -127,6 +127,14 @@ WAYS = {
     "tool_calls with objects": lambda calls: json.dumps({"tool_calls": openai(*calls, as_text=False)}, indent=1),
     "a list": lambda calls: json.dumps(openai(*calls)),
     "a list of functions": lambda calls: json.dumps([{"name": n, "arguments": g} for n, g in calls]),
+    "parameters": lambda calls: json.dumps([{"name": n, "parameters": g} for n, g in calls]),
+    "parameters in blocks": lambda calls: blocks(*calls).replace('"arguments"', '"parameters"'),
+    "a fenced list": lambda calls: f"```json\n{json.dumps(openai(*calls), indent=2)}\n```",
+    "a fenced list in prose": lambda calls: f"I call:\n\n~~~\n{json.dumps(openai(*calls))}\n~~~\nDone.",
+    "fenced tool_calls": lambda calls: f"```JSON\n{json.dumps({'tool_calls': openai(*calls)})}\n```\nDone.",
+    "a fence for each": lambda calls: "\nand\n".join(
+        f"```json\n{json.dumps({'name': n, 'parameters': g})}\n```" for n, g in calls
+    ),
     "behind thinking": lambda calls: "<think>Action: z\nAction Input: {}\n<tool_call></think>" + blocks(*calls),
     "JSON behind thinking": lambda calls: "what now?</think>\n" + json.dumps(openai(*calls)),
 }
@@ -196,17 +204,26 @@ LINES, BLOCK = WAYS["lines"]([("a", {"x": 1})]), blocks(("a", {"x": 1}))
         (BLOCK.replace("</tool_call>", "}</tool_call>"), "not closed"),
         (BLOCK.replace("}}", "}"), "not valid JSON"),
         ("<tool_call></tool_call>", "not valid JSON"),
-        ('<tool_call>{"name": "a"}</tool_call>', "lacks its name or its input"),
+        ('<tool_call>{"name": "a", "args": {"x": 1}}</tool_call>', "lacks its name or its input"),
+        ('<tool_call>{"name": "a", "arguments": {"x": 1}, "parameters": {}}</tool_call>', "twice"),
         ('<tool_call>{"name": 5, "arguments": {}}</tool_call>', "lacks its name or its input"),
         ('<tool_call>{"name": "a", "arguments": [1]}</tool_call>', "not a JSON object"),
         ('<tool_call>{"name": "a", "arguments": "{"}</tool_call>', "not valid JSON"),
-        ('<tool_call>{"name": "a", "arguments": null}</tool_call>', "not a JSON object"),
+        ('<tool_call>{"name": "a", "arguments": []}</tool_call>', "not a JSON object"),
+        ('<tool_call>{"name": "a", "arguments": "none"}</tool_call>', "not valid JSON"),
+        ("Action: a\nAction Input: none", "not valid JSON"),
+        ('Action: a\nAction Input:\n```json\n{"x": 1}\n```', "not valid JSON"),
         ("<tool_call>[1]</tool_call>", "lacks its name or its input"),
         ("Action:\nAction Input: {}", "has no name"),
         ("[]", "no call"),
         ('{"tool_calls": []}', "no call"),
         ('{"tool_calls": {}}', "neither"),
-        ('{"name": "a", "arguments": {"x": 1}}', "neither"),
+        ('{"temperature": 20}', "neither"),
+        (f"```json\n{json.dumps(openai(('a', {'x': 1})))}\n```\n{LINES}", "mixes"),
+        (f"{BLOCK}\n```\n{json.dumps(openai(('a', {'x': 1})))}\n```", "mixes"),
+        (f"```python\n{json.dumps(openai(('a', {'x': 1})))}\n```", "no call"),
+        ('```json\n{"x": 1}\n```', "no call"),
+        ('```json\n{"name": "a", "x": 1}\n```', "no call"),
         ("[1]", "lacks its name or its input"),
         ('Action: a\nAction Input: {"x": ' + "[" * 300 + "]" * 300 + "}", "deep"),
         ('[{"name": "a", "arguments": {"x": ' + "[" * 300 + "]" * 300 + "}}]", "deep"),
@@ -246,6 +263,71 @@ def test_calls_of_real_records_are_right_in_every_format_and_wrong_when_changed(
             assert kind(asked, way([*given[:-1], (given[-1][0], given[-1][1] | {"surplus": 1})])) == "wrong"
         verdict = tool_use.verify(asked, asked.messages[-1]["content"])
         assert (verdict.kind, verdict.reward) == ("unparsable", 0.0)  # its own instructions are no call
+
+
+NOTHING = problem(("now", {}))
+
+
+@pytest.mark.parametrize(
+    "completion",
+    [
+        *("Action: now\nAction Input:", "Action: now\nAction Input: \n\n"),
+        "Action: now\nAction Input:\nObservation: it is",
+        *("Action: now\nAction Input: {}", "Action: now\nAction Input: null", 'Action: now\nAction Input: ""'),
+        *(f'<tool_call>{{"name": "now"{rest}}}</tool_call>' for rest in (
+            "", ', "arguments": null', ', "arguments": ""', ', "arguments": " "', ', "arguments": "{}"',
+            ', "arguments": "null"', ', "arguments": {}', ', "parameters": {}', ', "parameters": null', ', "id": "c1"',
+        )),
+        *('{"name": "now"}', '[{"name": "now"}]', '{"function": {"name": "now", "arguments": ""}, "type": "function"}'),
+        *('{"Action": "now"}', '[{"Action": "now", "Action_Input": ""}]', '```json\n{"name": "now"}\n```'),
+        '{"tool_calls": [{"id": "1", "type": "function", "function": {"name": "now"}}]}',
+    ],
+)  # fmt: skip
+def test_a_call_without_arguments_is_right_however_nothing_is_written(completion):
+    assert kind(NOTHING, completion) == "correct"
+    assert kind(problem(("now", {"zone": "CET"})), completion) == "wrong"
+    assert kind(problem(("now", {}), ("now", {})), completion) == "wrong"
+
+
+def test_each_of_several_calls_may_be_without_arguments():
+    asked = problem(("now", {}), ("say", {"t": "x"}), ("end", {}))
+    completion = 'Action: now\nAction Input:\nAction: say\nAction Input: {"t": "x"}\nAction: end\nAction Input:'
+    assert kind(asked, completion) == "correct"
+    assert kind(asked, completion.replace("x", "y")) == "wrong"
+
+
+@pytest.mark.parametrize(
+    "reference",
+    [
+        [{"name": "now"}], [{"name": "now", "arguments": ""}], [{"name": "now", "arguments": None}],
+        [{"function": {"name": "now", "arguments": ""}}], {"name": "now"}, {"name": "now", "parameters": {}},
+        [{"Action": "now", "Action_Input": ""}], [{"Action": "now"}],
+    ],
+)  # fmt: skip
+def test_a_reference_may_write_nothing_in_every_way_too(reference):
+    asked = Problem("p", (), json.dumps(reference), "tool_use")
+    assert kind(asked, demonstration(asked)) == kind(asked, "Action: now\nAction Input:") == "correct"
+    assert kind(asked, 'Action: now\nAction Input: {"x": 1}') == "wrong"
+
+
+@pytest.mark.parametrize("reference", ["[]", '{"tool_calls": []}', '{"role": "assistant", "tool_calls": null}'])
+def test_where_no_call_is_right_an_answer_without_a_call_is_right(reference):
+    asked = Problem("p", (), reference, "tool_use")
+    for right in ("None of these can do that.", "[]", '{"tool_calls": []}', "<think>call?</think>No.", "```\nx\n```"):
+        assert kind(asked, right) == "correct"
+    for call in (LINES, BLOCK, json.dumps(openai(("a", {}))), f"```json\n{json.dumps(openai(('a', {})))}\n```"):
+        assert kind(asked, call) == "wrong"
+    for unreadable in ("", " \n", "<think>no call", "<tool_call>", "Action: a", 'Sure: {"tool_calls": []}'):
+        assert kind(asked, unreadable) == "unparsable"
+    assert kind(asked, demonstration(asked)) == "correct"
+
+
+def test_demonstrations_are_written_with_letters():
+    for arguments in ({"city": "Zürich"}, '{"city": "Z\\u00fcrich"}'):
+        asked = Problem("p", (), json.dumps([{"name": "say", "arguments": arguments}]), "tool_use")
+        assert demonstration(asked) == 'Action: say\nAction Input: {"city": "Zürich"}'
+    half = Problem("p", (), r'[{"name": "say", "arguments": {"t": "\ud800"}}]', "tool_use")
+    assert demonstration(half) == 'Action: say\nAction Input: {"t": "\\ud800"}'
 
 
 @pytest.mark.parametrize(

@@ -1,9 +1,9 @@
 """Junk: answers that solve nothing, and how often each kind may score all the same.
 
 Three kinds, with three rules. What is no answer (nothing, the prompt, nan, brackets) may never score, unless it
-happens to be the reference. A guess (a number of the prompt, yes, 0) may be right now and then: on no more than
-`GUESS_SHARE` of the problems. The letter of an option is right by chance on one of as many problems as there are
-options: it is flagged where the same letter is right significantly more often.
+happens to be the reference. A guess (a number or a formula of the prompt, yes, 0) may be right now and then: on no
+more than `GUESS_SHARE` of the problems. The letter of an option is right by chance on one of as many problems as there
+are options: it is flagged where the same letter is right significantly more often.
 """
 
 from __future__ import annotations
@@ -16,6 +16,8 @@ from typing import Literal
 
 from mopd import verifiers
 from mopd.core.types import Problem
+from mopd.verifiers import tool_use
+from mopd.verifiers.multiple_choice import labels_of, options_of
 
 WORD = "banana"
 """A word that answers nothing that is not about fruit."""
@@ -35,11 +37,19 @@ GUESSES = (
 """Texts that answer some questions."""
 
 NUMBER = re.compile(r"-?\d+(?:\.\d+)?")
+FORMULA = re.compile(r"\$\$(.+?)\$\$|\\\[(.+?)\\\]|\\\((.+?)\\\)|(?<!\\)\$([^$]+)\$", re.DOTALL)
+"""A formula between the marks of mathematics."""
+
+CALCULATION = re.compile(r"[\d(][\d\s.()+\-*/^×÷·]*[\d)!]")
+"""Numbers and signs in plain text; a calculation where one of the signs is an operator."""
+
+OPERATOR = re.compile(r"[+*/^×÷·]|[\d)]\s*-")
+
 _OPTION = re.compile(r"^[ \t]*\(?([A-Z])[:.)]", re.MULTILINE)
 _CALL = json.dumps([{"name": WORD, "arguments": {}}])
 
-Rule = Literal["never", "rarely", "by chance"]
-"""How often a kind of junk may score."""
+Rule = Literal["never", "rarely", "by chance", "always"]
+"""How often a kind of junk may score; `always` is for what should: one of all options."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +71,10 @@ class Junk:
         return answer if self.is_bare or answer is None else verifiers.in_format(problem.verifier, answer)
 
 
+ANY_OPTION = Junk("every option in its turn", "always", lambda _: None)
+"""No junk: all options together, of which one should score on each problem."""
+
+
 # --- junk -----------------------------------------------------------------------------------------------------------
 
 
@@ -76,6 +90,7 @@ def junk_for(options: Mapping[str, tuple[str, ...]]) -> list[Junk]:
         Junk(f"a word ({WORD})", "never", lambda _: WORD),
         Junk("the prompt", "never", _prompt, is_bare=True),
         Junk("the prompt's longest number", "rarely", _longest_number),
+        Junk("the prompt's longest formula", "rarely", _longest_formula),
         *(option(letter) for letter in sorted({letter for letters in options.values() for letter in letters})),
         Junk("all options", "never", lambda p: ", ".join(options[p.id]) or None),
         Junk(f"a call of a tool {WORD}", "never", lambda p: _CALL if p.verifier == "tool_use" else None),
@@ -98,6 +113,14 @@ def _longest_number(problem: Problem) -> str | None:
     return max(NUMBER.findall(_prompt(problem)), key=len, default=None)
 
 
+def _longest_formula(problem: Problem) -> str | None:
+    """The question itself, as a formula: whoever boxes it has calculated nothing."""
+    prompt = _prompt(problem)
+    marked = [next(filter(None, found)).strip() for found in FORMULA.findall(prompt)]
+    calculations = [found for found in CALCULATION.findall(prompt) if OPERATOR.search(found)]
+    return max(marked or calculations, key=len, default=None)
+
+
 def is_same_answer(junk: str, reference: str) -> bool:
     """Whether junk is the reference itself: the same number, or the same text but for case and white space."""
     try:
@@ -106,30 +129,27 @@ def is_same_answer(junk: str, reference: str) -> bool:
         return junk.strip().lower() == reference.strip().lower()
 
 
+def is_right_answer(junk: str, problem: Problem) -> bool:
+    """Whether junk happens to be a problem's right answer: its reference, or no call where no call is right."""
+    reference = problem.reference or ""
+    if problem.verifier == "tool_use" and not tool_use.has_calls(reference):
+        return True
+    return is_same_answer(junk, reference)
+
+
 def options_of_problems(problems: Sequence[Problem]) -> dict[str, tuple[str, ...]]:
     """The letters of the options of each problem of multiple choice, by id; none for any other problem.
 
-    A prompt lists them line by line, `A: ...` or `(A) ...` or `A. ...`. Where it does not, they are A to D, and all
-    references of the domain.
+    Where a prompt lists none, they are A to D, and all letters that are references of the domain. Where several
+    options together are right, none is right alone, and none is asked for.
     """
+    right = {p.id: labels_of(p) for p in problems if p.verifier in verifiers.MULTIPLE_CHOICE}
     references: dict[str, set[str]] = {}
     for problem in problems:
-        if problem.verifier == "multiple_choice":
-            references.setdefault(problem.domain, {*"ABCD"}).add((problem.reference or "").strip())
+        references.setdefault(problem.domain, {*"ABCD"}).update(right.get(problem.id, ()))
     return {
-        problem.id: (_listed_options(_prompt(problem)) or tuple(sorted(references[problem.domain])))
-        if problem.verifier == "multiple_choice"
+        problem.id: (tuple(options_of(problem)) or tuple(sorted(references[problem.domain])))
+        if problem.id in right and len(right[problem.id]) < 2
         else ()
         for problem in problems
     }
-
-
-def _listed_options(prompt: str) -> tuple[str, ...]:
-    """The last run of options in a prompt, from A on; none where it lists fewer than two."""
-    run: list[str] = []
-    for letter in _OPTION.findall(prompt):
-        if letter == "A":
-            run = ["A"]
-        elif run and letter == chr(ord(run[-1]) + 1):
-            run.append(letter)
-    return tuple(run) if len(run) > 1 else ()

@@ -21,7 +21,7 @@ from mopd.config.learning import (
     OptimizerConfig,
     TeacherConfig,
 )
-from mopd.config.loading import build_config, load_config
+from mopd.config.loading import build_config, load_config, override_config, override_key
 from mopd.config.method import (
     ContextConfig,
     DistillObjective,
@@ -76,4 +76,6 @@ __all__ = [
     "first_difference",
     "flatten",
     "load_config",
+    "override_config",
+    "override_key",
 ]

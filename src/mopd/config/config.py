@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+import typing
+from collections.abc import Mapping
+from typing import Annotated, Any
 
 from pydantic import Field, model_validator
 
@@ -13,8 +15,9 @@ from mopd.config.method import ContextConfig, DistillObjective, DivergenceConfig
 from mopd.config.problems import ProblemsConfig
 from mopd.config.rollouts import ChatConfig, Sampling
 from mopd.config.runs import CheckpointConfig, TrackerConfig
-from mopd.config.table import NonNegativeInt, PositiveInt, Table
+from mopd.config.table import LARGEST, PositiveInt, Seed, Table
 from mopd.config.warmup import WarmupConfig
+from mopd.core.errors import ConfigError
 
 
 class Config(Table):
@@ -24,15 +27,15 @@ class Config(Table):
     """The model that learns: `builtin:digits`, `builtin:letters`, a folder, a .gguf file, or a hub id."""
     run: str = "runs/mopd"
     """The run's directory. `mopd train NAME.toml` sets it to `runs/NAME` unless told."""
-    seed: NonNegativeInt = 0
+    seed: Seed = 0
     """Seed of everything random in the run."""
     steps: PositiveInt = 30
     """Steps: sample, verify, teach, update."""
-    group_size: Annotated[int, Field(ge=2)] = 8
+    group_size: Annotated[int, Field(ge=2, le=2**16)] = 8
     """Rollouts of one problem in one step (G)."""
     problems_per_step: PositiveInt = 8
     """Problems in one step."""
-    success_reward: Annotated[float, Field(allow_inf_nan=False)] = 1.0
+    success_reward: Annotated[float, Field(ge=-LARGEST, le=LARGEST)] = 1.0
     """A rollout is a success when its reward is at least this."""
     problems: ProblemsConfig = ProblemsConfig()
     warmup: WarmupConfig | None = None
@@ -60,6 +63,20 @@ class Config(Table):
             update={"temperature": asked.temperature or own.temperature, "top_p": asked.top_p or own.top_p}
         )
 
+    @model_validator(mode="before")
+    @classmethod
+    def _unsaid_kinds(cls, values: Any) -> Any:
+        """A table without its `kind` is of the default kind; of a warm-up, which has none, of the kind it must be."""
+        if not isinstance(values, Mapping):
+            return values
+        found = dict(values)
+        for name in ("teacher", "objective", "warmup"):
+            table = values.get(name)
+            if isinstance(table, Mapping) and "kind" not in table:
+                default = cls.model_fields[name].default
+                found[name] = {"kind": _warmup_kind(table) if default is None else default.kind, **table}
+        return found
+
     @model_validator(mode="after")
     def _consistent(self) -> Config:
         wanted = self.peers.successes + self.peers.failures
@@ -75,3 +92,21 @@ class Config(Table):
         if self.divergence.kind == "sampled_reverse_kl" and self.sampling.top_p < 1:
             raise ValueError("sampled_reverse_kl estimates from unfiltered samples and needs sampling.top_p = 1")
         return self
+
+
+def _warmup_kind(table: Mapping[str, Any]) -> str:
+    """The one kind that has all keys of the table. Raises ConfigError where none or both have."""
+    tables: tuple[type[Table], ...] = typing.get_args(typing.get_args(WarmupConfig)[0])
+    known = {key for of_kind in tables for key in of_kind.model_fields}
+    given = table.keys() & known
+    kinds = [of_kind.model_fields["kind"].default for of_kind in tables if given <= of_kind.model_fields.keys()]
+    if len(kinds) == 1:
+        return str(kinds[0])
+    if table.keys() - known:  # whatever the kind, that key is what is at fault
+        return str(tables[0].model_fields["kind"].default)
+    raise ConfigError(
+        "a warm-up says its kind, or has keys that one kind alone has",
+        f"{', '.join(f'warmup.{key}' for key in sorted(given)) or 'no key'}, "
+        f"which {'both kinds have' if kinds else 'no kind has together'}",
+        "set warmup.kind = 'demonstrator' (for builtin students) or 'solutions' (for pretrained ones)",
+    )

@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from mopd.config.table import NonNegativeInt, PositiveFloat, PositiveInt, Table
+from mopd.config.table import BatchCount, NonNegativeInt, NotTinyFloat, PositiveInt, Table
 
 
 class EvaluationConfig(Table):
@@ -14,9 +14,9 @@ class EvaluationConfig(Table):
 
     every: NonNegativeInt = 0
     """Steps between evaluations on held-out problems; 0 evaluates only before the first and after the last step."""
-    rollouts: PositiveInt = 8
+    rollouts: BatchCount = 8
     """Attempts at each held-out problem: the n of mean@n and pass@n."""
-    temperature: PositiveFloat | None = None
+    temperature: NotTinyFloat | None = None
     """Sampling temperature at evaluation; unset: the run's own."""
     top_p: Annotated[float, Field(gt=0, le=1)] | None = None
     """Nucleus mass at evaluation; unset: the run's own."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
@@ -34,16 +34,30 @@ class SandboxConfig(Table):
 class RewardsConfig(Table):
     """Functions of one's own, with the signature of TRL's reward functions, that judge instead of verifiers."""
 
-    functions: list[str] = Field(default_factory=list)
-    """Reward functions, each `module:function`. They judge all rollouts, instead of verifiers; none: verifiers do."""
+    functions: list[str | dict[str, Any]] = Field(default_factory=list)
+    """Reward functions, each `module:function`, or `{ function = "module:factory", args = { ... } }` for what a factory
+    returns. They judge all rollouts, instead of verifiers; none: verifiers do."""
     weights: list[Annotated[float, Field(allow_inf_nan=False)]] | None = None
     """Weight of each function's value in the reward, which is their weighted sum; unset: all 1."""
     form: Literal["messages", "text"] = "messages"
     """What functions get as prompts and completions: lists of messages, or text (a prompt's last user turn)."""
     time_limit_s: PositiveFloat = 60.0
-    """Wall time of one call, in seconds; over it all its rollouts are of kind `error`. A late call is not killed."""
+    """Wall time of one call, in seconds; over it the call ends, and all its rollouts are of kind `error`."""
     folder: str | None = None
     """Where modules are looked for besides the current directory and Python's path; unset: beside CONFIG.toml."""
+
+    @model_validator(mode="after")
+    def _factories_have_a_name_and_args(self) -> RewardsConfig:
+        for entry in self.functions:
+            if isinstance(entry, str):
+                continue
+            is_named, arguments = isinstance(entry.get("function"), str), entry.get("args", {})
+            if not is_named or not isinstance(arguments, dict) or not {*entry} <= {"function", "args"}:
+                raise ValueError(
+                    'an entry of rewards.functions is "module:function" or '
+                    f'{{ function = "module:factory", args = {{ ... }} }}, and no {entry!r}'
+                )
+        return self
 
     @model_validator(mode="after")
     def _one_weight_each(self) -> RewardsConfig:

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from mopd.config.table import NonNegativeInt, PositiveFloat, PositiveInt, Share, Table
+from mopd.config.table import LARGEST, NonNegativeInt, NotTinyFloat, PositiveFloat, PositiveInt, Share, Table
 
 
 class EmaTeacher(Table):
@@ -32,6 +32,9 @@ class LiveTeacher(Table):
 TeacherConfig = Annotated[EmaTeacher | FrozenTeacher | LiveTeacher, Field(discriminator="kind")]
 
 
+_Decay = Annotated[float, Field(ge=0, lt=1)]
+
+
 class OptimizerConfig(Table):
     """AdamW with a constant learning rate after a linear warm-up."""
 
@@ -39,15 +42,16 @@ class OptimizerConfig(Table):
     """Learning rate after warm-up."""
     warmup_steps: NonNegativeInt = 10
     """Steps over which the learning rate rises linearly to its value."""
-    weight_decay: Annotated[float, Field(ge=0)] = 0.01
-    """Decoupled weight decay."""
-    betas: tuple[Share, Share] = (0.9, 0.999)
-    """Decay of AdamW's first and second moments."""
-    clip_norm: PositiveFloat = 1.0
+    weight_decay: Annotated[float, Field(ge=0, le=LARGEST)] = 0.01
+    """Decoupled weight decay: each update takes learning_rate x weight_decay of every weight. Norms and biases decay
+    too, which transformers' Trainer leaves out: one update of the default takes a ten-millionth. 0 for none."""
+    betas: tuple[_Decay, _Decay] = (0.9, 0.999)
+    """Decay of AdamW's first and second moments, below 1."""
+    clip_norm: NotTinyFloat = 1.0
     """Gradients are scaled down to this global norm."""
     updates_per_step: PositiveInt = 1
     """Updates on the lessons of one step; after the first, tokens are weighted by current over first probability."""
-    importance_cap: Annotated[float, Field(ge=1)] = 2.0
+    importance_cap: Annotated[float, Field(ge=1, le=LARGEST)] = 2.0
     """Upper bound of every importance weight (sampler against learner, and reused batches)."""
 
 
@@ -59,8 +63,9 @@ class ComputeConfig(Table):
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"
     """Of matrix products; all else stays float32. `auto`: bfloat16 where the processor is fast at it and the student
     has at least 20 million parameters."""
-    threads: PositiveInt | None = None
-    """CPU threads of torch; unset: torch's choice. Exact resume holds for 1."""
+    threads: Annotated[int, Field(ge=1, le=1024)] | None = None
+    """CPU threads of torch, at most 1024, since the system ends a process with far more; unset: torch's choice. Exact
+    resume holds for 1."""
     microbatch_tokens: PositiveInt = 512
     """Tokens of the student scored at once, shared prefixes counted once; the teacher reads four times as many. A
     longer sequence is scored alone, and its layers are computed again in the backward pass instead of kept. Changes

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import datetime
 import difflib
-import json
+import math
 import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -12,23 +13,26 @@ from typing import Any
 from pydantic import ValidationError
 
 from mopd.config.config import Config
-from mopd.config.describing import config_keys, kind_names
+from mopd.config.describing import config_keys, kind_names, kinds_with
 from mopd.core.errors import ConfigError
 
 
 def load_config(path: str | Path, overrides: Sequence[str] = ()) -> Config:
     """The configuration in a TOML file, with `key=value` overrides (each one line of TOML) applied.
 
-    Raises ConfigError where the file is missing or malformed, a key is unknown, or options contradict.
+    A byte order mark before the text, as some editors write, is no part of it. Raises ConfigError where the
+    file is missing or malformed, a key is unknown, or options contradict.
     """
     path = Path(path)
     try:
-        values = tomllib.loads(path.read_text(encoding="utf-8"))
+        values = tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except OSError as error:
         raise ConfigError(
             "a configuration is a TOML file that can be read", f"{path}: {error.strerror}", "check the path"
         ) from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except UnicodeDecodeError as error:
+        raise ConfigError("a configuration is text in UTF-8", f"{path}: {error}", "save the file as UTF-8") from error
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
         raise ConfigError("a configuration is valid TOML", f"{path}: {error}", "mend that line") from error
     values.setdefault("run", f"runs/{path.stem}")
     config = build_config(values, overrides, where=str(path))
@@ -39,48 +43,102 @@ def load_config(path: str | Path, overrides: Sequence[str] = ()) -> Config:
 
 
 def build_config(values: Mapping[str, Any], overrides: Sequence[str] = (), where: str = "the configuration") -> Config:
-    """The configuration that nested `values` and `key=value` overrides say. Raises ConfigError."""
-    merged = json.loads(json.dumps(values))
+    """The configuration that nested `values` and `key=value` overrides say. Raises ConfigError.
+
+    Dates and times are text in ISO form, as if they had been quoted: no key is a date, and a run keeps its
+    configuration as JSON, which has none.
+    """
+    merged: dict[str, Any] = dict(values)
     for override in overrides:
-        _apply_override(merged, override)
+        merged = _with_override(merged, override)
+    merged = _as_json(merged, "", where)
     try:
         return Config.model_validate(merged)
     except ValidationError as error:
         raise _explain(error, where) from error
 
 
-def _apply_override(values: dict[str, Any], override: str) -> None:
-    key, separator, text = override.partition("=")
+def override_config(config: Config, overrides: Sequence[str], where: str) -> Config:
+    """`config` with `key=value` overrides applied. Raises ConfigError.
+
+    Another `kind` of a table takes the keys with it that the new kind has, and drops the old kind's own.
+    """
+    values = config.model_dump(mode="json")
+    for override in overrides:
+        table, _, key = override_key(override).rpartition(".")
+        if key == "kind" and isinstance(values.get(table), dict):
+            kind = _parse_value(override)
+            values[table] = {k: v for k, v in values[table].items() if kind in kinds_with(f"{table}.{k}")}
+    return build_config(values, overrides, where)
+
+
+def override_key(override: str) -> str:
+    """The key of an override, dotted. Raises ConfigError."""
+    key, separator, _ = override.partition("=")
     if not separator or not key.strip():
         raise ConfigError("an override has the form key=value", repr(override), "write for example steps=20")
-    *parents, last = key.strip().split(".")
+    return key.strip()
+
+
+def _with_override(values: Mapping[str, Any], override: str) -> dict[str, Any]:
+    """`values` with what one override says; they stay as they are themselves."""
+    key = override_key(override)
+    *parents, last = key.split(".")
+    found = inner = dict(values)
     for parent in parents:
-        child = values.setdefault(parent, {})
-        if not isinstance(child, dict):
+        child = inner.get(parent)
+        if not isinstance(child, Mapping | None):
             raise ConfigError("an override names a key of a table", f"{key}: {parent} is no table", "check the key")
-        values = child
-    values[last] = _parse_value(text.strip())
+        inner[parent] = inner = dict(child or {})
+    inner[last] = _parse_value(override)
+    return found
 
 
-def _parse_value(text: str) -> Any:
-    """A TOML value; a bare word that is none (student=runs/a) is taken as a string."""
+def _parse_value(override: str) -> Any:
+    """The TOML value of an override; what is none (student=runs/a) is taken as a string."""
+    text = override.partition("=")[2].strip()
     try:
-        return tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
+        parsed = tomllib.loads(f"value = {text}")
+    except (tomllib.TOMLDecodeError, RecursionError):
         return text
+    return parsed["value"] if len(parsed) == 1 else text
+
+
+def _as_json(value: Any, key: str, where: str) -> Any:
+    """What JSON holds of a value: dates and times are text. Raises ConfigError where it holds nothing like it."""
+    if isinstance(value, Mapping):
+        return {str(name): _as_json(inner, f"{key}.{name}".lstrip("."), where) for name, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_as_json(inner, f"{key}.{index}", where) for index, inner in enumerate(value)]
+    if isinstance(value, datetime.date | datetime.time):
+        return value.isoformat()
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ConfigError(f"{key} is a finite number", f"{value} in {where}", "see its meaning with `mopd config`")
+    if value is None or isinstance(value, str | int | float):
+        return value
+    must = f"{key} is text, a number, true or false, an array or a table"
+    raise ConfigError(must, f"{value!r} in {where}", "write it as one of them")
 
 
 def _explain(error: ValidationError, where: str) -> ConfigError:
     first = error.errors()[0]
     kinds = kind_names()
-    keys = [str(part) for part in first["loc"] if part not in kinds]
+    keys = [str(part) for place, part in enumerate(first["loc"]) if place != 1 or part not in kinds]
     name = ".".join(keys)
+    if first["type"] == "extra_forbidden" and (others := kinds_with(name)):
+        table = name.rpartition(".")[0]
+        must = f"{name} belongs to {table}.kind = {' or '.join(map(repr, others))}"
+        return ConfigError(
+            must, f"{table}.kind = {first['loc'][1]!r} in {where}", f"set {table}.kind, or leave {name} out"
+        )
     if first["type"] == "extra_forbidden":
         near = difflib.get_close_matches(name, list(config_keys()), n=1, cutoff=0.5)
         do = f"did you mean {near[0]}?" if near else "see all keys with `mopd config`"
         return ConfigError("every key of the configuration is known", f"{name} in {where}", do)
     if first["type"] == "value_error":
         message = str(first["ctx"]["error"])
+        if name in config_keys():  # one value is at fault, not several that do not agree
+            return ConfigError(f"{name} {message}", f"{first['input']!r} in {where}", "change it")
         return ConfigError("the options of a configuration agree", f"{message} ({where})", "change one of them")
     got = repr(first["input"]) if first["type"] != "missing" else "nothing"
     must = f"{name or 'the configuration'}: {first['msg'][0].lower()}{first['msg'][1:]}"

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from mopd.config.table import NonNegativeInt, PositiveFloat, PositiveInt, Table
+from mopd.config.table import LARGEST, NonNegativeInt, PositiveFloat, PositiveInt, Table
 
 
 class PeersConfig(Table):
@@ -87,7 +87,7 @@ class GrpoObjective(Table):
     """The ratio is clipped below at 1 - clip_low."""
     clip_high: PositiveFloat = 0.28
     """The ratio is clipped above at 1 + clip_high."""
-    dual_clip: Annotated[float, Field(gt=1)] = 3.0
+    dual_clip: Annotated[float, Field(gt=1, le=LARGEST)] = 3.0
     """Bound on the loss of tokens with a negative advantage, in units of the advantage's size."""
 
 

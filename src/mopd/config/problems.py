@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from mopd.config.table import NonNegativeInt, PositiveInt, Table
+from mopd.config.table import LARGEST, HeldCount, NonNegativeInt, Seed, Table
 
 HUB_PREFIX = "hub:"
 """What a source begins with that `datasets` opens."""
@@ -40,7 +40,7 @@ class SourceConfig(Table):
     `hub:./FOLDER`, one on this disk; `reasoning_gym:NAME`; or generated ones, `sort-digits`."""
     verifier: str = "auto"
     """Verifier for every problem, or `auto`: what the source or the record's `kind` says."""
-    size: PositiveInt = 4096
+    size: HeldCount = 4096
     """Problems to generate, training and held-out together (generated sources only; a file is used whole)."""
     options: dict[str, Any] = Field(default_factory=dict)
     """Options of a generated source, passed to it unchanged (for example reasoning-gym's `max_word_len`), or of
@@ -76,10 +76,10 @@ class ProblemsConfig(SourceConfig):
     mix: tuple[MixConfig, ...] = ()
     """Several sources instead of `problems.source`, each a `[[problems.mix]]` with the keys of a source. Where two
     share an id, all ids get their source's domain or name in front, as in `physics/12`."""
-    weights: dict[str, Annotated[float, Field(ge=0, allow_inf_nan=False)]] = Field(default_factory=dict)
+    weights: dict[str, Annotated[float, Field(ge=0, le=LARGEST)]] = Field(default_factory=dict)
     """Each domain's weight in the draws of the steps, as in `{ biology = 2, physics = 1 }`; 0 leaves a domain out.
     Unset: passes over all problems, so that domains come in proportion to their size."""
-    seed: NonNegativeInt = 0
+    seed: Seed = 0
     """Seed of generated problems and of the held-out split. Not the run's: runs of all seeds share one test."""
     held_out: NonNegativeInt = 128
     """Problems kept from training and used for evaluation, from each domain in proportion to its size."""

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from mopd.config.table import PositiveFloat, PositiveInt, Table
+from mopd.config.table import HeldCount, NotTinyFloat, Table
 
 
 class ChatConfig(Table):
@@ -19,9 +19,9 @@ class ChatConfig(Table):
 class Sampling(Table):
     """How completions are drawn: one value, handed whole to an engine."""
 
-    temperature: PositiveFloat = 1.0
+    temperature: NotTinyFloat = 1.0
     """Softmax temperature of rollouts; the objective divides both distributions' logits by it too."""
     top_p: Annotated[float, Field(gt=0, le=1)] = 1.0
     """Nucleus mass kept when sampling rollouts."""
-    completion_tokens: PositiveInt = 64
+    completion_tokens: HeldCount = 64
     """Longest completion, in tokens, end token included. One cut here is a failure of kind `truncated`."""

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from mopd.config.table import NonNegativeInt, PositiveFloat, PositiveInt, Share, Table
+from mopd.config.table import BatchCount, NonNegativeInt, PositiveFloat, PositiveInt, Share, Table
 
 
 class DemonstratorWarmup(Table):
@@ -15,7 +15,7 @@ class DemonstratorWarmup(Table):
     kind: Literal["demonstrator"] = "demonstrator"
     steps: PositiveInt
     """Supervised updates."""
-    batch_size: PositiveInt = 64
+    batch_size: BatchCount = 64
     """Demonstrations in one update."""
     learning_rate: PositiveFloat = 3e-3
     """Peak learning rate; linear warm-up over the first 5 % of the steps, then a cosine to 5 % of the peak."""
@@ -35,7 +35,7 @@ class SolutionsWarmup(Table):
     """Supervised updates on bare prompts. The target is the column `solution`, else the answer in the task's format."""
     context_steps: NonNegativeInt = 0
     """Further updates in which a share of prompts is a context of peers, so that the student learns to read them."""
-    batch_size: PositiveInt = 16
+    batch_size: BatchCount = 16
     """Demonstrations in one update."""
     learning_rate: PositiveFloat = 2e-4
     """Peak learning rate of each stage; linear warm-up over its first 5 %, then a cosine to 5 % of the peak."""
@@ -44,7 +44,7 @@ class SolutionsWarmup(Table):
     context_problems: PositiveInt = 128
     """Other training problems (where there are enough), attempted between the stages; their rollouts are the peers of
     the second. With few problems the student learns their solutions by heart, and not to read."""
-    context_rollouts: PositiveInt = 4
+    context_rollouts: BatchCount = 4
     """Attempts at each of them."""
     context_share: Share = 0.75
     """Share of prompts in the second stage that are contexts."""

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 
 class MopdError(Exception):
-    """Base of all errors that a user can cause and mend."""
+    """Base of all errors that a user can cause and mend. The command line ends with `exit_status`."""
+
+    exit_status: ClassVar[int] = 2
 
     def __init__(self, must: str, got: str, do: str) -> None:
         self.must, self.got, self.do = must, got, do
@@ -33,3 +37,15 @@ class CheckpointError(MopdError):
 
 class RunError(MopdError):
     """A run directory that cannot be begun or continued."""
+
+
+class VerdictError(MopdError):
+    """A run in which no verdict comes, since every grader or reward function fails."""
+
+    exit_status = 1
+
+
+class DivergenceError(MopdError):
+    """A model whose numbers are not finite: weights after an update, or what it predicts."""
+
+    exit_status = 1

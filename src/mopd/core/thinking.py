@@ -1,29 +1,71 @@
-"""Thinking spans, `<think>...</think>`: what a model writes for itself is neither shown to peers nor judged."""
+"""Thinking spans, `<think>...</think>`: what a model writes for itself is neither shown to peers nor judged.
+
+Where a tag is named, and not used, it is text like any other: in a fenced block, in backticks, alone in quotation
+marks, or in a string of JSON.
+"""
 
 from __future__ import annotations
 
 import re
 
-_TAG = re.compile(r"</?think>")
+from mopd.core.fences import OPENING, block_at
+
+_OPEN = "<think>"
+_WORD = r"[A-Za-z0-9_]"
+_TOKEN = re.compile(
+    r"(?P<tag></?think>)"
+    rf"|(?P<fence>(?:^|(?<=<think>)|(?<=</think>)){OPENING})"
+    # a tag alone in backticks or quotation marks
+    r"|(?<!`)`[ \t]*</?think>[ \t]*`(?!`)"
+    r"|(?<![\w.,;!?])(?:\"</?think>\"|'</?think>'|“</?think>”)(?!\w)"
+    # code on one line; one backtick counts where it clings to the code, so that a stray one hides no tag
+    rf"|(?<!{_WORD})(?<!`)`(?![`\s])[^`\n]*(?<!\s)`(?!`)(?!{_WORD})"
+    r"|(?<!`)(?P<ticks>`{2,16})(?!`)[^\n]*?(?<!`)(?P=ticks)(?!`)"
+    # a string of JSON: between its punctuation, on one line
+    r"|[{\[,:]\s*\"(?:[^\"\\\n]|\\.)*\"(?=\s*[}\],:])",
+    re.MULTILINE,
+)
+
+_ANSWER_BEGINS = re.compile(r"</think>[ \t]*(?:```|~~~)")
 
 
 def strip_thinking(text: str) -> str:
     """`text` without its thinking spans, nested ones included. Linear time.
 
-    An unclosed span runs to the end. Where the template opened the span in the prompt, the completion holds only
-    its closing tag, and all up to that tag is thinking.
+    An unclosed span runs to the end. Where the template opened the span in the prompt, the completion holds only its
+    closing tag, and all up to that tag is thinking. Behind a span that was closed, a closing tag without an opening
+    one is a slip: it is left out, and nothing else.
     """
+    if "think>" not in text:
+        return text.strip()
     kept: list[str] = []
-    depth = begin = 0
-    for tag in _TAG.finditer(text):
-        if tag[0] == "<think>":
+    depth = begin = position = 0
+    may_be_thinking = True  # the template may have opened a span; known once the first tag is read
+    while token := _TOKEN.search(text, position):
+        position = token.end()
+        if token["fence"] is not None:
+            position = _behind_block(text, token, is_answer=not (depth or may_be_thinking))
+        elif token["tag"] is not None:
             if depth == 0:
-                kept.append(text[begin : tag.start()])
-            depth += 1
-        elif depth == 0:
-            kept.clear()
-            begin = tag.end()
-        else:
-            depth -= 1
-            begin = tag.end()
+                kept.append(text[begin : token.start()])
+            if token["tag"] == _OPEN:
+                depth += 1
+            elif depth:
+                depth -= 1
+            elif may_be_thinking:
+                kept.clear()
+            may_be_thinking = False
+            begin = token.end()
     return "".join(kept if depth else [*kept, text[begin:]]).strip()
+
+
+def _behind_block(text: str, fence: re.Match[str], is_answer: bool) -> int:
+    """Where reading goes on behind a fence. In an answer a block left open runs to the end of the text; in thinking
+    it hides no tag, since the answer may begin behind it.
+    """
+    block = block_at(text, fence.start(), is_strict=not is_answer)
+    if is_answer:
+        return len(text) if block is None else block.end
+    if block is None or _ANSWER_BEGINS.search(text, block.begin, block.end):
+        return fence.end()
+    return block.end

@@ -32,6 +32,9 @@ VERDICT_KINDS: tuple[VerdictKind, ...] = (
 class Problem:
     """One problem: what the student reads, and what a verifier needs to judge an attempt.
 
+    `columns` are what its record holds, and fields that mopd reads from columns of another name (`solution`, `tests`).
+    Where such a field has the name of a column of the record, that column's own value is in `shadowed`.
+
     Example: `Problem("sort-digits-7", ({"role": "user", "content": "31"},), "13", "exact", "sorting")`.
     """
 
@@ -41,6 +44,12 @@ class Problem:
     verifier: str
     domain: str = "default"
     columns: Mapping[str, Any] = field(default_factory=dict)
+    shadowed: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def own_columns(self) -> dict[str, Any]:
+        """The columns with the values that its record itself has for them."""
+        return {**self.columns, **self.shadowed}
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +82,7 @@ class Rollout:
 
     `token_ids` are the completion's tokens, the end token included; `is_own` tells which of them the student
     wrote itself (tool output is not its own and never trained on); `sampler_logprobs` are natural-log
-    probabilities under the sampling distribution, one a token (0.0 where the token is not its own).
+    probabilities as the sampler computed them, before top-p, one a token (0.0 where the token is not its own).
     """
 
     index: int

@@ -12,6 +12,7 @@ from mopd.config import Config
 from mopd.core.statistics import mean_or_zero
 from mopd.core.types import Group, LessonRecord
 from mopd.method.lessons import LessonMaker
+from mopd.method.peers import cleaner
 from mopd.preflight.setup import Setup
 from mopd.rollouts.engine import SamplingRequest
 
@@ -43,8 +44,9 @@ def accuracy_from_contexts(
         for (group, _), request, found in zip(cases, requests, written, strict=True)
     ]
     judged = [g.is_success(0) for g in setup.judge(attempts, step)[0] if g.verdicts[0].kind != "error"]
+    clean = cleaner(config.context)  # as peers were: what a model thought before it copied is no part of the copy
     copied = [
-        found[0].text.strip() in record.peers.failure_texts
+        clean(found[0].text) in record.peers.failure_texts
         for (_, record), found in zip(cases, written, strict=True)
         if record.peers.failures
     ]

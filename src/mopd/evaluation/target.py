@@ -10,10 +10,23 @@ from mopd.core.errors import ConfigError, RunError
 from mopd.evaluation.held_out import evaluate, warm_up_measured
 from mopd.judging.choosing import Given, make_judge, with_functions
 from mopd.models.embedded import PREFIX
-from mopd.preflight.setup import prepare, prepare_problems
-from mopd.runs.checkpoint import latest_checkpoint
+from mopd.preflight.setup import Setup, prepare, prepare_problems
+from mopd.runs.checkpoint import from_checkpoint, newest_whole
+from mopd.runs.directory import stays
+from mopd.runs.inputs import check_inputs, describe_problems, freeze_day
+from mopd.runs.paths import absolute, settled
 from mopd.runs.progress import ProgressDisplay
-from mopd.runs.run import is_run, read_config
+from mopd.runs.run import is_run, moment_of, read_config, read_inputs
+
+
+def unread_keys(target: str) -> dict[str, str]:
+    """Keys and tables of a configuration that the evaluation of `target` does not read, with what to set instead."""
+    unread = dict.fromkeys(("run", "steps", "teacher", "divergence", "optimizer", "checkpoint", "tracker"), "")
+    unread["student"] = f"another model in place of {target}"
+    if not target.startswith(PREFIX):  # embedded students alone are warmed up
+        unread |= dict.fromkeys(("warmup", "problems_per_step", "peers"), "")
+        unread["group_size"] = "evaluation.rollouts, the attempts at each held-out problem"
+    return unread
 
 
 def evaluate_target(
@@ -25,28 +38,51 @@ def evaluate_target(
     An embedded student is warmed up as `config` says. `reward_functions` are those that `train` was given, where they
     cannot be imported by name. Raises MopdError.
     """
-    path, step = Path(target), 0
+    path, step = absolute(target) if not target.startswith(PREFIX) else Path(target), 0
     if is_run(path):
-        config = config or read_config(path)
-        newest = latest_checkpoint(path / "checkpoints")
-        if newest is None:
-            raise RunError("a run to evaluate has a checkpoint", f"none in {path}", f"`mopd train --resume {path}`")
-        target, step = str(newest), int(newest.name.removeprefix("step-"))
-    elif config is None:
+        with stays(path):
+            return _evaluate_run(path, config, seed, quiet, reward_functions)
+    if config is None:
         raise ConfigError(
             "a model is evaluated on problems of a configuration",
             f"{target} alone",
-            f"`mopd evaluate {target} CONFIG.toml`",
+            f"`mopd evaluate {target} CONFIG.toml`, or problems.source=FILE",
         )
-    config = with_functions(config.model_copy(update={"student": target}), reward_functions)
-    seed = config.seed if seed is None else seed
+    setup = _prepared(config, target, reward_functions)
+    if config.warmup is not None and target.startswith(PREFIX):
+        warm_up_measured(setup, ProgressDisplay(quiet))
+    return _figures(setup, seed, quiet, step)
+
+
+def _evaluate_run(
+    path: Path, config: Config | None, seed: int | None, quiet: bool, reward_functions: Given
+) -> dict[str, Any]:
+    """The figures of a run's newest checkpoint; under its own configuration on the very problems it began with."""
+    found = newest_whole(path / "checkpoints")
+    own = read_config(path)
+    if found is None:
+        raise RunError("a run to evaluate has a checkpoint", f"none in {path}", f"`mopd train --resume {path}`")
+    newest, cursor = found
+    with from_checkpoint(newest):
+        setup = _prepared(config or own, str(newest), reward_functions)
+    freeze_day(setup.student.tokenizer, moment_of(path))
+    if config is None:
+        problems = {"problems": describe_problems(setup.problems)}
+        check_inputs(read_inputs(path), problems, f"or give a configuration: `mopd evaluate {path} CONFIG.toml`")
+    return _figures(setup, seed, quiet, cursor.step)
+
+
+def _prepared(config: Config, target: str, reward_functions: Given) -> Setup:
+    config = with_functions(settled(config).model_copy(update={"student": target}), reward_functions)
     problems = prepare_problems(config)
     if not problems.held_out:
         raise ConfigError(
             "there are held-out problems to evaluate on", "problems.held_out = 0", "raise problems.held_out"
         )
-    setup = prepare(config, problems, make_judge(config, problems, reward_functions))
-    progress = ProgressDisplay(quiet)
-    if config.warmup is not None and target.startswith(PREFIX):
-        warm_up_measured(setup, progress)
-    return {"model": target, "seed": seed, **evaluate(setup, progress, seed=seed, step=step)}
+    return prepare(config, problems, make_judge(config, problems, reward_functions), trains=False)
+
+
+def _figures(setup: Setup, seed: int | None, quiet: bool, step: int) -> dict[str, Any]:
+    config = setup.config
+    seed = config.seed if seed is None else seed
+    return {"model": config.student, "seed": seed, **evaluate(setup, ProgressDisplay(quiet), seed=seed, step=step)}

@@ -1,48 +1,51 @@
 """Calls of a user's functions, sync or async, that may raise or never return: each ends within a time limit.
 
-Nothing can kill a thread: a call that is late is given up on, and goes on for as long as it likes, unheard.
+Where a sync function runs, docs/decisions/0013-where-reward-functions-run.md says. In another thread than the main
+one nothing can interrupt it: a call that is late is given up on, and goes on for as long as it likes, unheard.
 """
 
 from __future__ import annotations
 
 import asyncio
-import functools
-import inspect
 import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, wait
-from dataclasses import dataclass
 from typing import Any
+
+from mopd.judging import main_thread
+from mopd.judging.outcomes import Failure
+from mopd.judging.process import StandIn
+from mopd.judging.signatures import is_async
 
 PING_S = 1.0
 """How long an event loop may take to answer before it counts as blocked."""
 
 
-@dataclass(frozen=True, slots=True)
-class Failure:
-    """Why a call gave nothing that counts. `said` is what the function itself said, which may quote an answer."""
-
-    what: str
-    said: object = ""
-
-
-Call = tuple[Callable[..., Any], dict[str, Any]]
-"""A function and its keyword arguments."""
+Call = tuple[Callable[..., Any] | StandIn, dict[str, Any]]
+"""A function, or what stands for one that runs elsewhere, and its keyword arguments."""
 
 
 def call_all(calls: Sequence[Call], time_limit_s: float) -> list[Any]:
     """What each call returned, or its Failure. Never raises.
 
-    Sync functions run one after the other, each in a thread of its own; then all async ones run side by side in one
-    event loop, which stays the same from call to call, since what async functions keep (connections) belongs to it.
+    Sync functions run one after the other; then all async ones run side by side in one event loop, which stays the
+    same from call to call, since what async functions keep (connections) belongs to it.
     """
     found: dict[int, Any] = {}
-    for index, call in enumerate(calls):
-        if not is_async(call[0]):
-            found[index] = _outcome(_in_thread(*call), time.monotonic() + time_limit_s, time_limit_s)
+    asynchronous: dict[int, tuple[Callable[..., Any], dict[str, Any]]] = {}
+    for index, (function, arguments) in enumerate(calls):
+        if isinstance(function, StandIn):
+            found[index] = function.call(arguments, time_limit_s)
+        elif is_async(function):
+            asynchronous[index] = function, arguments
+        elif main_thread.is_here():
+            found[index] = _in_main_thread(function, arguments, time_limit_s)
+        else:
+            future = _in_thread(function, arguments)
+            found[index] = _outcome(future, time.monotonic() + time_limit_s, time_limit_s)
     deadline = time.monotonic() + time_limit_s
-    running = {index: _in_loop(*call) for index, call in enumerate(calls) if is_async(call[0])}
+    running = {index: _in_loop(*call) for index, call in asynchronous.items()}
     for index, future in running.items():
         found[index] = _outcome(future, deadline, time_limit_s)
     if any(future.cancelled() for future in running.values()):
@@ -50,24 +53,23 @@ def call_all(calls: Sequence[Call], time_limit_s: float) -> list[Any]:
     return [found[index] for index in range(len(calls))]
 
 
-def is_async(function: Callable[..., Any]) -> bool:
-    """Whether calling `function` gives a coroutine: an async function, a partial of one, or an async `__call__`."""
-    function = unwrapped(function)
-    return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(type(function).__call__)
+def _in_main_thread(function: Callable[..., Any], arguments: dict[str, Any], time_limit_s: float) -> Any:
+    returned, is_late = main_thread.call_interruptibly(function, arguments, time_limit_s)
+    if is_late:
+        return _late(time_limit_s)
+    is_error = isinstance(returned, BaseException)
+    return Failure(f"raised {type(returned).__name__}", returned) if is_error else returned
 
 
-def unwrapped(function: Callable[..., Any]) -> Callable[..., Any]:
-    """The function within any number of partials."""
-    while isinstance(function, functools.partial):
-        function = function.func
-    return function
+def _late(time_limit_s: float) -> Failure:
+    return Failure(f"ran over its time limit of {time_limit_s:g} s")
 
 
 def _outcome(future: Future[Any], deadline: float, time_limit_s: float) -> Any:
     wait([future], timeout=max(0.0, deadline - time.monotonic()))
     if not future.done():
         future.cancel()  # ends a coroutine that lets itself be cancelled
-        return Failure(f"ran over its time limit of {time_limit_s:g} s")
+        return _late(time_limit_s)
     if future.cancelled():
         return Failure("was cancelled")
     error = future.exception()

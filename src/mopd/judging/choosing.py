@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 from mopd.config import Config, build_config
 from mopd.core.errors import ConfigError, RunError, VerifierError
-from mopd.judging.importing import import_function, name_of
+from mopd.judging.importing import import_entry, name_of
+from mopd.judging.process import FunctionProcess
 from mopd.judging.reward_functions import RewardFunctions
 from mopd.judging.signatures import NOT_PASSED, RewardFunction, check_parameters
 from mopd.judging.verdicts import Judge, by_verifiers
@@ -38,7 +39,8 @@ def make_judge(config: Config, problems: ProblemSet, given: Given = None) -> Jud
     Raises ConfigError or VerifierError where a function cannot be found or cannot be called as it would be.
     """
     rewards = config.rewards
-    functions = as_list(given) or [import_function(name, rewards.folder) for name in rewards.functions]
+    passed = as_list(given)
+    functions = passed or [import_entry(entry, rewards.folder) for entry in rewards.functions]
     if not functions:
         if rewards.weights is not None:
             raise ConfigError(
@@ -51,7 +53,8 @@ def make_judge(config: Config, problems: ProblemSet, given: Given = None) -> Jud
     )
     for function in functions:
         check_parameters(function, columns)
-    return RewardFunctions(functions, rewards, config.steps, columns)
+    process = None if passed else FunctionProcess(rewards.functions, rewards.folder)
+    return RewardFunctions(functions, rewards, config.steps, columns, process)
 
 
 def make_judge_again(config: Config, problems: ProblemSet, given: Given = None) -> Judge:

@@ -6,16 +6,16 @@ import difflib
 import importlib
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib.machinery import PathFinder
 from types import ModuleType
 from typing import Any
 
-import torch
-
 from mopd.core.errors import ConfigError, VerifierError
-from mopd.judging.calls import unwrapped
-from mopd.judging.signatures import RewardFunction
+from mopd.judging.signatures import RewardFunction, unwrapped
+
+Entry = str | Mapping[str, Any]
+"""How a configuration names a function: `module:function`, or with `args` for the factory that makes it."""
 
 
 def name_of(function: RewardFunction) -> str:
@@ -34,7 +34,7 @@ def name_of(function: RewardFunction) -> str:
 
 def check_is_function(function: Any, shown: str) -> None:
     got = "" if callable(function) else f"{shown}, which cannot be called"
-    if isinstance(function, torch.nn.Module):
+    if "torch" in sys.modules and isinstance(function, sys.modules["torch"].nn.Module):
         got = f"{type(function).__name__}, a model"
     elif isinstance(function, type):
         got = f"{shown}, a class"
@@ -42,8 +42,30 @@ def check_is_function(function: Any, shown: str) -> None:
         raise VerifierError("a reward function is a function", got, "pass or name a function that returns rewards")
 
 
-def import_function(name: str, folder: str | None) -> RewardFunction:
-    """The function called `module:function`. Raises ConfigError where the name is malformed, else VerifierError."""
+def import_entry(entry: Entry, folder: str | None) -> RewardFunction:
+    """The function that a configuration names, or that the factory it names makes of its `args`.
+
+    Raises ConfigError where the name is malformed, else VerifierError.
+    """
+    if isinstance(entry, str):
+        function = import_named(entry, folder)
+        check_is_function(function, entry)
+        return function  # type: ignore[no-any-return]
+    name, arguments = entry["function"], entry.get("args", {})
+    factory = import_named(name, folder)
+    shown = f"{name}({', '.join(f'{key}={value!r}' for key, value in arguments.items())})"
+    try:
+        made = factory(**arguments)
+    except (Exception, SystemExit) as error:  # a user's factory may raise anything
+        must = "a factory makes a reward function of its args"
+        got = f"{shown}: {type(error).__name__}: {error}"
+        raise VerifierError(must, got, "mend args; a reward function itself is named without them") from error
+    check_is_function(made, f"what {shown} returned, {repr(made)[:80]}")
+    return made  # type: ignore[no-any-return]
+
+
+def import_named(name: str, folder: str | None) -> Any:
+    """What is called `module:function`. Raises ConfigError where the name is malformed, else VerifierError."""
     if "<" in name:
         raise VerifierError(
             "a reward function is passed again where it cannot be imported", name, "pass it with reward_functions=[...]"
@@ -57,14 +79,12 @@ def import_function(name: str, folder: str | None) -> RewardFunction:
     places = [place for place in (folder, os.getcwd()) if place]
     module = _import_module(module_name, places)
     try:
-        function = attribute_at(module, path)
+        return attribute_at(module, path)
     except AttributeError:
         known = [key for key, value in vars(module).items() if callable(value) and not key.startswith("_")]
         near = difflib.get_close_matches(path, [*known, *dir(module)], n=1)
         do = f"did you mean {near[0]}?" if near else f"it has {', '.join(known) or 'no functions'}"
         raise VerifierError(f"module {module_name} has the reward function named", repr(path), do) from None
-    check_is_function(function, name)
-    return function  # type: ignore[no-any-return]
 
 
 def _import_module(name: str, places: Sequence[str]) -> ModuleType:

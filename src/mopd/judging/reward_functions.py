@@ -9,25 +9,18 @@ import copy
 import inspect
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any
-
-import numpy as np
-import torch
 
 from mopd.config import RewardsConfig
 from mopd.core.statistics import mean_or_zero
 from mopd.core.types import Group, Problem, Rollout, Verdict
-from mopd.judging.calls import Failure, call_all
+from mopd.judging.calls import call_all
 from mopd.judging.importing import name_of
-from mopd.judging.signatures import NOT_PASSED, RewardFunction, accepted_arguments, distinct_names
+from mopd.judging.outcomes import Failure, Log, Value, json_value, value_of, values_of
+from mopd.judging.process import FunctionProcess
+from mopd.judging.signatures import NOT_PASSED, RewardFunction, accepted_arguments, distinct_names, is_async
 from mopd.judging.verdicts import CUT, quoted
-
-LARGEST = float(np.finfo(np.float32).max)
-"""Rewards beyond this, in which training could not compute, count as not finite."""
-
-Value = float | None | Failure
-"""What one function gave one rollout: a finite number, None where it does not apply, or why it gave no reward."""
 
 Attempt = tuple[Group, Rollout]
 Details = dict[str, str | float | None]
@@ -40,38 +33,31 @@ def _source(function: RewardFunction) -> str:
         return name_of(function)
 
 
-@dataclass
-class _Log:
-    """What one call logged. Each call has its own: what a call that was given up on still writes, nobody reads."""
-
-    metrics: dict[str, list[float]] = field(default_factory=dict)
-    columns: dict[str, list[Any]] = field(default_factory=dict)
-
-    def metric(self, name: str, value: Any) -> None:
-        """A figure of the whole call; several of a name are averaged, and one that is not finite is left out."""
-        number = _value(value)
-        if isinstance(number, float):
-            self.metrics.setdefault(str(name), []).append(number)
-
-    def column(self, name: str, values: Sequence[Any]) -> None:
-        """A value a rollout, for groups.jsonl."""
-        self.columns.setdefault(str(name), []).extend(values)
-
-
 class RewardFunctions:
     """The judge that calls reward functions, once with all rollouts of all groups, in order."""
 
     def __init__(
-        self, functions: Sequence[RewardFunction], rewards: RewardsConfig, steps: int, columns: Sequence[str] = ()
+        self,
+        functions: Sequence[RewardFunction],
+        rewards: RewardsConfig,
+        steps: int,
+        columns: Sequence[str] = (),
+        process: FunctionProcess | None = None,
     ) -> None:
+        """`process` runs those of the functions that are sync, where the configuration names them."""
         self.functions, self.rewards, self.steps, self.columns = list(functions), rewards, steps, tuple(columns)
         self.names = distinct_names(functions)
+        self.runners = [
+            function if process is None or is_async(function) else process.stand_in(index)
+            for index, function in enumerate(functions)
+        ]
         self.weights = [1.0] * len(functions) if rewards.weights is None else rewards.weights
 
     @property
     def fingerprint(self) -> str:
         """The source of its functions, where there is one: what came of other functions is not what comes of these."""
-        return "\n".join(map(_source, self.functions))
+        made = [repr(entry) for entry in self.rewards.functions if not isinstance(entry, str)]
+        return "\n".join([*map(_source, self.functions), *made])
 
     def __call__(self, groups: Sequence[Group], step: int) -> tuple[list[Group], dict[str, float]]:
         """The groups with a verdict for every rollout, and each function's figures. Never raises.
@@ -82,14 +68,14 @@ class RewardFunctions:
         attempts = [(group, rollout) for group in groups for rollout in group.rollouts]
         if not attempts:
             return list(groups), {}
-        logs = [_Log() for _ in self.functions]
+        logs = [Log() for _ in self.functions]
         calls = [
-            (function, accepted_arguments(function, self._arguments(attempts, step, log)))
-            for function, log in zip(self.functions, logs, strict=True)
+            (runner, accepted_arguments(function, self._arguments(attempts, step, log)))
+            for runner, function, log in zip(self.runners, self.functions, logs, strict=True)
         ]
         returned = call_all(calls, self.rewards.time_limit_s)
-        logs = [_Log() if isinstance(found, Failure) else log for found, log in zip(returned, logs, strict=True)]
-        columns = [_values(found, len(attempts)) for found in returned]
+        logs = [Log() if isinstance(found, Failure) else log for found, log in zip(returned, logs, strict=True)]
+        columns = [values_of(found, len(attempts)) for found in returned]
         is_clean = not any(isinstance(value, Failure) for column in columns for value in column)
         secrets = frozenset[str]() if is_clean else _secrets(groups)
         rows = zip(attempts, zip(*columns, strict=True), self._details(columns, logs), strict=True)
@@ -97,17 +83,16 @@ class RewardFunctions:
         judged = [replace(group, verdicts=tuple(next(verdicts) for _ in group.rollouts)) for group in groups]
         return judged, self._metrics(columns, logs)
 
-    def _arguments(self, attempts: Sequence[Attempt], step: int, log: _Log) -> dict[str, Any]:
+    def _arguments(self, attempts: Sequence[Attempt], step: int, log: Log) -> dict[str, Any]:
         """What one function is given: its own copy, since it may change what it likes, also after it was given up."""
         from transformers import TrainerState
 
         problems = [group.problem for group, _ in attempts]
-        found = [*self.columns, *(name for problem in problems for name in problem.columns)]
+        rows = [{"answer": problem.reference} | problem.own_columns for problem in problems]
+        found = [*self.columns, *(name for row in rows for name in row)]
         names = dict.fromkeys(name for name in found if name not in NOT_PASSED)
-        columns = {name: [problem.columns.get(name) for problem in problems] for name in names}
-        answers = {"answer": [problem.reference for problem in problems]}
         return {
-            **copy.deepcopy(answers | columns),
+            **copy.deepcopy({name: [row.get(name) for row in rows] for name in names}),
             "prompts": [self._prompt(problem) for problem in problems],
             "completions": [self._completion(rollout.text) for _, rollout in attempts],
             "completion_ids": [list(rollout.token_ids) for _, rollout in attempts],
@@ -134,14 +119,14 @@ class RewardFunctions:
         terms = [w * v for w, v in zip(self.weights, values, strict=True) if isinstance(v, float)]
         if not terms:
             return Verdict(0.0, "error", None, "No reward function gave a reward.", details)
-        reward = _value(rounded_sum(terms))
+        reward = value_of(rounded_sum(terms))
         if not isinstance(reward, float):
             return Verdict(0.0, "error", None, "The weighted sum of the rewards is not finite.", details)
         if rollout.is_truncated:
             return Verdict(reward, "truncated", None, CUT, details)
         return Verdict(reward, "correct" if reward >= group.success_reward else "wrong", None, "", details)
 
-    def _details(self, columns: Sequence[Sequence[Value]], logs: Sequence[_Log]) -> list[Details]:
+    def _details(self, columns: Sequence[Sequence[Value]], logs: Sequence[Log]) -> list[Details]:
         """For each rollout what each function gave it, and what functions logged of it."""
         count = len(columns[0])
         noted: dict[str, list[Any]] = {}
@@ -151,7 +136,7 @@ class RewardFunctions:
             noted[f"rewards/{name}"] = [value if isinstance(value, float) else None for value in column]
         return [{name: json_value(values[row]) for name, values in noted.items()} for row in range(count)]
 
-    def _metrics(self, columns: Sequence[Sequence[Value]], logs: Sequence[_Log]) -> dict[str, float]:
+    def _metrics(self, columns: Sequence[Sequence[Value]], logs: Sequence[Log]) -> dict[str, float]:
         metrics: dict[str, float] = {}
         for name, column, log in zip(self.names, columns, logs, strict=True):
             own = {f"rewards/{name}_{key}": mean_or_zero(values) for key, values in log.metrics.items()}
@@ -163,52 +148,12 @@ class RewardFunctions:
         return metrics
 
 
-def _values(found: Any, count: int) -> list[Value]:
-    """One value a rollout, of what a call returned."""
-    if isinstance(found, np.ndarray | torch.Tensor):
-        found = found.tolist()
-    if isinstance(found, Failure):
-        return [found] * count
-    if not isinstance(found, list | tuple):
-        return [Failure(f"returned no list, but an object of type {type(found).__name__}")] * count
-    if len(found) != count:
-        return [Failure(f"returned {len(found)} values for {count} rollouts")] * count
-    return [_value(value) for value in found]
-
-
-def _value(value: Any) -> Value:
-    if value is None:
-        return None
-    if isinstance(value, np.generic) or (isinstance(value, torch.Tensor) and value.numel() == 1):
-        value = value.item()
-    if not isinstance(value, int | float):
-        return Failure(f"returned an object of type {type(value).__name__} as a reward")
-    if -LARGEST <= value <= LARGEST:  # false for NaN
-        return float(value)
-    return Failure("returned a reward that is not finite")
-
-
 def rounded_sum(terms: Sequence[float]) -> float:
     """The sum, rounded once: .7 + .2 + .1 is a success where that takes 1."""
     try:
         return math.fsum(terms)
     except (OverflowError, ValueError):
         return math.nan
-
-
-def json_value(value: Any) -> str | float | None:
-    """What JSON can hold of a value that a function logged."""
-    if value is None or isinstance(value, str):
-        return value
-    number = _value(value)
-    return number if isinstance(number, float) else text_of(value)
-
-
-def text_of(value: Any) -> str:
-    try:
-        return str(value)[:500]
-    except Exception:  # a user's object may refuse
-        return f"an object of type {type(value).__name__}"
 
 
 def _secrets(groups: Sequence[Group]) -> frozenset[str]:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import difflib
+import functools
 import inspect
 import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from mopd.core.errors import VerifierError
-from mopd.judging.calls import unwrapped
 
 RewardFunction = Callable[..., Any]
 
@@ -18,6 +18,19 @@ GIVEN = ("prompts", "completions", "completion_ids", "trainer_state", "log_metri
 
 NOT_PASSED = (*GIVEN, "prompt", "completion")
 """Columns of these names are not passed, as in TRL."""
+
+
+def unwrapped(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The function within any number of partials."""
+    while isinstance(function, functools.partial):
+        function = function.func
+    return function
+
+
+def is_async(function: Callable[..., Any]) -> bool:
+    """Whether calling `function` gives a coroutine: an async function, a partial of one, or an async `__call__`."""
+    function = unwrapped(function)
+    return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(type(function).__call__)
 
 
 def _parameters(function: RewardFunction) -> list[inspect.Parameter] | None:

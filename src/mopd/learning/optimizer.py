@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from mopd.config import OptimizerConfig
+from mopd.core.errors import DivergenceError
 
 
 class AdamW:
@@ -27,15 +28,32 @@ class AdamW:
         )
 
     def update(self, learning_rate: float) -> tuple[bool, float]:
-        """One update from the gradients present: (done, gradient norm). A non-finite gradient updates nothing."""
+        """One update from the gradients present: (done, gradient norm). A non-finite gradient updates nothing.
+
+        Raises DivergenceError where weights are not finite then: nothing can be learnt from them, nor saved as good.
+        """
         norm = torch.nn.utils.clip_grad_norm_(self.parameters, self.clip_norm).item()
         is_finite = math.isfinite(norm)
         if is_finite:
             for group in self.inner.param_groups:
                 group["lr"] = learning_rate
             self.inner.step()
+            self._check_weights(learning_rate)
         self.inner.zero_grad(set_to_none=True)
         return is_finite, norm
+
+    @torch.no_grad()
+    def _check_weights(self, learning_rate: float) -> None:
+        norms = torch.stack([norm.cpu() for norm in torch._foreach_norm(self.parameters)])  # fast, but may overflow
+        suspects = (~norms.isfinite()).nonzero().flatten().tolist()
+        diverged = [index for index in suspects if not self.parameters[index].isfinite().all()]
+        if diverged:
+            raise DivergenceError(
+                "the student's weights are finite after an update",
+                f"NaN or infinite ones in {len(diverged)} of {len(self.names)} tensors, such as "
+                f"{self.names[diverged[0]]}, at a learning rate of {learning_rate:g}",
+                "begin a new run with a lower learning rate; checkpoints hold the weights of before",
+            )
 
     def state_tensors(self) -> dict[str, Tensor]:
         """The optimiser's state as named tensors, for a checkpoint."""

@@ -84,7 +84,8 @@ def _normalise(
         normalizers[rows] = block.amax(-1) - probabilities.amax(-1).log()
         entropies[rows] = normalizers[rows] - torch.linalg.vecdot(probabilities, block)
         if entropies[rows].isnan().any():  # 0 times -inf: a token that cannot be
-            entropies[rows] = normalizers[rows] - torch.xlogy(probabilities, block.exp()).sum(-1)
+            block.masked_fill_(probabilities == 0, 0.0)
+            entropies[rows] = normalizers[rows] - torch.linalg.vecdot(probabilities, block)
     return normalizers, entropies
 
 

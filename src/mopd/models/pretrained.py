@@ -7,13 +7,14 @@ repository brings along is never run.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 
 from mopd.core.errors import StudentError
+from mopd.models.gguf import Gguf, apply_pre_tokenizer, apply_rope, check_all_read, read_gguf, rope_scaling
 
 WEIGHTS = ("*.safetensors", "*.bin")
 
@@ -49,25 +50,56 @@ def open_tokenizer(name: str) -> tuple[Any, ...]:
     is_gguf, is_local = name.endswith(".gguf"), path.exists()
     where = str(path.parent if is_gguf else path) if is_local else name
     options = {"gguf_file": path.name} if is_gguf else {}
-    return _opened(name, is_local, lambda kind: kind.from_pretrained(where, **options), AutoConfig, AutoTokenizer)
+    opened = _opened(name, is_local, lambda kind: kind.from_pretrained(where, **options), AutoConfig, AutoTokenizer)
+    if is_gguf:
+        apply_pre_tokenizer(_read_gguf(path), opened[1])
+    return opened
 
 
-def _open(name: str, is_local: bool, **options: Any) -> tuple[Any, Any]:
+def _open(name: str, is_local: bool, config: Any = None, **options: Any) -> tuple[Any, Any]:
+    """(model, tokenizer), the model under `config` if given, else under its file's; all of its tensors are used."""
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
+    for_model: dict[str, Any] = {"dtype": torch.float32, "output_loading_info": True}
+    for_model |= {} if config is None else {"config": config}
+
     def open_one(kind: Any) -> Any:
-        more = {"dtype": torch.float32} if kind is AutoModelForCausalLM else {}
+        more = for_model if kind is AutoModelForCausalLM else {}
         return kind.from_pretrained(name, local_files_only=is_local, **more, **options)
 
-    model, tokenizer = _opened(name, is_local, open_one, AutoModelForCausalLM, AutoTokenizer)
+    (model, report), tokenizer = _opened(name, is_local, open_one, AutoModelForCausalLM, AutoTokenizer)
+    _check_all_used(name, type(model).__name__, report)
     _move_into_aligned_memory(model)
     return model, tokenizer
+
+
+def _check_all_used(name: str, architecture: str, report: Mapping[str, Any]) -> None:
+    """Refuse a file that is not the model's: transformers fills a missing tensor with random numbers, drops others.
+
+    Both happen with a prefix of a wrapper in the names, a folder of another kind of model, or one layer too many or few
+    in config.json; and each time the model opens otherwise.
+    """
+    missing, unused = (sorted(report[key]) for key in ("missing_keys", "unexpected_keys"))
+    if not missing and not unused:
+        return
+    said = [f"{len(keys)} {what}, {keys[0]} first" for what, keys in (("missing", missing), ("unused", unused)) if keys]
+    prefix = next((key.removesuffix(wanted) for wanted in missing for key in unused if key.endswith(wanted)), "")
+    raise StudentError(
+        f"a student's files have every tensor of {architecture}, and no other",
+        f"{name}: {'; '.join(said)}",
+        f"take the prefix {prefix!r} off the names (save the model itself, not what wraps it)"
+        if prefix
+        else "save the causal language model whole, with its own config.json; what a trainer adds to it (a value head, "
+        "a classifier) cannot be trained here",
+    )
 
 
 def _opened(name: str, is_local: bool, open_one: Callable[[Any], Any], *kinds: Any) -> tuple[Any, ...]:
     """What transformers opens of each kind. transformers, tokenizers and safetensors each raise errors of their own."""
     try:
         return tuple(open_one(kind) for kind in kinds)
+    except StudentError:
+        raise
     except Exception as error:
         raise StudentError(
             "transformers can open the student as a causal language model",
@@ -94,9 +126,11 @@ HUB_HELP = (
 def _open_hub(name: str) -> tuple[Any, Any]:
     """From the hub or its cache. The configuration is asked for first, so that an unreachable hub is told at once."""
     from transformers import AutoConfig
+    from transformers.utils import cached_file
 
     try:
         AutoConfig.from_pretrained(name)
+        adapter = cached_file(name, ADAPTER, _raise_exceptions_for_missing_entries=False)
     except Exception as error:
         raise StudentError(
             "a student is `builtin:NAME`, a folder (with a config.json), a .gguf file, or a model that the hub or its "
@@ -104,6 +138,8 @@ def _open_hub(name: str) -> tuple[Any, Any]:
             f"{name}: {_first_lines(error)}",
             HUB_HELP,
         ) from error
+    if adapter is not None:
+        _refuse_adapter(name)
     return _open(name, is_local=False)
 
 
@@ -114,7 +150,21 @@ def _first_lines(error: BaseException) -> str:
 # --- folders --------------------------------------------------------------------------------------------------------
 
 
+ADAPTER = "adapter_config.json"
+
+
+def _refuse_adapter(name: str) -> None:
+    """An adapter changes the model beside it, or one elsewhere; alone, either half is another model."""
+    raise StudentError(
+        "a student's folder holds one whole model",
+        f"{name} has an adapter ({ADAPTER})",
+        "merge it into its model (PEFT: `model.merge_and_unload().save_pretrained(FOLDER)`) and use that folder",
+    )
+
+
 def _check_folder(path: Path) -> None:
+    if any(path.glob("adapter_*")):
+        _refuse_adapter(str(path))
     if not (path / "config.json").is_file():
         raise StudentError(
             "a student's folder holds a transformers model",
@@ -170,17 +220,33 @@ def _check_safetensors(file: Path) -> None:
 
 def _open_gguf(path: Path) -> tuple[Any, Any]:
     """A GGUF file, its weights made full again, as a model that can be trained and saved like any other."""
+    from transformers import AutoConfig
+
     if not path.is_file():
         raise StudentError("a .gguf student is a file", f"{path} does not exist", "check the key student")
     with open(path, "rb") as file:
         if file.read(4) != b"GGUF":
             raise StudentError("a .gguf file begins with GGUF", f"{path} does not", "fetch it again")
-    model, tokenizer = _open(str(path.parent), is_local=True, gguf_file=path.name)
+    gguf = _read_gguf(path)
+    where, option = str(path.parent), {"gguf_file": path.name}
+    config = None
+    if scaling := rope_scaling(gguf):
+        (config,) = _opened(str(path), True, lambda kind: kind.from_pretrained(where, **option), AutoConfig)
+        apply_rope(gguf, scaling, config)
+    model, tokenizer = _open(where, is_local=True, config=config, **option)
+    check_all_read(gguf, model)
+    apply_pre_tokenizer(gguf, tokenizer)
+    if gguf.end_ids:
+        model.generation_config.eos_token_id = gguf.end_ids
     # The weights are plain tensors now; transformers would refuse to save a model that is marked as quantised.
     model.hf_quantizer, model.is_quantized = None, False
     if hasattr(model.config, "quantization_config"):
         del model.config.quantization_config
     return model, tokenizer
+
+
+def _read_gguf(path: Path) -> Gguf:
+    return cast(Gguf, _opened(str(path), True, lambda read: read(path), read_gguf)[0])
 
 
 def hide_transformers_bars() -> None:

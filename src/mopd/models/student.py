@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import difflib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,13 +19,15 @@ from mopd.models.embedded import EMBEDDED, PREFIX, EmbeddedStudent
 from mopd.models.pretrained import hide_transformers_bars, open_pretrained, open_tokenizer
 from mopd.models.tokenizer import ChatTokenizer
 from mopd.scoring.self_check import check_scoring
+from mopd.scoring.vocabulary import restrict_vocabulary
 
 
 @dataclass
 class Student:
     """A model that learns, its tokenizer, the wording it reads contexts in, and its window in tokens.
 
-    The model's weights are float32 masters; `dtype` is that of its matrix products.
+    The model's weights are float32 masters; `dtype` is that of its matrix products. `window_note` says why a window is
+    shorter than the model's positions.
     """
 
     model: Any
@@ -33,6 +35,7 @@ class Student:
     template: TemplateConfig
     window: int
     dtype: torch.dtype = torch.float32
+    window_note: str = ""
 
     def save(self, folder: Path) -> None:
         """Write model, tokenizer and configuration so that `AutoModelForCausalLM.from_pretrained` opens `folder`."""
@@ -76,7 +79,9 @@ def as_student(model: Any, tokenizer: Any, chat_options: Mapping[str, Any] | Non
     ends = getattr(model.generation_config, "eos_token_id", None)
     chat = ChatTokenizer(tokenizer, ends if isinstance(ends, list) else [] if ends is None else [ends], chat_options)
     _check_vocabulary(model, chat)
-    return Student(model, chat, _template(model.config), _window(model, tokenizer))
+    restrict_vocabulary(model, chat.token_ids)
+    window, note = _window(model, tokenizer)
+    return Student(model, chat, _template(model.config), window, window_note=note)
 
 
 def _template(config: Any) -> TemplateConfig:
@@ -85,17 +90,41 @@ def _template(config: Any) -> TemplateConfig:
     return TemplateConfig(**own) if own else ENGLISH
 
 
-def _window(model: Any, tokenizer: Any) -> int:
-    """The longest sequence in tokens: the model's positions, else (positions without a limit) its tokenizer's word."""
-    positions = getattr(model.config.get_text_config(), "max_position_embeddings", None)
-    return int(positions or min(tokenizer.model_max_length, 2**30))
+def _window(model: Any, tokenizer: Any) -> tuple[int, str]:
+    """The longest sequence in tokens, and a note where that is not all that the model has positions for.
+
+    It has positions as its configuration says, else (positions without a limit) as its tokenizer says. Some change the
+    meaning of all positions once a sequence is longer than it was first trained on: then what a token is depends on
+    what else is read in the same call, and what was read before the limit is wrong behind it.
+    """
+    config = model.config.get_text_config()
+    positions = getattr(config, "max_position_embeddings", None)
+    whole = int(positions or min(tokenizer.model_max_length, 2**30))
+    kind, limit = _change_of_positions(config)
+    if limit >= whole:
+        return whole, ""
+    return limit, f" (of {whole}: behind {limit} its RoPE, of type {kind}, would read all positions otherwise)"
+
+
+def _change_of_positions(config: Any) -> tuple[str, int]:
+    """The kind of RoPE that depends on how long a sequence is, and the longest before it changes; else no limit."""
+    found = getattr(config, "rope_parameters", None) or {}
+    for rope in (found, *(value for value in found.values() if isinstance(value, Mapping))):
+        kind = rope.get("rope_type")
+        limit = rope.get("original_max_position_embeddings") or getattr(
+            config, "original_max_position_embeddings", None
+        )
+        changes = kind == "dynamic" or (kind == "longrope" and rope.get("short_factor") != rope.get("long_factor"))
+        if changes and limit:
+            return str(kind), int(limit)
+    return "", 2**62
 
 
 def _check_vocabulary(model: Any, chat: ChatTokenizer) -> None:
     """Ids beyond the model's embedding would be an index error in the middle of a run.
 
-    A model with more rows than its tokenizer has tokens is common (rows are padded to a round number): the engine never
-    samples ids that no token has.
+    A model with more rows than its tokenizer has tokens is common (rows are padded to a round number): it predicts no
+    id that no token has.
     """
     rows = int(model.get_input_embeddings().weight.shape[0])
     if chat.size > rows:
@@ -117,6 +146,27 @@ def _embedded(name: str) -> EmbeddedStudent:
     return EMBEDDED[name]
 
 
-def copy_model(model: Any) -> Any:
-    """An independent copy that never takes a gradient."""
-    return copy.deepcopy(model).requires_grad_(False).eval()
+def copy_model(model: Any, dtype: torch.dtype | None = None) -> Any:
+    """An independent copy that never takes a gradient, its weights in `dtype`, if given.
+
+    Buffers stay as they are, and so do the weights that the architecture keeps in float32: positions, decays and biases
+    of experts' scores are wrong, not less exact, when they are rounded. It is what transformers makes of a file.
+    """
+    copied = copy.deepcopy(model).requires_grad_(False).eval()
+    if dtype is not None:
+        is_kept = _keeps_float32(copied, dtype)
+        for name, parameter in copied.named_parameters():
+            if parameter.is_floating_point() and not is_kept(name):
+                parameter.data = parameter.data.to(dtype)
+    return copied
+
+
+def _keeps_float32(model: Any, dtype: torch.dtype) -> Callable[[str], bool]:
+    """Whether a weight of this name stays in float32 while the others are in `dtype`."""
+    from transformers.core_model_loading import build_glob_alternation
+
+    plan = list(model._get_dtype_plan(dtype))
+    if not plan:
+        return lambda name: False
+    kept, *_ = build_glob_alternation(plan)
+    return lambda name: kept.search(name) is not None

@@ -9,8 +9,10 @@ import torch
 
 from mopd.config import Config
 from mopd.judging.verdicts import Judge, by_verifiers, prepare_verifiers
+from mopd.judging.watching import WatchedJudge
 from mopd.models.student import Student, load_student
 from mopd.preflight.checks import check_window
+from mopd.preflight.trial import try_out
 from mopd.problems import ProblemSet, load_problems
 from mopd.rollouts.choosing import open_engine
 from mopd.rollouts.engine import Engine
@@ -33,11 +35,18 @@ def prepare_problems(config: Config) -> ProblemSet:
     return load_problems(config.problems, needs_answer=not config.rewards.functions)
 
 
-def prepare(config: Config, problems: ProblemSet, judge: Judge = by_verifiers, folder: Path | None = None) -> Setup:
+def prepare(
+    config: Config,
+    problems: ProblemSet,
+    judge: Judge = by_verifiers,
+    folder: Path | None = None,
+    *,
+    trains: bool = True,
+) -> Setup:
     """The setup of a run before any warm-up, with threads and graders of this process set up and everything checked.
 
     The student is opened from `folder`, where given: a run is resumed from its checkpoint, wherever the student came
-    from. Raises MopdError.
+    from. What does not train, as an evaluation, may have fewer problems than a step takes. Raises MopdError.
     """
     keep_freed_memory()
     if config.compute.threads is not None:
@@ -46,4 +55,6 @@ def prepare(config: Config, problems: ProblemSet, judge: Judge = by_verifiers, f
     prepare_verifiers(set() if config.rewards.functions else names, config)
     student = load_student(str(folder or config.student), config.seed, config.compute, config.chat.options)
     check_window(student, problems, config)
-    return Setup(config, problems, judge, student, open_engine(config, student))
+    engine = open_engine(config, student)
+    try_out(config, problems, student, engine, trains)
+    return Setup(config, problems, WatchedJudge(judge), student, engine)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import PurePath
@@ -37,18 +37,29 @@ class ProblemSet:
 
         Every pass holds every problem once, in an order of its own. With weights each domain has passes of its own,
         and the domains' shares of all problems taken so far stay within a few problems of their weights. Raises
-        ProblemError where a step asks for more problems, of all or of a domain, than there are.
+        ProblemError where the step asks for more problems, of all or of a domain, than there are; `check_steps` says so
+        of all steps of a run before the first.
         """
-        weights = whole_weights(list(self.weights.values())) if self.weights else (1,)
         chosen: list[Problem] = []
+        for name, problems, pace in self._paces(count):
+            begin, end = pace.before(step), pace.before(step + 1)
+            _check_enough(len(problems), end - begin, name)
+            for which, index in (divmod(position, len(problems)) for position in range(begin, end)):
+                chosen.append(problems[pass_order(len(problems), pace, seed, name, which)[index]])
+        return chosen
+
+    def check_steps(self, steps: int, count: int) -> None:
+        """Raise ProblemError where one of the first `steps` steps of `count` problems asks for more than there are."""
+        for name, problems, pace in self._paces(count):
+            if pace.bound > len(problems):  # else no step can
+                _check_enough(len(problems), most_in_a_step(pace, steps), name)
+
+    def _paces(self, count: int) -> Iterator[tuple[tuple[str, ...], Sequence[Problem], Pace]]:
+        """The name, the problems and the pace of each part that steps of `count` problems take from."""
+        weights = whole_weights(list(self.weights.values())) if self.weights else (1,)
         for part, (name, problems) in enumerate(self._parts.items()):
             if weights[part]:
-                pace = Pace(weights, part, count)
-                begin, end = pace.before(step), pace.before(step + 1)
-                _check_enough(len(problems), max(end - begin, most_in_a_step(pace)), name)
-                for which, index in (divmod(position, len(problems)) for position in range(begin, end)):
-                    chosen.append(problems[pass_order(len(problems), pace, seed, name, which)[index]])
-        return chosen
+                yield name, problems, Pace(weights, part, count)
 
     @cached_property
     def _parts(self) -> dict[tuple[str, ...], tuple[Problem, ...]]:

@@ -49,6 +49,22 @@ class Pace:
             return step * self.count
         return apportion(self.weights, step * self.count)[self.part]
 
+    @property
+    def period(self) -> int:
+        """Steps after which what they take of each part repeats: then all parts have had their weights' seats."""
+        total = sum(self.weights)
+        return total // math.gcd(total, self.count)
+
+    @property
+    def bound(self) -> int:
+        """No step takes more of the part, whatever the number of steps; cheap to know.
+
+        n seats of the part take the time of at least n - 1 of them, and in any time another part gets more than its
+        share less one seat. What a step has left for the part is then at most this.
+        """
+        others = sum(weight > 0 for weight in self.weights) - 1
+        return (self.count + others - 1) * self.weights[self.part] // sum(self.weights) + 1
+
     def step_around(self, position: int) -> tuple[int, int]:
         """Where the step that takes the part's `position`-th problem begins and ends, in the part's own count."""
         step = position * sum(self.weights) // (self.weights[self.part] * self.count)
@@ -60,9 +76,9 @@ class Pace:
 
 
 @lru_cache(maxsize=64)
-def most_in_a_step(pace: Pace, steps: int = 64) -> int:
+def most_in_a_step(pace: Pace, steps: int) -> int:
     """The most problems of the part that one of the first `steps` steps takes."""
-    ends = [pace.before(step) for step in range(steps + 1)]
+    ends = [pace.before(step) for step in range(min(steps, pace.period) + 1)]
     return max(end - begin for begin, end in pairwise(ends))
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import json
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -12,6 +11,7 @@ from typing import Any
 from mopd.core.errors import ProblemError
 from mopd.core.files import is_unicode
 from mopd.core.types import Message, Problem
+from mopd.problems.references import reference_text
 from mopd.verifiers.code_tests import COMPARISONS, read_tests, says_nothing
 
 VERIFIER_OF_KIND = {
@@ -100,7 +100,8 @@ def to_problems(records: Iterable[Record], source: str, reading: Reading) -> lis
     """The problems that `records` of `source` say, in order, each with an id of its own.
 
     A problem's `columns` are its record whole, under the file's own names; a field of `KEPT` that is read from another
-    column is there under both names. Raises ProblemError naming place and field.
+    column is there under both names, and what its name held before is `shadowed`. Raises ProblemError naming place
+    and field.
     """
     records = _checked(records, source, reading)
     record_of_id: dict[str, Record] = {}
@@ -157,20 +158,22 @@ def _checked(records: Iterable[Record], source: str, reading: Reading) -> list[R
 
 
 def _to_problem(record: Record, reading: Reading) -> Problem:
-    columns = dict(record.values) | {name: _get(record, name, reading) for name in KEPT if name in reading.columns}
+    taken = {name: _get(record, name, reading) for name in KEPT if reading.columns.get(name, name) != name}
     verifier = _verifier_name(record, reading) if reading.verifier == "auto" else reading.verifier
     if verifier == "code":
         _check_tests(record, reading)
     ordered = _get(record, "ordered", reading)
     if verifier == "tool_use" and not (ordered is None or isinstance(ordered, bool)):
         raise _field_error(record, "ordered", "true or false", ordered)  # the text "false" would pass for true
+    messages = _messages(record, reading)
     return Problem(
         id=_id(record, reading),
-        messages=_messages(record, reading),
-        reference=_reference(record, reading, verifier),
+        messages=messages,
+        reference=_reference(record, reading, verifier, messages),
         verifier=verifier,
         domain=reading.domain or str(_get(record, "domain", reading) or "default"),
-        columns=columns,
+        columns={**record.values, **taken},
+        shadowed={name: record.values[name] for name in taken if name in record.values},
     )
 
 
@@ -280,7 +283,7 @@ def _is_text(value: Any) -> bool:
     return isinstance(value, str) and bool(value.strip()) and is_unicode(value)
 
 
-def _reference(record: Record, reading: Reading, verifier: str) -> str | None:
+def _reference(record: Record, reading: Reading, verifier: str, messages: tuple[Message, ...]) -> str | None:
     answer, must = _get(record, "answer", reading), "the problem's gold answer"
     if verifier == "code" and (answer is None or says_nothing(answer)):
         return None  # the tests judge
@@ -289,7 +292,7 @@ def _reference(record: Record, reading: Reading, verifier: str) -> str | None:
     if answer is None:
         raise _missing(record, "answer", must, reading)
     try:
-        text = answer if isinstance(answer, str) else json.dumps(answer)
+        text = reference_text(answer, verifier, messages)
     except TypeError:  # bytes, as parquet may hold them
         text = ""
     if not _is_text(text):

@@ -126,6 +126,7 @@ def _livecodebench(row: Values, options: Mapping[str, str]) -> Values | LeftOut:
         "domain": "livecodebench",
         "tests": tests,
         "public_tests": _tests(public, function) if public else None,
+        "compare": "numbers",
     }
 
 

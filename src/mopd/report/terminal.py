@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,25 +10,44 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from mopd.core.errors import RunError
 from mopd.runs.records import read_jsonl
 
 
 def print_summary(summary: dict[str, Any], console: Console) -> None:
-    """The table of a run's end: figures before and after with 95 % intervals, one group, and where the run is."""
+    """The table of a run's end: figures before and after with 95 % intervals, one group, and where the run is.
+
+    A run that learnt nothing is told so last, with why.
+    """
     if "before" in summary:
         console.print(_figures_table(summary))
         gain = summary["gain"]
         low, high = gain["interval"]
         console.print(f"gain in mean {gain['mean']:+.3f}, paired 95 % interval [{low:+.3f}, {high:+.3f}]\n")
+    elif "after" in summary:
+        console.print("[evaluation] was changed, and one evaluation made since: there is no gain to tell", markup=False)
     if warmup := summary.get("warmup"):
         _print_warmup(warmup, console)
     _print_split(summary.get("split", {}), console)
-    print_group(Path(summary["run"]), console)
+    groups = _recorded_groups(Path(summary["run"]), console)
+    print_group(groups, console)
     seconds = "  ".join(f"{name} {value:.0f} s" for name, value in summary["seconds"].items())
     cached = " (warm-up from the cache)" if summary.get("warmup", {}).get("is_cached") else ""
     console.print(f"seconds: {seconds}{cached}")
     console.print(f"run: {escape(summary['run'])}/", soft_wrap=True)
-    console.print(f"what its teacher read: mopd show-context {escape(summary['run'])}", soft_wrap=True)
+    if any(rollout["context_tokens"] is not None for group in groups for rollout in group["rollouts"]):
+        console.print(f"what its teacher read: mopd show-context {escape(summary['run'])}", soft_wrap=True)
+    if told := summary.get("nothing_learnt"):
+        console.print(told, style="yellow", markup=False, highlight=False, soft_wrap=True)
+
+
+def _recorded_groups(run: Path, console: Console) -> list[dict[str, Any]]:
+    """The run is finished all the same where they cannot be read; another process may have moved it aside."""
+    try:
+        return read_jsonl(run / "groups.jsonl")
+    except RunError as error:
+        console.print(f"no group is shown: {error.got}", markup=False)
+        return []
 
 
 def _print_warmup(warmup: dict[str, Any], console: Console) -> None:
@@ -78,9 +98,8 @@ def _figures_table(summary: dict[str, Any]) -> Table:
     return table
 
 
-def print_group(run: Path, console: Console) -> None:
+def print_group(groups: Sequence[Mapping[str, Any]], console: Console) -> None:
     """The first group with both outcomes: each rollout, its verdict, and the peers its teacher was shown."""
-    groups = read_jsonl(run / "groups.jsonl")
     mixed = [group for group in groups if len({rollout["is_success"] for rollout in group["rollouts"]}) == 2]
     if not groups:
         return

@@ -1,37 +1,25 @@
 """Decoders: prompts read once, then one token a row at a time, for rows that share prompts.
 
-`SharedPromptDecoder` keeps the keys and values of each prompt once, however many rows write from it; `CachedDecoder`
-uses transformers' own cache, expanded to rows, for models whose attention is of another kind. Both give the same
-logits.
+`SharedPromptDecoder` keeps the keys and values of each prompt once, however many rows write from it. `cached` has the
+decoders for models whose attention is of another kind. All give the same logits.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from contextvars import ContextVar
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from mopd.rollouts.cached import CachedDecoder, Decoder, PromptwiseDecoder, may_pad_prompts
 from mopd.scoring.attention import Seen, forward_with, read_trie, refuse_other_kinds
 from mopd.scoring.head import head_logits
 from mopd.scoring.trie import build_trie
 
 GROWTH = 32
 """Tokens by which the room for keys and values of written tokens grows at least."""
-
-
-class Decoder(Protocol):
-    """Next-token logits for rows, [rows, vocabulary]: `logits` after the prompts, `step` after one more token a row."""
-
-    logits: Tensor
-
-    def keep(self, rows: Tensor) -> None:
-        """Go on with these rows only: [kept] indices of the present ones."""
-
-    def step(self, tokens: Tensor) -> Tensor:
-        """The logits behind `tokens` [rows]."""
 
 
 def open_decoder(
@@ -44,48 +32,9 @@ def open_decoder(
     unique = list(dict.fromkeys(prompts))
     place = {prompt: index for index, prompt in enumerate(unique)}
     owner = torch.tensor([place[prompt] for prompt, count in zip(prompts, counts, strict=True) for _ in range(count)])
-    kind = SharedPromptDecoder if shares_prefixes else CachedDecoder
-    return kind(model, unique, owner)
-
-
-class CachedDecoder:
-    """With transformers' cache, prompts padded on the left."""
-
-    def __init__(self, model: Any, prompts: Sequence[tuple[int, ...]], owner: Tensor) -> None:
-        from transformers import DynamicCache
-
-        self.model = model
-        self.device = next(model.parameters()).device
-        width = max(map(len, prompts))
-        ids = torch.zeros(len(prompts), width, dtype=torch.long)
-        mask = torch.zeros(len(prompts), width, dtype=torch.long)
-        for row, prompt in enumerate(prompts):
-            ids[row, width - len(prompt) :] = torch.tensor(prompt)
-            mask[row, width - len(prompt) :] = 1
-        positions = (mask.cumsum(-1) - 1).clamp(min=0)
-        self.cache = DynamicCache(config=model.config)
-        logits = self._forward(ids.to(self.device), mask.to(self.device), positions.to(self.device), logits_to_keep=1)
-        owner = owner.to(self.device)
-        self.cache.batch_select_indices(owner)
-        self.logits = logits[owner]
-        self.mask, self.positions = mask.to(self.device)[owner], positions[:, -1].to(self.device)[owner]
-
-    def keep(self, rows: Tensor) -> None:
-        """Go on with these rows only."""
-        rows = rows.to(self.device)
-        self.mask, self.positions = self.mask[rows], self.positions[rows]
-        self.cache.batch_select_indices(rows)
-
-    def step(self, tokens: Tensor) -> Tensor:
-        """The logits behind one more token a row."""
-        self.mask = torch.cat([self.mask, self.mask.new_ones(len(tokens), 1)], dim=1)
-        self.positions = self.positions + 1
-        return self._forward(tokens[:, None].to(self.device), self.mask, self.positions[:, None])
-
-    def _forward(self, ids: Tensor, mask: Tensor, positions: Tensor, **rest: Any) -> Tensor:
-        rest |= {"attention_mask": mask, "position_ids": positions, "past_key_values": self.cache, "use_cache": True}
-        logits: Tensor = self.model(input_ids=ids, **rest).logits[:, -1]
-        return logits
+    if shares_prefixes:
+        return SharedPromptDecoder(model, unique, owner)
+    return (CachedDecoder if may_pad_prompts(model) else PromptwiseDecoder)(model, unique, owner)
 
 
 class SharedPromptDecoder:

@@ -8,6 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from mopd.config import Sampling
+from mopd.core.errors import DivergenceError
 from mopd.core.seeding import derive_seed
 
 DRAW_BLOCK = 256
@@ -28,24 +30,50 @@ def sample_tokens(logits: Tensor, uniforms: Tensor, temperature: float, top_p: f
     """
     logprobs = (logits.float() / temperature).log_softmax(-1)
     if top_p < 1.0:
-        ordered, indices = logprobs.sort(dim=-1, descending=True)
-        mass_before = ordered.exp().double().cumsum(-1) - ordered.exp()
-        ordered = ordered.masked_fill(mass_before >= top_p, -torch.inf)
-        logprobs = torch.empty_like(logprobs).scatter(-1, indices, ordered).log_softmax(-1)
+        logprobs = _nucleus(logprobs, top_p)
     tokens = _draw(logprobs.exp(), uniforms)
     return tokens, logprobs.gather(-1, tokens[:, None]).squeeze(-1).double()
+
+
+def draw_recorded(logits: Tensor, uniforms: Tensor, sampling: Sampling) -> tuple[Tensor, Tensor]:
+    """Tokens as `sample_tokens` draws them, each with its log-probability before top-p: what a rollout records.
+
+    The importance weight of a token compares that with the learner's, which knows no top-p, and must be 1 where both
+    computed the same numbers. Of the renormalised set the log-probability is larger by -log(kept mass): every weight,
+    and so every loss, would be smaller by that mass.
+    """
+    tokens, logprobs = sample_tokens(logits, uniforms, sampling.temperature, sampling.top_p)
+    if sampling.top_p < 1.0:
+        whole = (logits.float() / sampling.temperature).log_softmax(-1)
+        logprobs = whole.gather(-1, tokens[:, None]).squeeze(-1).double()
+    return tokens, logprobs
+
+
+def _nucleus(logprobs: Tensor, top_p: float) -> Tensor:
+    """Log-probabilities of the most probable tokens that together hold `top_p`, renormalised; others cannot be."""
+    ordered, indices = logprobs.sort(dim=-1, descending=True)
+    mass_before = ordered.exp().double().cumsum(-1) - ordered.exp()
+    ordered = ordered.masked_fill(mass_before >= top_p, -torch.inf)
+    return torch.empty_like(logprobs).scatter(-1, indices, ordered).log_softmax(-1)
 
 
 def _draw(probabilities: Tensor, uniforms: Tensor) -> Tensor:
     """The first token at which the running sum exceeds uniform x total: [rows, V], [rows] -> [rows].
 
     First the block of tokens, then the token in it: a running sum over a whole vocabulary in float64 would take longer
-    than the model. Tokens of probability 0 are never drawn.
+    than the model. Tokens of probability 0 are never drawn. Raises DivergenceError where there are no probabilities.
     """
     rows, size = probabilities.shape
     blocks = torch.nn.functional.pad(probabilities, (0, -size % DRAW_BLOCK)).view(rows, -1, DRAW_BLOCK)
     sums = blocks.sum(-1, dtype=torch.float64).cumsum(-1)
     total = sums[:, -1:]  # may differ from 1 by rounding
+    diverged = int((~total.isfinite()).sum())
+    if diverged:
+        raise DivergenceError(
+            "a model's logits are numbers, of which a next token can be drawn",
+            f"NaN or infinite ones for {diverged} of {rows} completions",
+            "see whether its weights are sound (a diverged run, a broken file), or set compute.dtype = 'float32'",
+        )
     target = torch.minimum(uniforms[:, None] * total, total.nextafter(torch.zeros_like(total)))
     block = torch.searchsorted(sums, target, right=True)
     before = torch.where(block > 0, sums.gather(1, (block - 1).clamp(min=0)), 0.0)

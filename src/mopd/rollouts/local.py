@@ -17,7 +17,7 @@ from mopd.config import Sampling
 from mopd.core.types import Rollout
 from mopd.models.student import Student, copy_model
 from mopd.rollouts.decoding import open_decoder
-from mopd.rollouts.drawing import sample_tokens, uniforms_of
+from mopd.rollouts.drawing import draw_recorded, uniforms_of
 from mopd.rollouts.engine import SamplingRequest, tell_nobody
 from mopd.scoring.hidden_states import can_share_prefixes
 
@@ -34,7 +34,7 @@ class LocalEngine:
         self.max_rows = max_rows
         self.model = self._source = student.model
         if student.dtype != torch.float32:
-            self.model = copy_model(student.model).to(student.dtype)
+            self.model = copy_model(student.model, student.dtype)
 
     @torch.no_grad()
     def sync(self, model: Any) -> None:
@@ -42,7 +42,8 @@ class LocalEngine:
         if self.model is self._source:
             self.model = model
         else:
-            torch._foreach_copy_(list(self.model.parameters()), list(model.parameters()))
+            for kept, now in ((self.model.parameters(), model.parameters()), (self.model.buffers(), model.buffers())):
+                torch._foreach_copy_(list(kept), list(now))
         self._source = model
 
     @torch.no_grad()
@@ -58,7 +59,6 @@ class LocalEngine:
 
     def _sample_batch(self, requests: Sequence[SamplingRequest], sampling: Sampling) -> list[list[Rollout]]:
         end_ids = self.tokenizer.end_ids
-        known = self.tokenizer.size  # a model may have more rows than there are tokens
         uniforms = torch.from_numpy(
             np.stack(
                 [uniforms_of((*r.key, index), sampling.completion_tokens) for r in requests for index in range(r.count)]
@@ -73,9 +73,7 @@ class LocalEngine:
         logprobs: list[list[float]] = [[] for _ in range(rows)]
         writing = torch.arange(rows)
         for position in range(sampling.completion_tokens):
-            chosen, chosen_logprobs = sample_tokens(
-                logits[:, :known].cpu(), uniforms[writing, position], sampling.temperature, sampling.top_p
-            )
+            chosen, chosen_logprobs = draw_recorded(logits.cpu(), uniforms[writing, position], sampling)
             for row, token, logprob in zip(writing.tolist(), chosen.tolist(), chosen_logprobs.tolist(), strict=True):
                 tokens[row].append(token)
                 logprobs[row].append(logprob)

@@ -8,16 +8,16 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
-from mopd.core.errors import CheckpointError
-from mopd.core.files import dump_json, write_folder_atomically
+from mopd.core.errors import CheckpointError, MopdError, StudentError
+from mopd.core.files import advice, dump_json, remove_folder, write_folder_atomically
 from mopd.learning.optimizer import AdamW
 from mopd.learning.teacher import LocalTeacher
 from mopd.models.student import Student
@@ -27,10 +27,14 @@ _NAME = re.compile(r"step-(\d+)")
 
 @dataclass(frozen=True)
 class Cursor:
-    """Where a run stands: steps done, and how many bytes of each of its logs belong to them."""
+    """Where a run stands: steps done, how many bytes of each of its logs belong to them, and the checkpoint's files.
+
+    `file_bytes` is empty in checkpoints of versions that did not write it.
+    """
 
     step: int
     log_bytes: dict[str, int]
+    file_bytes: dict[str, int] = field(default_factory=dict)
 
 
 def save_checkpoint(
@@ -43,17 +47,18 @@ def save_checkpoint(
         if teacher is not None and teacher.has_own_weights:
             save_file(_named_tensors(teacher.model), target / "teacher.safetensors")
         save_file(optimizer.state_tensors(), target / "optimizer.safetensors")
-        (target / "cursor.json").write_text(dump_json(asdict(cursor)), encoding="utf-8")
+        sizes = {path.name: path.stat().st_size for path in sorted(target.iterdir())}
+        (target / "cursor.json").write_text(dump_json(asdict(replace(cursor, file_bytes=sizes))), encoding="utf-8")
 
     path = folder / f"step-{cursor.step}"
     try:
         write_folder_atomically(path, fill)
-    except (OSError, SafetensorError) as error:
+    except Exception as error:  # a full disk is an exception of their own to safetensors and tokenizers
         newest = latest_checkpoint(folder)
         raise CheckpointError(
             f"checkpoint {path} can be written",
             str(error),
-            f"free space on the disk, then `mopd train --resume {folder.parent}`; "
+            f"{advice(error)}, then `mopd train --resume {folder.parent}`; "
             + (f"the last good checkpoint is {newest}" if newest else "there was no earlier checkpoint"),
         ) from error
     return path
@@ -61,18 +66,71 @@ def save_checkpoint(
 
 def load_checkpoint(path: Path, student: Student, teacher: LocalTeacher | None, optimizer: AdamW) -> Cursor:
     """Restore student, teacher and optimiser in place and return the cursor. Raises CheckpointError."""
-    try:
+    with from_checkpoint(path):
         load_model_weights(student.model, path)
         if teacher is not None and teacher.has_own_weights:
             _restore(teacher.model, load_file(path / "teacher.safetensors"))
         optimizer.load_state_tensors(load_file(path / "optimizer.safetensors"))
-        return Cursor(**json.loads((path / "cursor.json").read_text(encoding="utf-8")))
-    except (OSError, SafetensorError, ValueError, KeyError, TypeError) as error:
-        raise CheckpointError(
-            "a checkpoint holds student, teacher, optimiser and cursor",
-            f"{path}: {error}",
-            "remove that folder to continue from an earlier checkpoint",
-        ) from error
+        return read_cursor(path)
+
+
+def read_cursor(path: Path) -> Cursor:
+    """The cursor of a checkpoint, all of whose files are as long as they were. Raises CheckpointError."""
+    try:
+        cursor = Cursor(**json.loads((path / "cursor.json").read_text(encoding="utf-8")))
+        sizes = {name: (path / name).stat().st_size for name in cursor.file_bytes if (path / name).is_file()}
+        for name, size in cursor.file_bytes.items():
+            if sizes.get(name) != size:
+                got = f"{sizes[name]} bytes instead of {size}" if name in sizes else "which is missing"
+                raise _damaged(path, f"{path / name}, {got}")
+    except (OSError, ValueError, TypeError, AttributeError) as error:
+        raise _damaged(path, f"{path / 'cursor.json'}: {error}") from error
+    return cursor
+
+
+def newest_whole(folder: Path) -> tuple[Path, Cursor] | None:
+    """The checkpoint with the most steps and its cursor; None where there is none.
+
+    Raises CheckpointError where it is damaged. A checkpoint appears by one rename, with its cursor in it: a newer
+    folder without one was damaged, too.
+    """
+    found = [path for path in folder.glob("step-*") if _NAME.fullmatch(path.name) and path.is_dir()]
+    if not found:
+        return None
+    newest = max(found, key=_steps)
+    return newest, read_cursor(newest)
+
+
+@contextmanager
+def from_checkpoint(path: Path) -> Iterator[None]:
+    """What fails while a checkpoint is opened or read is a CheckpointError with the advice for checkpoints.
+
+    Another process may have removed it, since it keeps a few only, or moved the run: that is said.
+    """
+    try:
+        yield
+    except CheckpointError:
+        raise
+    except Exception as error:  # transformers, tokenizers and safetensors each raise errors of their own
+        if path.exists() and isinstance(error, MopdError) and not isinstance(error, StudentError):
+            raise
+        if not path.exists():
+            raise CheckpointError(
+                "a checkpoint stays while it is read",
+                f"{path} is gone: its run went on and removed it, or was moved",
+                "give the command again",
+            ) from error
+        raise _damaged(path, f"{path}: {error.got if isinstance(error, MopdError) else error}") from error
+
+
+def _damaged(path: Path, got: str) -> CheckpointError:
+    earlier = [other for other in list_checkpoints(path.parent) if _steps(other) < _steps(path)]
+    return CheckpointError(
+        "a checkpoint holds student, teacher, optimiser and cursor, each file whole",
+        got,
+        f"restore it from a backup, or remove {path} to continue "
+        + (f"from {earlier[-1].name}" if earlier else "from the beginning: there is no earlier checkpoint"),
+    )
 
 
 def latest_checkpoint(folder: Path) -> Path | None:
@@ -86,13 +144,17 @@ def list_checkpoints(folder: Path) -> list[Path]:
     complete = [
         path for path in folder.glob("step-*") if _NAME.fullmatch(path.name) and (path / "cursor.json").is_file()
     ]
-    return sorted(complete, key=lambda path: int(path.name.removeprefix("step-")))
+    return sorted(complete, key=_steps)
+
+
+def _steps(path: Path) -> int:
+    return int(path.name.removeprefix("step-"))
 
 
 def remove_old_checkpoints(folder: Path, keep: int) -> None:
     """Remove all but the newest `keep` checkpoints."""
     for path in list_checkpoints(folder)[:-keep]:
-        shutil.rmtree(path)
+        remove_folder(path)
 
 
 def load_model_weights(model: Any, folder: Path) -> None:
@@ -116,5 +178,7 @@ def _restore(model: Any, tensors: dict[str, Any]) -> None:
     parameters = dict(model.named_parameters())
     if missing := set(parameters) - set(tensors):
         raise KeyError(f"no tensor {sorted(missing)[0]}")
+    if other := [name for name, parameter in parameters.items() if tensors[name].shape != parameter.shape]:
+        raise ValueError(f"tensor {other[0]} has the shape {list(tensors[other[0]].shape)}")
     for name, parameter in parameters.items():
         parameter.data.copy_(tensors[name])

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import IO, cast
 
 from rich.console import Console
 from rich.progress import (
@@ -20,6 +22,55 @@ from rich.progress import (
 )
 
 LINE_EVERY_S = 15.0
+
+
+class _Shown:
+    """Standard error for as long as somebody reads it: what cannot be shown ends no run."""
+
+    def __init__(self) -> None:
+        self._is_open = sys.stderr is not None
+
+    def write(self, text: str) -> int:
+        self._try(lambda: sys.stderr.write(text))
+        return len(text)
+
+    def flush(self) -> None:
+        self._try(lambda: sys.stderr.flush())
+
+    def isatty(self) -> bool:
+        return self._is_open and sys.stderr.isatty()
+
+    @property
+    def encoding(self) -> str:
+        return getattr(sys.stderr, "encoding", None) or "utf-8"
+
+    def fileno(self) -> int:
+        return sys.stderr.fileno()
+
+    def _try(self, show: Callable[[], object]) -> None:
+        if not self._is_open:
+            return
+        try:
+            show()
+        except (OSError, ValueError):  # a closed pipe, a terminal that is gone, a file that was closed
+            self._is_open = False
+
+
+def say(text: str) -> None:
+    """One line on standard error, also where progress is not shown."""
+    shown = _Shown()
+    shown.write(f"{text}\n")
+    shown.flush()
+
+
+def open_standard_streams() -> None:
+    """Standard streams that were closed are /dev/null: else files that are opened later get their numbers, and what
+    libraries print is written into them."""
+    for number in (0, 1, 2):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)
 
 
 class Phase:
@@ -39,7 +90,7 @@ class Phase:
         elif not self._quiet and (self.done >= self.total or time.monotonic() - self._printed > LINE_EVERY_S):
             self._printed = time.monotonic()
             elapsed = self._printed - self._began
-            print(f"{self.name}: {self.done}/{self.total}  {elapsed:.0f} s  {note}", file=sys.stderr, flush=True)
+            say(f"{self.name}: {self.done}/{self.total}  {elapsed:.0f} s  {note}")
 
     def note(self, note: str) -> None:
         """Say what is going on without progress."""
@@ -52,7 +103,7 @@ class ProgressDisplay:
 
     def __init__(self, quiet: bool = False) -> None:
         self.quiet = quiet
-        self._console = Console(stderr=True)
+        self._console = Console(file=cast(IO[str], _Shown()))
         self._bars: Progress | None = None
         self._depth = 0
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from mopd.core.errors import RunError
 from mopd.core.types import Group, LessonRecord, Message, Problem, Rollout, Verdict
 
 
@@ -46,9 +47,16 @@ def _describe_rollout(group: Group, record: LessonRecord, index: int) -> dict[st
 
 
 def read_jsonl(path: Path) -> list[dict[str, Any]]:
-    """All complete lines of a JSONL log."""
-    with open(path, encoding="utf-8") as file:
-        return [json.loads(line) for line in file if line.endswith("\n")]
+    """All complete lines of a JSONL log. Raises RunError where it is missing or damaged."""
+    rows: list[dict[str, Any]] = []
+    try:
+        with open(path, encoding="utf-8") as file:
+            rows.extend(json.loads(line) for line in file if line.endswith("\n"))
+    except (OSError, ValueError) as error:
+        where = path if isinstance(error, OSError) else f"{path}, line {len(rows) + 1}"
+        what = error.strerror if isinstance(error, OSError) else error
+        raise RunError("a log of a run can be read", f"{where}: {what}", "restore it from a backup") from error
+    return rows
 
 
 def rebuild_group(recorded: Mapping[str, Any], success_reward: float) -> Group:

@@ -1,112 +1,206 @@
 """A run directory: enough to continue, to audit and to plot.
 
-`config.json` (resolved), `environment.json`, `metrics.jsonl` (one object a step; all but `time/...` is a function of
-the configuration), `groups.jsonl` (one object a group), `evaluations.jsonl`, `warmup.json`, `summary.json`,
-`checkpoints/step-N/`.
+`config.json` (resolved), `environment.json`, `inputs.json` (what the run depends on besides), `history.jsonl` (when it
+was begun and resumed, and what changed), `metrics.jsonl` (one object a step; all but `time/...` is a function of the
+configuration and the inputs), `groups.jsonl` (one object a group), `evaluations.jsonl`, `warmup.json`, `tracker.json`,
+`summary.json`, `checkpoints/step-N/`. docs/runs.md tells users what each is for.
 """
 
 from __future__ import annotations
 
-import fcntl
 import json
-import os
 from collections.abc import Sequence
+from datetime import datetime
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from pydantic import ValidationError
 
-from mopd.config import Config, first_difference
-from mopd.core.errors import RunError
-from mopd.core.files import dump_json, write_atomically
+from mopd.config import Config
+from mopd.core.errors import MopdError, RunError
+from mopd.core.files import dump_json, finite, remove_left_aside, write_atomically
 from mopd.core.types import Group, LessonRecord
 from mopd.learning.optimizer import AdamW
 from mopd.learning.teacher import LocalTeacher
 from mopd.models.student import Student
 from mopd.runs import checkpoint
+from mopd.runs.changes import Changes, changed_settings, check_steps
 from mopd.runs.checkpoint import Cursor
+from mopd.runs.directory import Lock, is_run_config, new_directory, written
 from mopd.runs.environment import describe_environment
+from mopd.runs.inputs import Inputs, check_inputs
+from mopd.runs.logs import LOGS, Log, append_line
+from mopd.runs.paths import absolute, settled
+from mopd.runs.progress import say
 from mopd.runs.records import describe_group, read_jsonl
-
-LOGS = ("metrics.jsonl", "groups.jsonl", "evaluations.jsonl")
 
 
 class Run:
-    """One run directory, open for writing by this process alone."""
+    """One run directory, locked for this process alone. `config.run` and `path` are absolute."""
 
-    def __init__(self, path: Path, config: Config) -> None:
+    def __init__(self, path: Path, config: Config, lock: Lock, changes: Changes | None = None) -> None:
         self.path = path
         self.config = config
         self.checkpoints = path / "checkpoints"
-        self._lock = _lock(path)
-        self._logs: dict[str, IO[bytes]] = {name: open(path / name, "ab") for name in LOGS}  # noqa: SIM115
+        self.changes: Changes = changes or {}
+        self._lock = lock
+        self._logs: dict[str, Log] = {}
 
     @classmethod
-    def begin(cls, config: Config, fresh: bool = False) -> Run:
+    def begin(cls, config: Config, inputs: Inputs, fresh: bool = False) -> Run:
         """A new run at `config.run`; `fresh` moves one that is there aside, to `NAME.1` or the next free.
 
-        Raises RunError where a run is there already and `fresh` is not set.
+        Raises RunError where no run may begin there, or where a run is there already and `fresh` is not set.
         """
         path = Path(config.run)
-        if (path / "config.json").exists():
-            if not fresh:
-                raise RunError(
-                    "a new run has a directory of its own",
-                    f"{path} holds a run",
-                    f"`mopd train --resume {path}`, or run=... for another directory, or --fresh to move it aside",
-                )
-            _move_aside(path)
+        run = cls(path, config, new_directory(path, fresh))
         try:
-            path.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise RunError("the run's directory can be made", f"{path}: {error.strerror}", "set run=...") from error
-        for name in (*LOGS, "warmup.json"):  # left by a run that was ended before it had begun
-            (path / name).unlink(missing_ok=True)
-        write_atomically(path / "environment.json", dump_json(describe_environment()))
-        write_atomically(path / "config.json", dump_json(config.model_dump(mode="json")))
-        return cls(path, config)
+            with written(path):
+                write_atomically(path / "environment.json", dump_json(describe_environment()))
+                write_atomically(path / "inputs.json", dump_json(inputs))
+                run._note("begun", 0, {})
+                write_atomically(path / "config.json", dump_json(config.model_dump(mode="json")))
+        except BaseException:
+            run.close()
+            raise
+        return run
 
     @classmethod
     def reopen(cls, path: Path, expected: Config | None = None) -> Run:
-        """An earlier run, to continue. Raises RunError where there is none or `expected` differs from its own."""
-        config = read_config(path)
-        difference = first_difference(expected, config) if expected is not None else None
-        if difference is not None:
-            key, ours, theirs = difference
-            raise RunError(
-                "a run is resumed under the configuration it began with",
-                f"{key} = {json.dumps(ours)}, but the run has {json.dumps(theirs)}",
-                "give no configuration when resuming, or begin a new run",
-            )
-        return cls(path, config.model_copy(update={"run": str(path)}))
+        """An earlier run, to continue, under `expected` where given. Nothing is changed before `accept`.
 
-    # --- state --------------------------------------------------------------------------------------------------
+        Raises RunError where there is no run, where it is damaged, or where `expected` is the configuration of another.
+        """
+        path = absolute(path)
+        read_config(path)  # before a lock is made in what is no run
+        lock = Lock.take(path)
+        try:
+            own = settled(read_config(path)).model_copy(update={"run": str(path)})
+            asked = own if expected is None else settled(expected.model_copy(update={"run": str(path)}))
+            run = cls(path, asked, lock, changed_settings(own, asked))
+            if (found := run.newest) is not None:
+                check_steps(asked.steps, found[1].step)
+                run._check_logs(*found)
+            _read_object(path / "warmup.json", "remove it: the summary is then without the figures of the warm-up")
+        except BaseException:
+            lock.close()
+            raise
+        return run
+
+    @property
+    def newest(self) -> tuple[Path, Cursor] | None:
+        """The newest checkpoint with its cursor. Raises CheckpointError where it is damaged."""
+        return checkpoint.newest_whole(self.checkpoints)
+
+    # --- what it depends on -----------------------------------------------------------------------------------------
+
+    def began(self) -> str:
+        """The moment at which the run began."""
+        return moment_of(self.path)
+
+    def check_inputs(self, found: Inputs) -> None:
+        """Raises RunError where a run that has a checkpoint depends on what is not as it was."""
+        if (newest := self.newest) is not None:
+            if not (recorded := read_inputs(self.path)):
+                say(
+                    f"warning: {self.path} has no inputs.json: whether problems and rewards are as they were is unknown"
+                )
+            do = f"or begin a new run with student={newest[0]}, which goes on from there"
+            check_inputs(recorded, found, do)
+
+    def accept(self, inputs: Inputs) -> None:
+        """Write down that the run goes on: under which settings, on which inputs, with which versions.
+
+        Before its first checkpoint a run begins anew, on the inputs there are. Raises RunError.
+        """
+        self.check_inputs(inputs)
+        newest = self.newest
+        done = 0 if newest is None else newest[1].step
+        with written(self.path):
+            if newest is None or not (self.path / "inputs.json").exists():
+                write_atomically(self.path / "inputs.json", dump_json({"began": self.began()} | inputs))
+            self._note("resumed", done, self._changed_environment())
+            if self.changes:
+                write_atomically(self.path / "config.json", dump_json(self.config.model_dump(mode="json")))
+            summary = self.path / "summary.json"
+            if summary.exists() and self.finished() is None:
+                summary.rename(self.path / f"summary-{self._steps_of_summary()}.json")
+            remove_left_aside(self.checkpoints)
+
+    def _changed_environment(self) -> dict[str, Any]:
+        """What numbers are computed with now, where it is not what the run began with; said and recorded."""
+        path, now = self.path / "environment.json", describe_environment()
+        try:
+            before = _read_object(path, "remove it")
+        except RunError:
+            before = {}
+        if not before:
+            say(f"warning: {path} is missing or damaged: what the first steps were computed with is no longer known")
+            write_atomically(path, dump_json(now))
+            return {"environment": [None, now]}
+        old, new = ({**found, **found.get("packages", {})} for found in (before, now))
+        changed = {k: [old.get(k), new.get(k)] for k in new if k not in ("packages", "commit") and old.get(k) != new[k]}
+        if changed:
+            shown = ", ".join(f"{name} {was} is now {is_now}" for name, (was, is_now) in changed.items())
+            say(
+                f"warning: {shown}; figures from here on may differ from those of an undisturbed run in the last digits"
+            )
+        return changed
+
+    def _note(self, event: str, step: int, environment: dict[str, Any]) -> None:
+        settings = {key: list(values) for key, values in self.changes.items()}
+        line = {"event": event, "at": datetime.now().astimezone().isoformat(), "step": step}
+        append_line(self.path / "history.jsonl", line | {"settings": settings, "environment": environment})
+
+    # --- state ------------------------------------------------------------------------------------------------------
 
     def restore(self, student: Student, teacher: LocalTeacher | None, optimizer: AdamW) -> int | None:
         """Load the newest checkpoint and cut the logs back to it; steps done, or None where there is no checkpoint."""
-        newest = checkpoint.latest_checkpoint(self.checkpoints)
-        if newest is None:
-            self._cut_logs(dict.fromkeys(LOGS, 0))
-            return None
-        cursor = checkpoint.load_checkpoint(newest, student, teacher, optimizer)
-        self._cut_logs(cursor.log_bytes)
-        return cursor.step
+        newest = self.newest
+        sizes = dict.fromkeys(LOGS, 0)
+        if newest is not None:
+            sizes = checkpoint.load_checkpoint(newest[0], student, teacher, optimizer).log_bytes
+        for name in LOGS:
+            with written(self.path / name):
+                self._log(name).cut(sizes[name])
+        return None if newest is None else newest[1].step
 
     def save(self, step: int, student: Student, teacher: LocalTeacher | None, optimizer: AdamW) -> Path:
         """A checkpoint after `step` steps; older ones beyond `checkpoint.keep` are removed once it is complete."""
-        for log in self._logs.values():
-            os.fsync(log.fileno())
-        cursor = Cursor(step, {name: log.tell() for name, log in self._logs.items()})
+        for name in LOGS:
+            with written(self.path / name):
+                self._log(name).sync()
+        cursor = Cursor(step, {name: self._log(name).size for name in LOGS})
         path = checkpoint.save_checkpoint(self.checkpoints, cursor, student, teacher, optimizer)
         checkpoint.remove_old_checkpoints(self.checkpoints, self.config.checkpoint.keep)
         return path
 
-    def _cut_logs(self, sizes: dict[str, int]) -> None:
-        for name, log in self._logs.items():
-            log.truncate(sizes[name])
-            log.seek(0, os.SEEK_END)
+    def _log(self, name: str) -> Log:
+        if name not in self._logs:
+            with written(self.path / name):
+                self._logs[name] = Log(self.path / name)
+        return self._logs[name]
 
-    # --- records ------------------------------------------------------------------------------------------------
+    def _check_logs(self, newest: Path, cursor: Cursor) -> None:
+        """Raises RunError where a log is shorter than the steps of the checkpoint: no line is ever made up."""
+        sizes = {name: (self.path / name).stat().st_size for name in LOGS if (self.path / name).is_file()}
+        for name, wanted in cursor.log_bytes.items():
+            if sizes.get(name, -1) < wanted:
+                found = f"{sizes[name]} bytes" if name in sizes else "which is missing"
+                raise RunError(
+                    f"{name} holds all steps up to the checkpoint {newest.name}, {wanted} bytes",
+                    f"{self.path / name}, {found}",
+                    f"restore it from a backup, or {self._without_log(sizes)}",
+                )
+
+    def _without_log(self, sizes: dict[str, int]) -> str:
+        """What is left to do where a log is damaged."""
+        whole = [path for path in checkpoint.list_checkpoints(self.checkpoints) if _is_covered(path, sizes)]
+        if whole:
+            return f"remove the checkpoints behind {whole[-1]}, from which the run then goes on"
+        return f"begin a new run with student={checkpoint.list_checkpoints(self.checkpoints)[-1]}"
+
+    # --- records ----------------------------------------------------------------------------------------------------
 
     def record_metrics(self, metrics: dict[str, Any]) -> None:
         """Append one step's metrics."""
@@ -127,68 +221,110 @@ class Run:
 
     def record_warmup(self, figures: dict[str, Any]) -> None:
         """Add to warmup.json: what the warm-up did and what came of it."""
-        write_atomically(self.path / "warmup.json", dump_json(self.warmup() | figures))
+        self._write("warmup.json", self.warmup() | figures)
 
     def warmup(self) -> dict[str, Any]:
         """All figures of the warm-up recorded so far; empty where there was none."""
-        path = self.path / "warmup.json"
-        found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-        return found
+        return _read_object(self.path / "warmup.json", "remove it")
 
     def write_summary(self, summary: dict[str, Any]) -> None:
         """Write summary.json: the run is finished."""
-        write_atomically(self.path / "summary.json", dump_json(summary))
+        self._write("summary.json", summary)
+
+    def finished(self) -> dict[str, Any] | None:
+        """The summary of a run that has done all its steps; None where there are some to do."""
+        if not (self.path / "summary.json").exists() or self._steps_of_summary() != self.config.steps:
+            return None
+        return read_summary(self.path)
+
+    def _steps_of_summary(self) -> int:
+        return int(read_summary(self.path)["steps"])
+
+    def _write(self, name: str, value: dict[str, Any]) -> None:
+        with written(self.path / name):
+            write_atomically(self.path / name, dump_json(value))
 
     def _append(self, name: str, value: dict[str, Any]) -> None:
-        try:
-            self._logs[name].write(json.dumps(value, allow_nan=False).encode() + b"\n")
-            self._logs[name].flush()
-        except OSError as error:
-            raise RunError(
-                f"{self.path / name} can be written",
-                str(error),
-                f"free space on the disk, then `mopd train --resume {self.path}`",
-            ) from error
+        with written(self.path / name):
+            self._log(name).append(finite(value))
 
     def close(self) -> None:
         """Close the logs and let other processes write the run."""
         for log in self._logs.values():
             log.close()
+        self._logs.clear()
         self._lock.close()
+
+
+def _is_covered(path: Path, sizes: dict[str, int]) -> bool:
+    """Whether all logs hold the steps of a checkpoint."""
+    try:
+        wanted = checkpoint.read_cursor(path).log_bytes
+    except MopdError:
+        return False
+    return all(sizes.get(name, -1) >= size for name, size in wanted.items())
 
 
 def read_config(path: Path) -> Config:
     """The configuration of the run at `path`. Raises RunError."""
-    try:
-        return Config.model_validate_json((path / "config.json").read_text(encoding="utf-8"))
-    except (OSError, ValidationError) as error:
+    file, must = path / "config.json", "a run directory holds the config.json it began with"
+    newest = checkpoint.latest_checkpoint(path / "checkpoints")
+    if not file.exists() and newest is None:
         raise RunError(
-            "a run directory holds the config.json it began with",
-            f"{path}: {error.strerror if isinstance(error, OSError) else error}",
+            must,
+            f"{path}: no config.json",
             "check the path; a run that was ended before it had begun is started again with `mopd train CONFIG`",
+        )
+    try:
+        return Config.model_validate_json(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise RunError(
+            must,
+            f"{file}: {_first_line(error)}",
+            "restore it from a backup" + (f"; {newest} can be a new run's student" if newest else ""),
         ) from error
+
+
+def read_inputs(path: Path) -> Inputs:
+    """What the run at `path` depended on when it began; empty where it was not recorded. Raises RunError."""
+    return _read_object(path / "inputs.json", "restore it, or remove it: what the run depends on is then not compared")
+
+
+def moment_of(path: Path) -> str:
+    """The moment at which the run at `path` began, which templates write as the date; now, where it is not known."""
+    return str(read_inputs(path).get("began") or datetime.now().isoformat())
+
+
+def read_summary(path: Path) -> dict[str, Any]:
+    """summary.json of a finished run, with where the run is now. Raises RunError."""
+    file, do = path / "summary.json", "remove it; `mopd train --resume` then writes it again"
+    found = _read_object(file, do)
+    if "steps" not in found:
+        raise RunError("summary.json of a finished run can be read", str(file), do)
+    return {**found, "run": str(path)}
 
 
 def is_run(path: Path) -> bool:
-    """Whether `path` is a run directory (and not a model folder, whose config.json names a model type)."""
-    return (path / "config.json").is_file() and (path / "environment.json").is_file()
+    """Whether `path` is a run directory, perhaps a damaged one (and not a model folder)."""
+    marks = [(path / name).exists() for name in ("config.json", "environment.json", "checkpoints")]
+    return is_run_config(path / "config.json") or sum(marks) > 1
 
 
-def _move_aside(path: Path) -> None:
-    number = 1
-    while path.with_name(f"{path.name}.{number}").exists():
-        number += 1
-    path.rename(path.with_name(f"{path.name}.{number}"))
-
-
-def _lock(path: Path) -> IO[str]:
-    """An exclusive lock that ends with the process, so that two processes never write one run."""
-    file = open(path / ".lock", "w")  # noqa: SIM115
+def _read_object(file: Path, do: str) -> dict[str, Any]:
+    """The JSON object in a file; empty where there is no file. Raises RunError."""
     try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        file.close()
-        raise RunError(
-            "one process at a time writes a run", f"{path} is in use by another", "wait for it, or end it"
-        ) from error
-    return file
+        found = json.loads(file.read_text(encoding="utf-8"))
+        if not isinstance(found, dict):
+            raise ValueError(f"a {type(found).__name__}")
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError) as error:
+        raise RunError(f"{file.name} of a run can be read", f"{file}: {error}", do) from error
+    return found
+
+
+def _first_line(error: Exception) -> str:
+    if isinstance(error, ValidationError):
+        first = error.errors()[0]
+        return f"{'.'.join(map(str, first['loc']))}: {first['msg']}".removeprefix(": ")
+    return str(error).splitlines()[0]

@@ -2,36 +2,75 @@
 
 from __future__ import annotations
 
+import importlib
+import json
+import uuid
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from mopd.config import Config
 from mopd.core.errors import ConfigError
+from mopd.core.files import dump_json, write_atomically
+from mopd.runs.progress import say
 
 
 class Tracker:
-    """Sends metrics somewhere. `log(step, metrics)` takes floats; `close()` flushes."""
+    """Sends metrics somewhere. `log(step, metrics)` takes floats; `close()` flushes.
+
+    A tracker that fails ends no run: the first failure is said, all are counted in `failed_count`.
+    """
 
     def __init__(
         self,
         log: Callable[[int, dict[str, float]], None] = lambda step, metrics: None,
         close: Callable[[], None] = lambda: None,
+        kind: str = "none",
     ) -> None:
-        self.log = log
-        self.close = close
+        self._log, self._close, self._kind = log, close, kind
+        self.failed_count = 0
+
+    def log(self, step: int, metrics: dict[str, float]) -> None:
+        self._try(lambda: self._log(step, metrics))
+
+    def close(self) -> None:
+        self._try(self._close)
+
+    def _try(self, send: Callable[[], None]) -> None:
+        try:
+            send()
+        except Exception as error:  # of a package, a network or a disk
+            self.failed_count += 1
+            if self.failed_count == 1:
+                say(
+                    f"warning: tracker {self._kind} failed ({type(error).__name__}: {str(error)[:200]}); "
+                    "metrics.jsonl has every metric"
+                )
 
 
 def open_tracker(config: Config) -> Tracker:
-    """The configured tracker. Raises ConfigError where its package is not installed."""
+    """The configured tracker. Raises ConfigError where its package is not installed or it cannot be opened."""
     opener = {"none": lambda _: Tracker(), "tensorboard": _tensorboard, "trackio": _trackio, "wandb": _wandb}
+    check_tracker(config)
     try:
         return opener[config.tracker.kind](config)
+    except Exception as error:  # of a package, a network or a disk
+        raise ConfigError(
+            f"tracker {config.tracker.kind} can be opened",
+            f"{type(error).__name__}: {error}",
+            "mend that, or set tracker.kind=none",
+        ) from error
+
+
+def check_tracker(config: Config) -> None:
+    """Raises ConfigError where the tracker's package is not installed."""
+    kind = config.tracker.kind
+    try:
+        if kind != "none":
+            importlib.import_module("torch.utils.tensorboard" if kind == "tensorboard" else kind)
     except ImportError as error:
         raise ConfigError(
-            f"tracker {config.tracker.kind} is installed",
-            str(error),
-            f"pip install {config.tracker.kind}, or tracker.kind=none",
+            f"tracker {kind} is installed", str(error), f"pip install {kind}, or tracker.kind=none"
         ) from error
 
 
@@ -44,14 +83,19 @@ def _tensorboard(config: Config) -> Tracker:
         for name, value in metrics.items():
             writer.add_scalar(name, value, step)
 
-    return Tracker(log, writer.close)
+    return Tracker(log, writer.close, "tensorboard")
 
 
 def _trackio(config: Config) -> Tracker:
     import trackio
 
-    trackio.init(project=config.tracker.project, name=_run_name(config), config=config.model_dump(mode="json"))
-    return Tracker(lambda step, metrics: trackio.log(metrics, step=step), trackio.finish)
+    trackio.init(
+        project=config.tracker.project,
+        name=_kept(config, "trackio", f"{Path(config.run).name}-{uuid.uuid4().hex[:8]}"),
+        config=config.model_dump(mode="json"),
+        resume="allow",
+    )
+    return Tracker(lambda step, metrics: trackio.log(metrics, step=step), trackio.finish, "trackio")
 
 
 def _wandb(config: Config) -> Tracker:
@@ -59,13 +103,26 @@ def _wandb(config: Config) -> Tracker:
 
     wandb.init(
         project=config.tracker.project,
-        name=_run_name(config),
+        id=_kept(config, "wandb", uuid.uuid4().hex[:8]),
+        name=Path(config.run).name,
         dir=config.run,
         config=config.model_dump(mode="json"),
         resume="allow",
+        allow_val_change=True,  # a run that is resumed may be prolonged
     )
-    return Tracker(lambda step, metrics: wandb.log(metrics, step=step), wandb.finish)
+    return Tracker(lambda step, metrics: wandb.log(metrics, step=step), wandb.finish, "wandb")
 
 
-def _run_name(config: Config) -> str:
-    return Path(config.run).name
+def _kept(config: Config, kind: str, new: str) -> str:
+    """The name by which the tracker knows this run, wherever its directory lies: kept in tracker.json."""
+    file = Path(config.run) / "tracker.json"
+    try:
+        known = json.loads(file.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        known = {}
+    key = f"{kind}/{config.tracker.project}"
+    if key not in known:
+        known[key] = new
+        file.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(file, dump_json(known))
+    return str(known[key])

@@ -21,8 +21,12 @@ PACK = """
 import importlib.util, io, json, marshal, sys, zipfile
 packed = io.BytesIO()
 with zipfile.ZipFile(packed, "w") as archive:
-    for name, text in json.load(sys.stdin).items():
-        code = compile(text, f"<{name}>", "exec")
+    texts = json.load(sys.stdin)
+    names = {}
+    exec(compile(texts["harness/names.py"], "names", "exec", dont_inherit=True), names)
+    texts["harness/names.py"] += f"WHERE.update({names['places']()!r})"
+    for name, text in texts.items():
+        code = compile(text, f"<{name}>", "exec", dont_inherit=True)
         archive.writestr(name + "c", importlib.util.MAGIC_NUMBER + bytes(12) + marshal.dumps(code))
 sys.stdout.buffer.write(packed.getvalue())
 """
@@ -30,7 +34,10 @@ sys.stdout.buffer.write(packed.getvalue())
 
 @functools.cache
 def packed() -> bytes:
-    """Every module of the folder `harness`, compiled once by the Python that will run them at each start."""
+    """Every module of the folder `harness`, compiled once by the Python that will run them at each start.
+
+    That Python also says which names its modules have: `names.WHERE`.
+    """
     folder = Path(__file__).parent / "harness"
     texts = {f"{folder.name}/{path.name}": path.read_text(encoding="utf-8") for path in sorted(folder.glob("*.py"))}
     command = [interpreter()[0], "-I", "-S", "-c", PACK]

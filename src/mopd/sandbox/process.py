@@ -64,19 +64,19 @@ class Sandbox:
         `time_s` is processor time; in wall time it may take `wall_s(time_s)`. Raises Ended where the sandbox ends.
         """
         request = {"do": "run", "code": code, "stdin": stdin, "cpu_s": time_s, "wall_s": wall_s(time_s)}
-        self._write(ascii(request | {"output_bytes": output_bytes}).encode())
         deadline = time.monotonic() + wall_s(time_s) + GRACE_S
+        self._write(ascii(request | {"output_bytes": output_bytes}).encode(), deadline)
         status, limit, *lengths = self._line(deadline, 1000).decode().split()
         out, err = (self._bytes(int(length), deadline).decode("utf-8", "replace") for length in lengths)
         return Printed(out, err, None if status == "none" else int(status), None if limit == "none" else limit)
 
-    def begin(self, **request: Any) -> None:
-        """Send the request that says what the sandbox is for. Raises Ended where nobody reads it."""
-        self._write(ascii(request).encode())
+    def begin(self, within_s: float, **request: Any) -> None:
+        """Send the request that says what the sandbox is for. Raises Ended where nobody reads it in time."""
+        self._write(ascii(request).encode(), time.monotonic() + within_s)
 
-    def send(self, request: dict[str, Any]) -> None:
-        """Send one request as JSON. Raises Ended where nobody reads it."""
-        self._write(json.dumps(request).encode())
+    def send(self, request: dict[str, Any], within_s: float) -> None:
+        """Send one request as JSON. Raises Ended where nobody reads it in time."""
+        self._write(json.dumps(request).encode(), time.monotonic() + within_s)
 
     def receive(self, within_s: float, max_bytes: int) -> dict[str, Any]:
         """The next reply. Raises Ended where there is none in time, it is over `max_bytes`, or it cannot be read."""
@@ -110,32 +110,40 @@ class Sandbox:
                 pipe.close()
 
     def _start(self) -> None:
-        info_read, info_write = os.pipe()
-        archive_fd, filter_fd = _readable(archive.packed()), _readable(seccomp.compiled())
+        deadline = time.monotonic() + START_LIMIT_S
+        with contextlib.ExitStack() as given, contextlib.ExitStack() as kept:
+            info_read, info_write = os.pipe()
+            kept.callback(os.close, info_read)
+            given.callback(os.close, info_write)
+            descriptors = [info_write]
+            for data in (archive.packed(), seccomp.compiled()):
+                descriptors.append(_readable(data))
+                given.callback(os.close, descriptors[-1])
+            self._process = self._started(*descriptors)
+            given.close()  # or the end of what bubblewrap says here would never be seen
+            self._inner_pid = _inner_pid(_all_bytes(info_read, deadline))
+        assert self._process.stdin is not None
+        os.set_blocking(self._process.stdin.fileno(), False)
         try:
-            self._process = subprocess.Popen(
-                bubblewrap.command(self.limits, archive_fd, info_write, filter_fd),
+            self._line(deadline, 1000)
+        except Ended as ended:
+            raise SandboxFailure(f"the sandbox {ended.reason} before it was ready: {self._last_words()}") from None
+
+    def _started(self, info_fd: int, archive_fd: int, filter_fd: int) -> subprocess.Popen[bytes]:
+        try:
+            return subprocess.Popen(
+                bubblewrap.command(self.limits, archive_fd, info_fd, filter_fd),
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
                 bufsize=0,
-                pass_fds=(archive_fd, info_write, filter_fd),
+                pass_fds=(archive_fd, info_fd, filter_fd),
                 env={"PATH": "/usr/bin:/bin"},
                 process_group=0,  # an interrupt from the keyboard is for this process alone
                 cwd="/",
             )
         except OSError as error:
-            os.close(info_read)
             raise SandboxFailure(f"bubblewrap cannot be started: {error.strerror}") from error
-        finally:
-            for descriptor in (archive_fd, info_write, filter_fd):
-                os.close(descriptor)
-        with os.fdopen(info_read, "rb") as info:
-            self._inner_pid = _inner_pid(info.read())
-        try:
-            self._line(time.monotonic() + START_LIMIT_S, 1000)
-        except Ended as ended:
-            raise SandboxFailure(f"the sandbox {ended.reason} before it was ready: {self._last_words()}") from None
 
     def _last_words(self) -> str:
         assert self._process.stderr is not None
@@ -143,12 +151,15 @@ class Sandbox:
         text = (self._process.stderr.read() or b"").decode("utf-8", "replace").strip()
         return text[-300:] or "it said nothing"
 
-    def _write(self, line: bytes) -> None:
+    def _write(self, line: bytes, deadline: float) -> None:
+        """Write a line. A pipe holds little, and a program need not read: so every write has a deadline."""
         assert self._process.stdin is not None
         left = memoryview(line + b"\n")
         try:
             while left:
-                left = left[self._process.stdin.write(left) :]
+                _wait_for(self._process.stdin.fileno(), select.POLLOUT, deadline)
+                with contextlib.suppress(BlockingIOError):
+                    left = left[os.write(self._process.stdin.fileno(), left) :]
         except OSError:
             raise Ended("died") from None
 
@@ -176,15 +187,32 @@ class Sandbox:
     def _some_bytes(self, deadline: float) -> bytes:
         """What there is to read, at least one byte. Raises Ended where there is none in time, or ever."""
         assert self._process.stdout is not None
-        poller = select.poll()
-        poller.register(self._process.stdout, select.POLLIN)
-        left_s = deadline - time.monotonic()
-        if left_s <= 0 or not poller.poll(1000 * left_s):
-            raise Ended("time")
+        _wait_for(self._process.stdout.fileno(), select.POLLIN, deadline)
         data = os.read(self._process.stdout.fileno(), 2**20)
         if not data:
             raise Ended("died")
         return data
+
+
+def _wait_for(descriptor: int, event: int, deadline: float) -> None:
+    """Wait until a pipe is ready, or its other end is gone. Raises Ended at the deadline."""
+    poller = select.poll()
+    poller.register(descriptor, event)
+    left_s = deadline - time.monotonic()
+    if left_s <= 0 or not poller.poll(1000 * left_s):
+        raise Ended("time")
+
+
+def _all_bytes(descriptor: int, deadline: float) -> bytes:
+    """All that is written to a pipe until its other end is closed. Raises SandboxFailure at the deadline."""
+    chunks: list[bytes] = []
+    while not chunks or chunks[-1]:
+        try:
+            _wait_for(descriptor, select.POLLIN, deadline)
+        except Ended:
+            raise SandboxFailure("bubblewrap did not say in time what it started") from None
+        chunks.append(os.read(descriptor, 65536))
+    return b"".join(chunks)
 
 
 def _inner_pid(info: bytes) -> int | None:
@@ -197,6 +225,10 @@ def _inner_pid(info: bytes) -> int | None:
 def _readable(data: bytes) -> int:
     """A descriptor that `data` can be read from, once."""
     descriptor = os.memfd_create("sandbox")
-    os.write(descriptor, data)
-    os.lseek(descriptor, 0, os.SEEK_SET)
+    try:
+        os.write(descriptor, data)
+        os.lseek(descriptor, 0, os.SEEK_SET)
+    except OSError:
+        os.close(descriptor)
+        raise
     return descriptor

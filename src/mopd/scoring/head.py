@@ -14,6 +14,7 @@ from mopd.method.predictions import Predictions
 from mopd.scoring.embeddings import output_logits
 from mopd.scoring.hidden_states import hidden_states
 from mopd.scoring.rows import Row
+from mopd.scoring.vocabulary import of_known_tokens
 
 LOGITS_AT_ONCE = 2**24
 """Logits that exist at a time while learning, of the student and of the teacher each: 64 MiB in float32."""
@@ -44,7 +45,7 @@ def loss_parts(model: Any, count: int) -> list[slice]:
 
 
 def head_logits(model: Any, hidden: Float[Tensor, "n hidden"]) -> Float[Tensor, "n vocabulary"]:
-    """The model's own head, scaled and capped as its configuration says."""
+    """The model's own head, scaled and capped as its configuration says, at the ids that a token has."""
     logits = output_logits(model, hidden)
     config = model.config.get_text_config()
     if getattr(config, "logits_scaling", None):
@@ -52,4 +53,4 @@ def head_logits(model: Any, hidden: Float[Tensor, "n hidden"]) -> Float[Tensor, 
     if getattr(config, "logit_scale", None):
         logits = logits * config.logit_scale
     cap = getattr(config, "final_logit_softcapping", None)
-    return logits if cap is None else torch.tanh(logits / cap) * cap
+    return of_known_tokens(model, logits if cap is None else torch.tanh(logits / cap) * cap)

@@ -2,26 +2,43 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
+from torch import Tensor
 
-from mopd.core.errors import StudentError
+from mopd.core.errors import DivergenceError, StudentError
 from mopd.scoring.head import head_logits
 from mopd.scoring.hidden_states import hidden_states, small_group
+from mopd.scoring.rows import Row
+from mopd.scoring.vocabulary import of_known_tokens
 
 
 @torch.no_grad()
 def check_scoring(model: Any) -> None:
     """Refuse a model that gives other logits here, for a small group, than by itself, before training on wrong numbers.
 
-    Raises StudentError.
+    Raises StudentError, whatever the model raises, and DivergenceError where its logits are no numbers.
     """
     rows = small_group(model)
-    device = next(model.parameters()).device
-    own = [model(input_ids=torch.tensor([row.token_ids], device=device), use_cache=False).logits[0] for row in rows]
-    expected = torch.cat([logits[row.scored_from] for logits, row in zip(own, rows, strict=True)]).float()
-    got = head_logits(model, hidden_states(model, rows)).float()
+    try:
+        expected = _own_logits(model, rows)
+        got = head_logits(model, hidden_states(model, rows)).float()
+    except Exception as error:  # architectures differ in every way; what cannot be tried cannot be trained
+        raise StudentError(
+            "the model can be scored: its decoder gives hidden states, and its output embedding their logits",
+            f"{type(model).__name__}: {type(error).__name__}: {error}",
+            "use another architecture, or report this one",
+        ) from error
+    cannot_be = expected.isneginf() & got.isneginf()
+    expected, got = (logits.masked_fill(cannot_be, 0.0) for logits in (expected, got))
+    if not expected.isfinite().all():
+        raise DivergenceError(
+            "a student's logits are finite numbers",
+            f"NaN or infinite ones from {type(model).__name__}",
+            "see whether its weights are sound (a diverged run, a broken file)",
+        )
     gap = (expected - got).abs().max().item()
     if not gap <= 1e-2 * max(1.0, expected.abs().max().item()):
         raise StudentError(
@@ -29,3 +46,11 @@ def check_scoring(model: Any) -> None:
             f"{type(model).__name__}, whose logits differ by {gap:.3g}",
             "use another architecture, or report this one",
         )
+
+
+def _own_logits(model: Any, rows: Sequence[Row]) -> Tensor:
+    """What the model itself says before the loss tokens of rows, each read alone."""
+    device = next(model.parameters()).device
+    own = [model(input_ids=torch.tensor([row.token_ids], device=device), use_cache=False).logits[0] for row in rows]
+    found = torch.cat([logits[row.scored_from] for logits, row in zip(own, rows, strict=True)])
+    return of_known_tokens(model, found).float()

@@ -1,7 +1,7 @@
 """The loop.
 
 `loop` goes from a configuration to a summary; `step` is one step of the method, and the first thing to read; `metrics`
-turns a step into figures.
+turns a step into figures; `nothing_learnt` tells of a run that none of its steps updated.
 
 May import: everything but `cli`. A new metric of rollouts or lessons: `metrics`.
 """

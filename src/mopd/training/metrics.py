@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from mopd.core.statistics import mean_or_zero
 from mopd.core.types import VERDICT_KINDS, Group, LessonRecord
@@ -46,3 +47,9 @@ def lesson_metrics(records: Sequence[Sequence[LessonRecord]]) -> dict[str, float
         "context/shortened_peers_count": float(sum(c.shortened_count for c in contexts)),
         "context/dropped_peers_count": float(sum(c.dropped_count for c in contexts)),
     }
+
+
+def nonfinite_metrics(metrics: Mapping[str, float]) -> dict[str, float]:
+    """How many of a step's figures are not finite, where any is; metrics.jsonl has null for each."""
+    count = sum(not math.isfinite(value) for value in metrics.values())
+    return {"metrics/nonfinite_count": float(count)} if count else {}

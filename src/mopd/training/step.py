@@ -16,6 +16,7 @@ the same groups. All randomness comes from (seed, step, problem, rollout), so a 
 from __future__ import annotations
 
 import math
+import sys
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
@@ -31,7 +32,8 @@ from mopd.preflight.setup import Setup
 from mopd.rollouts.engine import sample_groups
 from mopd.runs.progress import Phase
 from mopd.scoring.scorer import Scorer
-from mopd.training.metrics import group_metrics, lesson_metrics
+from mopd.training.metrics import group_metrics, lesson_metrics, nonfinite_metrics
+from mopd.training.nothing_learnt import EarlyNotice
 
 PHASES = ("sample", "verify", "contexts", "teacher", "student", "update")
 
@@ -83,6 +85,7 @@ class Stepper:
             if config.objective.kind == "distill"
             else None
         )
+        self.notice = EarlyNotice(config)
         self.lesson_maker = LessonMaker(config, student.tokenizer.encode_prompt, student.template)
 
     def step(self, step: int, clock: StepClock) -> StepResult:
@@ -98,6 +101,9 @@ class Stepper:
             with clock("update"):
                 self.teacher.follow(self.setup.student.model)
         metrics = group_metrics(groups) | judging | lesson_metrics(records) | contexts | learning.metrics
+        metrics |= nonfinite_metrics(metrics)
+        if told := self.notice.after(step, metrics):
+            print(told, file=sys.stderr, flush=True)  # whatever is quiet: it is no progress
         durations = {f"time/{phase}_s": seconds for phase, seconds in clock.seconds.items()}
         return StepResult(groups, records, metrics | durations | {"time/step_s": time.perf_counter() - began})
 

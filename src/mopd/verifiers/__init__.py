@@ -20,15 +20,20 @@ _VERIFIERS: dict[str, Verifier] = {
     "code": code.verify,
     "exact": exact.verify,
     "multiple_choice": multiple_choice.verify,
+    "multiple_choice_letter": multiple_choice.verify_letter,
     "math": math.verify,
     "reasoning_gym": reasoning_gym_tasks.verify,
     "tool_use": tool_use.verify,
 }
 
+MULTIPLE_CHOICE = ("multiple_choice", "multiple_choice_letter")
+"""The verifiers whose problems list options in their prompts."""
+
 _DEMONSTRATIONS: dict[str, Callable[[str], str]] = {
     "code": code.demonstrate,
     "math": math.demonstrate,
     "multiple_choice": multiple_choice.demonstrate,
+    "multiple_choice_letter": multiple_choice.demonstrate,
     "tool_use": tool_use.demonstrate,
 }
 

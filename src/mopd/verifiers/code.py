@@ -1,4 +1,4 @@
-"""Code: the last fenced block of a completion, run in a sandbox on the problem's tests; all must pass.
+"""Code: the last fenced block of Python of a completion, run in a sandbox on the problem's tests; all must pass.
 
 `code_blocks` finds the block, `code_runs` runs it on tests of any type, `code_comparison` compares its answers with the
 right ones, `code_cases` is what came of each test, and `code_feedback` what is said of those that failed.
@@ -22,7 +22,7 @@ from mopd.verifiers.code_cases import Case
 from mopd.verifiers.code_comparison import are_same_text, are_same_values
 from mopd.verifiers.code_feedback import SHOWN_CHARACTERS, feedback
 from mopd.verifiers.code_runs import cases_of
-from mopd.verifiers.code_tests import COMPARISONS, CodeTests, read_tests, says_nothing
+from mopd.verifiers.code_tests import COMPARISONS, USUAL_COMPARISON, CodeTests, read_tests, says_nothing
 from mopd.verifiers.pool import GraderFailure
 
 __all__ = [
@@ -41,14 +41,14 @@ MAX_CODE_CHARACTERS = 100_000
 
 
 def verify(problem: Problem, completion: str) -> Verdict:
-    """Correct iff the last fenced block passes all tests. `details` has the share of tests that it passed.
+    """Correct iff the program, which `last_block` finds, passes all tests. `details` has the share that it passed.
 
     Raises GraderFailure where the tests cannot be read or test nothing, and where code cannot be run here.
     """
     public, hidden, compare = _tests_of(problem)
     code = last_block(strip_thinking(completion))
     if code is None:
-        return Verdict(0.0, "unparsable", None, "There is no closed block of code (```) in the completion.")
+        return Verdict(0.0, "unparsable", None, "There is no closed block of Python (```python) in the completion.")
     if len(code) > MAX_CODE_CHARACTERS:
         return Verdict(0.0, "unparsable", None, f"The block of code has over {MAX_CODE_CHARACTERS} characters.")
     if "\0" in code or not is_unicode(code):
@@ -70,7 +70,7 @@ def verify(problem: Problem, completion: str) -> Verdict:
 
 def _tests_of(problem: Problem) -> tuple[CodeTests | None, CodeTests, str]:
     columns = problem.columns
-    compare = columns.get("compare") or "exact"
+    compare = columns.get("compare") or USUAL_COMPARISON
     try:
         shown = columns.get("public_tests")
         public = None if shown is None or says_nothing(shown) else read_tests(shown)

@@ -11,6 +11,11 @@ SHOWN_CHARACTERS = 300
 
 
 def feedback(failures: list[Case], code: str) -> str:
+    """What is said of failures, as text that can be encoded: programs and tests may hold halves of surrogate pairs."""
+    return _told(failures, code).encode("utf-8", "backslashreplace").decode()
+
+
+def _told(failures: list[Case], code: str) -> str:
     """The first error, else the first timeout, else the shortest wrong public case, else that hidden tests fail."""
     raised = [case for case in failures if case.outcome == "raised"]
     if raised:

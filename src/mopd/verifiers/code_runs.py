@@ -80,8 +80,9 @@ class _Calls:
 
     def case(self, given: tuple[Any, ...], wanted: Any) -> Case:
         shown = ", ".join(map(repr, given))
-        self.box.send({"call": self.function, "args": [encode(value, _no_handle) for value in given]})
-        reply = self.box.receive(wall_s(self.time_s), self.box.limits.output_bytes + 2 * len(repr(wanted)))
+        within_s = wall_s(self.time_s)
+        self.box.send({"call": self.function, "args": [encode(value, _no_handle) for value in given]}, within_s)
+        reply = self.box.receive(within_s, self.box.limits.output_bytes + 2 * len(repr(wanted)))
         if "raised" in reply:
             case = case_of_raised(reply)
             return Case(case.outcome, case.raised, case.line, case.message, shown)
@@ -99,7 +100,7 @@ def _no_handle(value: object) -> int:
 
 def _load(box: Sandbox, code: str, cpu_s: float, within_s: float) -> None:
     """Have the program loaded, to answer calls. Raises _DidNotLoad where it fails."""
-    box.begin(do="serve", code=code, cpu_s=cpu_s)
+    box.begin(within_s, do="serve", code=code, cpu_s=cpu_s)
     reply = box.receive(within_s, 2**17)
     if "raised" in reply:
         raise _DidNotLoad(case_of_raised(reply))
@@ -111,37 +112,38 @@ def _cases_of_asserts(code: str, tests: AssertTests, is_public: bool) -> list[Ca
     try:
         with Sandbox(sandbox.limits()) as program, Sandbox(sandbox.limits()) as tester:
             _load(program, code, time_s, wall_s(time_s))
-            tester.begin(do="test", code=tests.code, entry_point=tests.entry_point)
-            verdict, raised = _relayed_verdict(program, tester, time.monotonic() + wall_s(time_s))
+            deadline = time.monotonic() + wall_s(time_s)
+            tester.begin(wall_s(time_s), do="test", code=tests.code, entry_point=tests.entry_point)
+            verdict = _relayed_verdict(program, tester, deadline)
     except Ended as ended:
         return [case_of_end(ended)]
     except _DidNotLoad as error:
         return [error.case]
     if "broken" in verdict:
         raise GraderFailure(f"the tests that assert are no tests: {verdict['broken']}")
-    first = _case_of_first_failure(verdict["first"], raised, tests) if verdict["first"] else Case("wrong")
+    first = _case_of_first_failure(verdict["first"], tests) if verdict["first"] else Case("wrong")
     failures = [first if is_public else without_texts(first), *[Case("wrong")] * (verdict["failed"] - 1)]
     return [Case("passed")] * verdict["passed"] + (failures if verdict["failed"] else [])
 
 
-def _relayed_verdict(program: Sandbox, tester: Sandbox, deadline: float) -> tuple[dict[str, Any], Case | None]:
-    """The tests' verdict, and what the program raised last. Tests ask; the program's answers go back as they are."""
-    most, raised = program.limits.output_bytes, None
+def _relayed_verdict(program: Sandbox, tester: Sandbox, deadline: float) -> dict[str, Any]:
+    """The tests' verdict. Each side asks and answers in turns, and what it says goes to the other as it is."""
+    most = program.limits.output_bytes
     while True:
         asked = tester.receive(deadline - time.monotonic(), 2 * most)
         if "verdict" in asked:
-            return asked["verdict"], raised
-        program.send(asked)
+            verdict: dict[str, Any] = asked["verdict"]
+            return verdict
+        program.send(asked, deadline - time.monotonic())
         reply = program.receive(deadline - time.monotonic(), most)
-        if "raised" in reply:
-            raised = case_of_raised(reply)
-        tester.send(reply)
+        tester.send(reply, deadline - time.monotonic())
 
 
-def _case_of_first_failure(first: dict[str, Any], raised: Case | None, tests: AssertTests) -> Case:
+def _case_of_first_failure(first: dict[str, Any], tests: AssertTests) -> Case:
     """The first unit that failed: where the program raised, that; else the assertion as it stands in the tests."""
     source = tests.code.split("\n")[first["lines"][0] - 1 : first["lines"][1]] if first["lines"] else []
     given = "\n".join(source)
-    if raised is not None and first["raised"] in (raised.raised, "ProgramRaised"):
-        return Case("raised", raised.raised, raised.line, raised.message, given)
-    return Case("wrong", given=given)
+    if not first["raised"]:
+        return Case("wrong", given=given)
+    case = case_of_raised(first["raised"])
+    return Case(case.outcome, case.raised, case.line, case.message, given)

@@ -12,9 +12,12 @@ from typing import Any
 TEST_TYPES = ("stdin", "functional", "assert")
 """What `testtype` may say."""
 
-COMPARISONS = ("exact", "tokens", "float")
+COMPARISONS = ("exact", "tokens", "float", "numbers")
 """What `compare` may say: text but for trailing white space; words, whatever is between them; the same, with numbers
-equal up to 1e-6, relative."""
+equal within 1e-6, absolute or relative; lines, with numbers by their value, as LiveCodeBench compares."""
+
+USUAL_COMPARISON = "numbers"
+"""What a record means that does not say."""
 
 NOTHING = "-"
 """What sets write where a record has no answer or no tests, beside null and nothing."""

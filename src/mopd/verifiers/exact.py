@@ -1,4 +1,4 @@
-"""Exact match: the completion without its thinking, stripped, equals the reference, stripped."""
+"""Exact match: the completion, or what is left of it without its thinking, is the reference, both stripped."""
 
 from __future__ import annotations
 
@@ -8,13 +8,17 @@ from mopd.verifiers.pool import GraderFailure
 
 
 def verify(problem: Problem, completion: str) -> Verdict:
-    """Correct iff the whole completion but for thinking spans is the reference, white space at both ends aside.
+    """Correct iff the completion, whole or without its thinking, is the reference, white space at both ends aside.
+
+    Whole: a reference may be about thinking tags.
 
     Raises GraderFailure where the problem has no reference.
     """
     reference = (problem.reference or "").strip()
     if not reference:
         raise GraderFailure("the problem has no reference answer")
+    if completion.strip() == reference:
+        return Verdict(1.0, "correct", reference)
     answer = strip_thinking(completion)
     if not answer:
         return Verdict(0.0, "unparsable", None, "The completion is empty.")

@@ -51,9 +51,11 @@ REFUSED: dict[str, str] = {
     "number_sorting": ACCEPTS_NAN,
     "coin_flip": "its scorer accepts 0 for every probability below 1",
     "game_of_life_halting": "its scorer accepts any word",
+    "syllogism": "one in eight of its own answers is wrong (from all X are Y, some Y are Z follows nothing)",
     "composite": "it mixes other tasks, refused ones too; use one task",
 }
-"""Tasks that cannot give a verdict to trust, with why (found by reading and by auditing reasoning-gym 0.1.25)."""
+"""Tasks that cannot give a verdict to trust, with why (found by reading and by auditing reasoning-gym 0.1.25, and by
+solving its problems in another way: junk and a task's own answers cannot show that these are wrong)."""
 
 
 def generate(name: str, seed: int, size: int, options: dict[str, Any]) -> list[dict[str, Any]]:

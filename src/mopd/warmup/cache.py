@@ -9,21 +9,27 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
 
 from mopd.config import Config, flatten
-from mopd.core.types import Problem
+from mopd.core.files import dump_json, write_folder_atomically
 from mopd.models.embedded import PREFIX
 from mopd.models.student import Student
 from mopd.preflight.setup import Setup
 from mopd.runs.checkpoint import load_model_weights
+from mopd.runs.environment import package_source
+from mopd.runs.inputs import rendered, shown_and_judged
+from mopd.runs.paths import absolute
+from mopd.runs.progress import say
 
 
 def cache_root() -> Path:
-    """Where warmed-up students are kept: $MOPD_CACHE, else $XDG_CACHE_HOME/mopd, else ~/.cache/mopd."""
+    """Where warmed-up students are kept: $MOPD_CACHE, else $XDG_CACHE_HOME/mopd, else ~/.cache/mopd.
+
+    Raises RuntimeError or OSError where this user has no home directory, or there is no working directory.
+    """
     if own := os.environ.get("MOPD_CACHE"):
-        return Path(own)
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "mopd"
+        return absolute(own)
+    return absolute(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "mopd"
 
 
 WITHOUT_EFFECT = (
@@ -56,6 +62,10 @@ WITH_EFFECT = ("peers.truncated_failures", "evaluation.temperature", "evaluation
 """Keys that do, among those; those of evaluation by the figures that are measured before the warm-up."""
 
 
+MARK = "warmup.json"
+"""The file that a cached warm-up has, with its figures."""
+
+
 def cache_folder(setup: Setup, is_measured: bool) -> Path:
     """A folder named by all that shapes a warmed-up student: weights, problems, configuration, this package, torch.
 
@@ -67,10 +77,11 @@ def cache_folder(setup: Setup, is_measured: bool) -> Path:
         repr((setup.student.dtype, next(model.parameters()).device.type)),
         json.dumps([_shaping_settings(config), is_measured]),
         getattr(setup.judge, "fingerprint", ""),
-        *(_shown_and_judged(problem) for problem in setup.problems.train),
-        *(_shown_and_judged(problem) for problem in setup.problems.held_out if is_measured),
+        *rendered(setup.problems, setup.student.tokenizer),
+        *map(shown_and_judged, setup.problems.train),
+        *(map(shown_and_judged, setup.problems.held_out) if is_measured else ()),
         torch.__version__,
-        *_package_source(),
+        *package_source(),
     ]
     digest = hashlib.sha256("\x1f".join(parts).encode()).hexdigest()[:16]
     name = Path(config.student.removeprefix(PREFIX)).name
@@ -82,17 +93,6 @@ def _shaping_settings(config: Config) -> dict[str, Any]:
     return {key: value for key, value in flat.items() if key in WITH_EFFECT or not key.startswith(WITHOUT_EFFECT)}
 
 
-def _package_source() -> list[str]:
-    """The text of every module of this package, so that no list of those that matter can fall behind."""
-    root = Path(__file__).parents[1]
-    return [path.read_text(encoding="utf-8") for path in sorted(root.rglob("*.py"))]
-
-
-def _shown_and_judged(problem: Problem) -> str:
-    """All that a problem shows a student and is judged by: a mended `solution` or test is another warm-up."""
-    return repr((problem.id, problem.messages, problem.reference, problem.verifier, dict(problem.columns)))
-
-
 @torch.no_grad()
 def _weights_digest(model: Any) -> str:
     """A digest of the model's weights: their sums, tensor by tensor."""
@@ -101,10 +101,38 @@ def _weights_digest(model: Any) -> str:
 
 
 def load_cached(student: Student, folder: Path) -> dict[str, Any] | None:
-    """The figures of a cached warm-up, its weights loaded; None where it is absent or unreadable."""
+    """The figures of a cached warm-up, its weights loaded; None where there is none.
+
+    One that cannot be read, or that another process removes meanwhile, is said, and the student is as it was.
+    """
+    if not (folder / MARK).is_file():
+        return None
     try:
-        figures: dict[str, Any] = json.loads((folder / "warmup.json").read_text(encoding="utf-8"))
+        figures: dict[str, Any] = json.loads((folder / MARK).read_text(encoding="utf-8"))
         load_model_weights(student.model, folder)
-    except (OSError, SafetensorError, ValueError, KeyError):
+    except Exception as error:  # transformers and safetensors each raise errors of their own
+        say(f"warning: the cached warm-up {folder} cannot be read ({str(error)[:200]}); it is done again")
         return None
     return figures
+
+
+def keep_cached(student: Student, figures: dict[str, Any], folder: Path, is_damaged: bool) -> str | None:
+    """Keep a warmed-up student; why not, where it cannot be kept, which is also said.
+
+    Of several processes with one warm-up the first one's is kept, since the others' are the same, unless it
+    `is_damaged`.
+    """
+
+    def fill(aside: Path) -> None:
+        student.save(aside)
+        (aside / MARK).write_text(dump_json(figures), encoding="utf-8")
+
+    try:
+        write_folder_atomically(folder, fill, keep=None if is_damaged else MARK)
+    except Exception as error:  # a full disk is an exception of their own to safetensors and tokenizers
+        say(
+            f"warning: the warm-up is not cached, since {folder} cannot be written ({str(error)[:200]}): "
+            "the run goes on with it, and the next run does it again; set MOPD_CACHE to another directory"
+        )
+        return str(error)[:200]
+    return None

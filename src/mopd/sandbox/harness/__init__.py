@@ -1,8 +1,13 @@
 """The harness: what runs inside a sandbox, as its first process.
 
-`requests` says what it can be asked. `programs` runs a program and kills it at its limits. `calls` answers calls of
-what a program defines. `assertions` runs tests, on stand-ins (`remotes`) for what the program defines. `channel` is the
-lines that go in and out, `values` how results are written in them, `names` what code may use without an import.
+`requests` says what it can be asked. `channel` is the lines that go in and out.
+
+- A program: `programs` loads it, and runs it and kills it at its limits; `names` is what it may use without an import,
+  and `descriptors` the files that stand for its own input and output. `calls` answers calls of what it defines, with
+  results as `values` writes them.
+- Tests that assert: `assertions` runs them, and `asked_names` says what they ask the program for. Both sides hold a
+  `conversation`, whose values `crossing` writes. `objects` is what stays with the program, and `stand_ins`, of classes
+  that are `mirrors`, is what the tests have in its place.
 
 As first process of its namespace the harness cannot be signalled from within.
 

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from .names import PRELUDE_MODULES, free_names
-from .remotes import Remote, reply_to
-from .values import decode
+from .conversation import Conversation
+from .crossing import Crossing
+from .mirrors import CannotDecide, number_of
+from .stand_ins import TESTS, StandIns
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import ast
-    from collections.abc import Iterable
     from typing import Any
 
+    from .asked_names import AskedNames
     from .channel import Channel
 
 
@@ -19,30 +20,124 @@ def run_tests(channel: Channel, request: dict[str, Any]) -> dict[str, Any]:
     """{passed, failed, first}: how many units passed and failed, and the first that failed; or {broken: why}.
 
     Units are top-level statements that assert, functions test_*, and check(entry point), run one by one. `first` has
-    the unit's lines and what was raised there. Tests are broken where they cannot be read or have no unit.
+    the unit's lines, and what the program raised if it failed by that. Tests are broken where they cannot be read, have
+    no unit, ask the program nothing, or ask it for what stand-ins cannot do while nothing fails.
     """
     import ast
 
+    from .asked_names import AskedNames
+
+    code, entry_point = request["code"], request["entry_point"]
     try:
-        tree = ast.parse(request["code"])
+        tree = ast.parse(code)
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         return {"broken": type(error).__name__}
-    units = _calls_of_tests(tree, request["entry_point"])
-    if not units and not any(_does_assert(node) for node in tree.body):
-        return {"broken": "no assert"}
-    theirs = _names_from_program(channel, free_names(request["code"]), request["entry_point"])
-    scope: dict[str, Any] = {"__name__": "tests"}
-    passed, failed, first = 0, 0, None
-    for node in tree.body + units:
-        scope.update(theirs)  # a stub of the same name, as prompts have it, is not the program
+    calls = _calls_of_tests(tree, entry_point)
+    units = [node for node in tree.body if _does_assert(node)] + calls
+    if not units:
+        return {"broken": "they assert nothing"}
+    names = AskedNames(code, tree, entry_point)
+    if not names.builtins_asked(units) and not any(map(names.ask, tree.body + calls)):
+        return {"broken": "they ask the program nothing"}
+    asserts = [node for node in ast.walk(tree) if isinstance(node, ast.Assert)]
+    stand_ins = StandIns({line for node in asserts for line in range(node.lineno, (node.end_lineno or 0) + 1)})
+    crossing = Crossing(stand_ins.own, stand_ins.met)
+    conversation = Conversation(channel, crossing, stand_ins.answer, lets_go=True)
+    stand_ins.begin(conversation, crossing)
+    return _Run(stand_ins, names, units).verdict(tree.body + calls, calls)
+
+
+class _Run:
+    """One run of tests, statement by statement, and what came of it."""
+
+    def __init__(self, stand_ins: StandIns, names: AskedNames, units: list[ast.stmt]) -> None:
+        self.stand_ins, self.names, self.units = stand_ins, names, units
+        self.scope: dict[str, Any] = {"__name__": TESTS}
+        self.passed, self.failed = 0, 0
+        self.first: dict[str, Any] | None = None
+
+    def verdict(self, nodes: list[ast.stmt], calls: list[ast.stmt]) -> dict[str, Any]:
+        """Run all statements. What the program defines is bound before each: a stub of the same name is not it."""
+        theirs, builtin_names = self._found(self.names.own), self._builtins()
+        self.scope.update(self._modules())
+        for node in nodes:
+            self.scope.update(theirs)
+            for name, thing in builtin_names.items():
+                if self.names.ask(node):
+                    self.scope.pop(name, None)
+                else:
+                    self.scope[name] = thing
+            broken = self._run(node, None if node in calls else [node.lineno, node.end_lineno])
+            if broken:
+                return {"broken": broken}
+        if self.stand_ins.undecided_because and not self.failed:
+            return {"broken": f"they {self.stand_ins.undecided_because}, which tests that run apart from it cannot do"}
+        return {"passed": self.passed, "failed": self.failed, "first": self.first}
+
+    def _run(self, node: ast.stmt, lines: Any) -> str:
+        """Run a statement; why tests with it cannot be judged, or nothing."""
+        import ast
+
+        before = self.stand_ins.undecided_because
+        self.stand_ins.begin_unit(
+            any(isinstance(part, ast.Name) and part.id == "StopIteration" for part in ast.walk(node))
+        )
+        raised: BaseException | None = None
         try:
-            exec(compile(ast.Module([node], []), "<tests>", "exec"), scope)
-            passed += node in units or _does_assert(node)
-        except Exception as error:
-            failed += 1
-            lines = None if node in units else [node.lineno, node.end_lineno]
-            first = first or {"lines": lines, "raised": type(error).__name__, "message": str(error)[:2000]}
-    return {"passed": passed, "failed": failed, "first": first}
+            exec(compile(ast.Module([node], []), f"<{TESTS}>", "exec", dont_inherit=True), self.scope)
+        except BaseException as error:
+            raised = error
+        self.stand_ins.end_unit(raised, drops_value=isinstance(node, ast.Expr))
+        if self.stand_ins.undecided_because != before or isinstance(raised, CannotDecide):
+            return ""
+        if raised is None:
+            self.passed += node in self.units
+            return ""
+        if isinstance(raised, ImportError) and isinstance(node, (ast.Import, ast.ImportFrom)):
+            return str(raised)
+        self.failed += 1
+        self.first = self.first or {"lines": lines, "raised": self.stand_ins.told_of(raised)}
+        return ""
+
+    def _found(self, names: set[str]) -> dict[str, Any]:
+        """What the program has of some names; what is not there stays unbound."""
+        found = {}
+        for name in sorted(names):
+            try:
+                found[name] = self.stand_ins.ask("find", name)
+            except BaseException:
+                continue
+            number = number_of(found[name])
+            if number is not None:
+                self.stand_ins.asked_by_name.add(number)
+        return found
+
+    def _builtins(self) -> dict[str, Any]:
+        """Builtin names that tests are about, as the program has them.
+
+        One that it does not have is no name at all, where the tests ask it for nothing else.
+        """
+        asked = self.names.builtins_asked(self.units)
+        found = self._found(asked)
+        if not any(map(self.names.ask, self.units)):
+            for name in asked - set(found):
+                found[name] = _undefined(name)
+        return found
+
+    def _modules(self) -> dict[str, Any]:
+        """Modules that tests use without an import: the program's own thing of the name, else Python's."""
+        import importlib
+
+        found = {name: importlib.import_module(name) for name in self.names.modules}
+        theirs = self._found(self.names.modules)
+        return found | {name: thing for name, thing in theirs.items() if type(thing).__name__ != "module"}
+
+
+def _undefined(name: str) -> Any:
+    def undefined(*_: Any, **__: Any) -> Any:
+        raise NameError(f"name {name!r} is not defined")
+
+    return undefined
 
 
 def _does_assert(node: ast.stmt) -> bool:
@@ -62,17 +157,3 @@ def _calls_of_tests(tree: ast.Module, entry_point: str | None) -> list[ast.stmt]
     if entry_point and any(node.name == "check" for node in functions):
         calls.append(f"check({entry_point})")
     return [ast.parse(call).body[0] for call in calls]
-
-
-def _names_from_program(channel: Channel, names: Iterable[str], entry_point: str | None) -> dict[str, Any]:
-    """What the tests need of the program, by name. Modules are this process's own; what is not there stays unbound."""
-    import importlib
-
-    found = {name: importlib.import_module(name) for name in sorted(names) if name in PRELUDE_MODULES}
-    for name in sorted({*names, *([entry_point] if entry_point else [])} - set(found)):
-        try:
-            reply = reply_to(channel, {"find": name})
-        except Exception:
-            continue
-        found[name] = decode(reply["value"], lambda number: Remote(channel, number))
-    return found

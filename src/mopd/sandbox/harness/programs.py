@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import _signal as signal  # type: ignore[import-not-found]  # `signal` imports `enum`
+import builtins
 import os
 import resource
 import select
 import sys
 import time
+
+from .descriptors import serve_descriptors
+from .names import implied
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -18,6 +22,12 @@ if TYPE_CHECKING:
 
 FILE = "<completion>"
 """The file name of a program in tracebacks."""
+
+RECURSION_LIMIT = 50_000
+"""How deep a program may recurse: as LiveCodeBench's grader sets it, since solutions search graphs by recursion."""
+
+STACK_BYTES = 2**26
+"""How far the main thread's stack may grow, for recursion that goes through C; threads keep theirs of 8 MiB."""
 
 STDERR_BYTES = 8192
 """How much is kept of the end of what a program writes to standard error."""
@@ -127,25 +137,37 @@ def limit_this_process(cpu_s: float) -> None:
     """Bound the processor time of this process, and give signals the handlers that programs expect."""
     seconds = int(cpu_s) + 1
     resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds + 1))
+    most = resource.getrlimit(resource.RLIMIT_STACK)[1]
+    if most == resource.RLIM_INFINITY or most >= STACK_BYTES:
+        resource.setrlimit(resource.RLIMIT_STACK, (STACK_BYTES, most))
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)
 
 
+def load(code: str, name: str) -> ModuleType:
+    """Run a program's code as the module `name`, as judges that start Python run it. Raises what it raises.
+
+    What it uses of Python's modules without an import is builtin to it, and not its own: nobody finds it in its module.
+    """
+    module = sys.modules[name] = type(sys)(name)
+    compiled = compile(code, FILE, "exec", dont_inherit=True)  # or this module's future statements would be its own
+    vars(builtins).update(implied(code), exit=sys.exit, quit=sys.exit)
+    serve_descriptors()
+    sys.setrecursionlimit(RECURSION_LIMIT)
+    exec(compiled, module.__dict__)
+    return module
+
+
 def _be_main(code: str) -> None:
     """Become the program: its module is __main__, and an error ends it as an error ends an interpreter."""
-    module = new_module("__main__")
     sys.argv = [FILE]
     try:
-        exec(compile(code, FILE, "exec"), module.__dict__)
+        load(code, "__main__")
     except SystemExit:
         raise
     except BaseException as error:
-        frames = error.__traceback__.tb_next if error.__traceback__ else None  # without this module's own
-        sys.excepthook(type(error), error.with_traceback(frames), frames)
+        trace = error.__traceback__
+        while trace and trace.tb_frame.f_code.co_filename != FILE:  # without this module's own frames
+            trace = trace.tb_next
+        sys.excepthook(type(error), error.with_traceback(trace), trace)
         sys.exit(1)
-
-
-def new_module(name: str) -> ModuleType:
-    """An empty module that imports find under `name`."""
-    sys.modules[name] = made = type(sys)(name)
-    return made

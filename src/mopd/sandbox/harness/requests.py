@@ -6,12 +6,13 @@ The first request is a Python literal in one line; it says what to do.
   its status, the limit that ended it and how many bytes it wrote to standard output and to standard error; then these
   bytes. Every process in the sandbox but this one is killed, and further such requests may follow.
 - {do: "serve", code, cpu_s}: run the program in a fresh process, which from then on answers requests itself, in lines
-  of JSON: {call: name or handle, args, kwargs}, {get: handle, name}, {find: name}. Its replies are {value, args} or
-  {raised}.
-- {do: "test", code, entry_point}: run trusted tests in this process. Their calls go out as such requests, and their
-  verdict is the last reply. Nothing that was written by a model is ever run in this process.
+  of JSON: {call: name, args}, to which it replies {value} or {raised}, and the questions of tests that assert.
+- {do: "test", code, entry_point}: run trusted tests in this process. Their questions go out as {ask, changes, values,
+  forget}, and are answered by {changes, values} or {raised, message, line, changes, values}, or by a question in turn.
+  Their verdict is the last reply. Nothing that was written by a model is ever run in this process.
 
-No expected output is ever sent to a program, so there is nothing to be forged: a program can only answer.
+No expected output is ever sent to a program, so there is nothing to be forged: a program can only answer. What tests
+that assert do not send it, `stand_ins` says.
 """
 
 from __future__ import annotations

@@ -22,10 +22,15 @@ def flex(trie: Trie, device: torch.device) -> Attend:
     last = last_descendants(trie).to(device)
     size = len(trie.token_ids)
 
-    def sees(batch: Tensor, head: Tensor, query: Tensor, key: Tensor) -> Tensor:
-        return (key <= query) & (query <= last[key])
-
-    mask = create_block_mask(sees, None, None, size, size, device=device.type)
+    # a lambda: torch counts the parameters of what it is given, and a checker of types wraps what is defined by `def`
+    mask = create_block_mask(
+        lambda batch, head, query, key: (key <= query) & (query <= last[key]),
+        None,
+        None,
+        size,
+        size,
+        device=str(device),
+    )
     function = _flex_attention(device.type == "cuda")
 
     def attend(q: Tensor, k: Tensor, v: Tensor, scale: float) -> Tensor:

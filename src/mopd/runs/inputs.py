@@ -1,0 +1,195 @@
+"""What a run depends on besides its configuration, written down when it begins and compared when it goes on.
+
+Problems as they were read and split, the source of reward functions and the chat template's output decide what is
+learnt: where one of them is another, the run is not resumed. The versions of mopd and of what it stands on may change a
+number in its last digits, and a user cannot always have the old ones back: a change is said and recorded.
+"""
+
+from __future__ import annotations
+
+import ast
+import functools
+import hashlib
+import importlib.util
+import inspect
+import json
+import sys
+import sysconfig
+import textwrap
+from collections.abc import Callable, Iterable, Sequence
+from datetime import datetime
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from mopd.core.errors import MopdError, RunError
+from mopd.core.types import Problem
+from mopd.judging.signatures import unwrapped
+from mopd.models.template_date import written_at
+from mopd.models.tokenizer import ChatTokenizer
+from mopd.problems import ProblemSet
+
+Inputs = dict[str, Any]
+
+CONVERSATION = (
+    {"role": "user", "content": "What is 2 + 3?"},
+    {"role": "assistant", "content": "5"},
+    {"role": "user", "content": "And 4 + 1?"},
+)
+
+
+def describe_problems(problems: ProblemSet) -> Inputs:
+    """How many problems are trained on and held out, and a digest of each: content, order and split."""
+    return {
+        name: {"count": len(part), "digest": _digest(map(shown_and_judged, part))}
+        for name, part in (("train", problems.train), ("held_out", problems.held_out))
+    }
+
+
+def describe_inputs(problems: ProblemSet, functions: Sequence[Callable[..., Any]], tokenizer: ChatTokenizer) -> Inputs:
+    """All inputs of a run. The tokenizer is that of the run's moment (`freeze_day`)."""
+    return {
+        "problems": describe_problems(problems),
+        "reward_functions": _digest(map(_function_source, functions)),
+        "template": _digest(rendered(problems, tokenizer)),
+    }
+
+
+def check_inputs(recorded: Inputs, found: Inputs, do: str) -> None:
+    """Raises RunError naming what is not as it was when the run began. What was not recorded is not compared."""
+    for name, part in recorded.get("problems", {}).items():
+        now = found["problems"][name]
+        if part != now:
+            kind = "problems to train on" if name == "train" else "held-out problems"
+            were, are = f"{part['count']} {kind}", f"{now['count']}"
+            raise RunError(
+                "a run's problems are those that it began with, in the same order",
+                f"{were}, and now {are}" if part["count"] != now["count"] else f"{were}, not all as they were",
+                f"put the problem files back as they were; {do}",
+            )
+    for name, must, back in (
+        ("reward_functions", "a run's reward functions are those that it began with", "put their source back"),
+        ("template", "the chat template writes what it wrote when the run began", "put tokenizer and packages back"),
+    ):
+        if name in recorded and name in found and recorded[name] != found[name]:
+            raise RunError(must, "another one", f"{back} as it was; {do}")
+
+
+def freeze_day(tokenizer: ChatTokenizer, began: str) -> None:
+    """Templates that write the date write that of the moment at which the run began, whenever they are asked."""
+    tokenizer.moment = datetime.fromisoformat(began)
+
+
+# --- digests --------------------------------------------------------------------------------------------------------
+
+
+def _digest(parts: Iterable[str]) -> str:
+    found = hashlib.sha256()
+    for part in parts:
+        found.update(len(part).to_bytes(8, "little") + part.encode("utf-8", "surrogatepass"))
+    return found.hexdigest()[:32]
+
+
+def shown_and_judged(problem: Problem) -> str:
+    """All that a problem shows a student and is judged by: a mended `solution` or test is another problem."""
+    columns = json.dumps(dict(problem.columns), default=repr, sort_keys=True)
+    shown = [problem.id, list(problem.messages), problem.reference, problem.verifier, problem.domain, columns]
+    return json.dumps(shown, sort_keys=True)
+
+
+def rendered(problems: ProblemSet, tokenizer: ChatTokenizer) -> Iterable[str]:
+    """A fixed conversation as the template writes it, and the ids of a prompt; what it refuses, by its refusal."""
+    try:
+        with written_at(tokenizer.moment):
+            shown = tokenizer.inner.apply_chat_template(list(CONVERSATION), tokenize=False, **tokenizer.options)
+        yield str(shown)
+    except Exception as error:  # templates are programs and raise whatever they like
+        yield type(error).__name__
+    for problem in (problems.train + problems.held_out)[:1]:
+        try:
+            yield repr(tokenizer.encode_prompt(problem.messages))
+        except MopdError as error:
+            yield type(error).__name__
+
+
+def _function_source(function: Callable[..., Any]) -> str:
+    """The source of a function with its module and what that imports of the user's own; comments do not count."""
+    inner = unwrapped(function)
+    bound = json.dumps(_bound_arguments(function), default=lambda value: type(value).__name__, sort_keys=True)
+    module = sys.modules.get(getattr(inner, "__module__", None) or "")
+    files = _own_files(module) if module is not None and module.__name__ != "__main__" else []
+    if files:
+        texts = [_meaning(file.read_text(encoding="utf-8")) for file in files]
+    else:
+        try:
+            texts = [_meaning(inspect.getsource(inner if inspect.isroutine(inner) else type(inner)))]
+        except (OSError, TypeError):
+            texts = [type(inner).__qualname__]
+    return "\x1f".join([bound, *texts])
+
+
+def _bound_arguments(function: Any) -> list[Any]:
+    """The arguments that partials have bound, outermost first."""
+    found: list[Any] = []
+    while isinstance(function, functools.partial):
+        found.append([list(function.args), dict(function.keywords)])
+        function = function.func
+    return found
+
+
+def _own_files(module: ModuleType) -> list[Path]:
+    """The file of a module and those that it imports, without Python's own and installed packages."""
+    found: set[Path] = set()
+    waiting = [(module.__name__, getattr(module, "__file__", None))]
+    while waiting:
+        name, file = waiting.pop()
+        if file is None or Path(file) in found or not _is_own(name, file):
+            continue
+        found.add(Path(file))
+        package = name if Path(file).name == "__init__.py" else name.rpartition(".")[0]
+        waiting += [(imported, _file_of(imported)) for imported in _imported(Path(file), package)]
+    return sorted(found)
+
+
+def _is_own(name: str, file: str) -> bool:
+    python = [sysconfig.get_path(kind) for kind in ("stdlib", "platstdlib", "purelib", "platlib")]
+    installed = {"site-packages", "dist-packages"} & set(Path(file).parts)
+    is_library = installed or any(Path(file).is_relative_to(place) for place in python)
+    return file.endswith(".py") and not is_library and name.partition(".")[0] != "mopd"
+
+
+def _imported(file: Path, package: str) -> list[str]:
+    """The names of modules that a file imports anywhere; of `from a import b` both `a` and `a.b`."""
+    try:
+        nodes = list(ast.walk(ast.parse(file.read_text(encoding="utf-8"))))
+    except (SyntaxError, ValueError):
+        return []
+    names = [alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names]
+    for node in nodes:
+        if isinstance(node, ast.ImportFrom):
+            above = package.split(".")[: len(package.split(".")) - node.level + 1] if node.level else []
+            base = ".".join([*above, *([node.module] if node.module else [])])
+            names += [base, *(f"{base}.{alias.name}" for alias in node.names)]
+    return [name for name in names if name]
+
+
+def _file_of(name: str) -> str | None:
+    """The file of a module by name, without importing it; None where there is none."""
+    top, *rest = name.split(".")
+    try:
+        spec = importlib.util.find_spec(top)
+    except (ImportError, ValueError):
+        return None
+    if spec is None or spec.origin is None or not rest:
+        return None if spec is None else spec.origin
+    inside = Path(spec.origin).parent.joinpath(*rest)
+    files = [inside.with_name(f"{inside.name}.py"), inside / "__init__.py"]
+    return next((str(file) for file in files if file.is_file()), None)
+
+
+def _meaning(source: str) -> str:
+    """What a source says, whatever its comments and layout."""
+    try:
+        return ast.dump(ast.parse(textwrap.dedent(source)))
+    except SyntaxError:  # a lambda in the middle of an expression
+        return source

@@ -1,0 +1,229 @@
+"""One way to write each thing: Unicode, plain text and the habits of typesetting become the LaTeX that is read.
+
+Nothing here decides what is equal; it only rewrites what means one thing to a person who reads it. May import:
+nothing. Light, since the parent process uses `plain`.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from fractions import Fraction
+
+_MATH_MARKS = (("$$", "$$"), ("$", "$"), (r"\(", r"\)"), (r"\[", r"\]"))
+
+FUNCTIONS = (
+    *("arcsin", "arccos", "arctan", "arccot", "sinh", "cosh", "tanh", "coth", "sin", "cos", "tan", "cot", "sec"),
+    *("csc", "ln", "lg", "log", "exp", "max", "min", "gcd", "lcm", "lim", "det", "arg", "sqrt", "abs"),
+    *("asin", "acos", "atan", "sgn", "mod", "deg", "dim", "ker", "cbrt"),
+)
+GREEK = (
+    *("alpha", "beta", "gamma", "delta", "epsilon", "zeta", "eta", "theta", "iota", "kappa", "lambda", "mu", "nu"),
+    *("xi", "pi", "rho", "sigma", "tau", "upsilon", "phi", "chi", "psi", "omega"),
+    *("Gamma", "Delta", "Theta", "Lambda", "Xi", "Pi", "Sigma", "Phi", "Psi", "Omega"),
+)
+_AMBIGUOUS = ("min", "max", "sec", "deg", "arg", "dim", "det", "lim", "gcd", "lcm", "abs", "exp", "cot", "log")
+"""Names that are units or words unless a bracket follows."""
+
+_INFINITE = ("infinity", "Infinity", "infty", "inf", "oo")
+KNOWN_WORDS = frozenset((*FUNCTIONS, *GREEK, *_INFINITE, "and", "or"))
+
+_SYMBOLS = {
+    **{"×": r"\times ", "·": r"\cdot ", "⋅": r"\cdot ", "∙": r"\cdot ", "÷": r"\div ", "−": "-", "–": "-", "∕": "/"},
+    **{"≤": r"\le ", "≥": r"\ge ", "⩽": r"\le ", "⩾": r"\ge ", "≠": r"\ne ", "≈": r"\approx ", "≡": r"\equiv "},
+    **{"∞": r"\infty ", "±": r"\pm ", "∓": r"\mp ", "∈": r"\in ", "∪": r"\cup ", "∩": r"\cap ", "∅": r"\emptyset "},
+    **{"°": r"^\circ ", "º": r"^\circ ", "℃": r"^\circ\text{C}", "℉": r"^\circ\text{F}", "′": "'", "⁄": "/"},
+    **{"ℝ": r"\mathbb{R}", "ℤ": r"\mathbb{Z}", "ℕ": r"\mathbb{N}", "ℚ": r"\mathbb{Q}", "ℂ": r"\mathbb{C}"},
+    **{"→": r"\to ", "⇒": r"\Rightarrow ", "∑": r"\sum ", "∏": r"\prod ", "∫": r"\int ", "∖": r"\setminus "},
+    **{"⟨": r"\langle ", "⟩": r"\rangle ", "…": r"\ldots ", "ℓ": "l", "ϕ": r"\phi ", "ϵ": r"\epsilon "},
+    **{"µ": r"\mu ", "Ω": r"\Omega ", "€": r"\text{ euro}", "£": r"\text{ pound_sterling}", "％": r"\%"},
+}
+_RAISED = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻⁽⁾ⁿⁱ", "0123456789+-()ni")
+_LOWERED = str.maketrans("₀₁₂₃₄₅₆₇₈₉₊₋₍₎", "0123456789+-()")
+_RAISED_RUN = re.compile("[⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻⁽⁾ⁿⁱ]+")
+_LOWERED_RUN = re.compile("[₀₁₂₃₄₅₆₇₈₉₊₋₍₎]+")
+_ROOT = re.compile(r"([√∛∜])\s*(\d+(?:\.\d+)?|\\?[A-Za-z]+|(?=[({]))")
+_ROOTS = {"√": r"\sqrt", "∛": r"\sqrt[3]", "∜": r"\sqrt[4]"}
+
+_TURNED_BRACKETS = re.compile(r"(?<![\w)}\]])([\[\]])([^\[\]()]*[,;][^\[\]()]*)([\[\]])")
+_SIZE = re.compile(r"\\m?(?:left|right|[bB]igg?[lrm]?)(?![A-Za-z])\.?")
+_NOTHING = re.compile(r"\\!|\\(?:displaystyle|textstyle|limits|nolimits|thinmuskip|null|phantom\{[^{}]*\})(?![A-Za-z])")
+_SPACE = re.compile(r"(?<!\\)\\(?:[,:;> ]|(?:quad|qquad|thinspace|enspace|enskip|medspace|thickspace)(?![A-Za-z]))|~")
+_WRAPPED = r"\\(?:mathrm|operatorname\*?|text|textrm|textnormal|mbox|textup|mathit|mathsf)\s*\{\s*(%s)\s*\}"
+_UPRIGHT_LETTER = re.compile(_WRAPPED % "[ei]" + r"|\{\s*\\rm\s+([ei])\s*\}")
+_UPRIGHT_GREEK = re.compile(_WRAPPED % r"\\[A-Za-z]+")
+_UPRIGHT_FUNCTION = re.compile(_WRAPPED % "|".join(name for name in FUNCTIONS if name not in _AMBIGUOUS))
+_UPRIGHT_NUMBER = re.compile(_WRAPPED % r"-?\d+(?:\.\d+)?")
+_OLD_ROMAN = re.compile(r"\{\s*\\(?:rm|bf|it)\s+([^{}]*)\}")
+_FORMULA = re.compile(r"(?<!\\)\$([^$]*[^$\\])\$|\\\(((?:(?!\\\)).)*)\\\)")
+_SIGNED_POWER = re.compile(r"\^\s*([-+]\d+)")
+_COMMAND_TWICE = re.compile(r"\\\\(?=[A-Za-z])")
+
+_TEXT_SPAN = re.compile(r"(\\(?:text[a-z]*|mathrm|mathsf|mbox|operatorname\*?|begin|end)\s*\{[^{}]*\})")
+_NAME = re.compile(
+    rf"(?<![\\A-Za-z_])(?!(?:{'|'.join(_AMBIGUOUS)})(?!\s*[(^_]))"
+    rf"({'|'.join((*FUNCTIONS, *GREEK, *_INFINITE))})(?![A-Za-z])(?:(?<=sqrt)\s*(\d+))?"
+)
+_SAME_FUNCTION = {"asin": "arcsin", "acos": "arccos", "atan": "arctan"}
+_OPENED = re.compile(r"\\(sqrt|cbrt|abs)\s*(?=\()|\^\s*(?=\()")
+_BRACED = {"sqrt": r"\sqrt{%s}", "cbrt": r"\sqrt[3]{%s}", "abs": "|%s|", None: "^{%s}"}
+_E_NOTATION = re.compile(r"(?<![\w.])(\d+(?:\.\d+)?)[eE]([+-]?\d+)(?![\w.])")
+
+_SPACED_THOUSANDS = re.compile(r"(?<![\w.,])(?<!\d )\d{1,3}(?: \d{3})+(?![\d/]| \d)(?:\.\d+)?")
+_SPACED_PLACES = re.compile(r"(?<![\w.])\d+\.\d{3}(?: \d{3})* \d{1,3}(?![\d/.])")
+_MARKED_COMMA = re.compile(r"(\d)\s*(?:\{\s*,\s*\}|,\\!\s*|\\!,\s*)\s*(?=\d)")
+_MARKED_NUMBER = re.compile(r"\d+(?:\x00\d+)+(?:\.\d+)?")
+_MIXED_NUMBER = re.compile(
+    r"(?<![\w.}/^_])(\d+) ?(?:(?<= )(\d+)/(\d+)|\\[dtc]?frac\s*(?:\{(\d+)\}\s*\{(\d+)\}|(\d)\s*(\d)))(?![\d.])"
+)
+_FRACTION = re.compile(r"\\[dtc]?frac\s*(?:\{\s*([^{}]+?)\s*\}|(\d))\s*(?:\{\s*([^{}]+?)\s*\}|(\d))")
+_SHORT_ROOT = re.compile(r"\\sqrt\s*(\[[^\[\]]*\])?\s*([\dA-Za-z]|\\[A-Za-z]+)")
+_SHORT_LOGARITHM = re.compile(r"\\log\s*_\s*(\d)\s*(?=\d)")
+_REPEATING = re.compile(r"(?<![\w.])(\d*)\.(\d*)(?:\\(?:overline|bar)\s*(?:\{(\d+)\}|(\d))|\((\d+)\)(?![\d(]))")
+_DOTTED = re.compile(r"(?<![\w.])(\d*)\.(\d*)\\dot\s*\{?(\d)\}?(?:(\d*)\\dot\s*\{?(\d)\}?)?")
+_GOES_ON = re.compile(r"(?<![\w.])(\d*)\.(\d*?)(\d+?)\3{2,}\s*(?:\.\.\.|\\[lc]?dots)")
+
+
+def plain(text: str) -> str:
+    """The same answer without the marks of mathematics around it, a full stop behind it, and surplus white space.
+
+    Example: `plain("$ x =  5. $")` is `"x = 5"`.
+    """
+    text = _without_full_stop(" ".join(text.split()))
+    for opening, closing in _MATH_MARKS:
+        inside = text[len(opening) : -len(closing)]
+        if text == f"{opening}{inside}{closing}" and "$" not in inside:
+            text = _without_full_stop(inside.strip())
+    return text
+
+
+def _without_full_stop(text: str) -> str:
+    return text[:-1].rstrip() if text.endswith(".") and not text.endswith("..") else text
+
+
+def latex(text: str) -> str:
+    """What a person reads in `text`, in the LaTeX that is parsed."""
+    text = _without_unicode(_FORMULA.sub(lambda found: f" {found[1] or found[2]} ", text))
+    text = _COMMAND_TWICE.sub(r"\\", text) if r"\begin" not in text else text
+    text = _SIZE.sub("", text).replace("{:}", ":")
+    text = _joined_at_marked_commas(text)
+    text = " ".join(_SPACE.sub(" ", _NOTHING.sub("", text)).split())
+    text = _OLD_ROMAN.sub(r"\\mathrm{\1}", _UPRIGHT_LETTER.sub(lambda found: f" {found[1] or found[2]} ", text))
+    for pattern, form in ((_UPRIGHT_GREEK, r" \1 "), (_UPRIGHT_FUNCTION, r"\\\1 "), (_UPRIGHT_NUMBER, r" \1 ")):
+        text = pattern.sub(form, text)
+    text = _SIGNED_POWER.sub(r"^{\1}", " ".join(_with_plain_names(text).split()))
+    return _TURNED_BRACKETS.sub(_interval, _with_numbers(text))
+
+
+def _interval(found: re.Match[str]) -> str:
+    """An interval that is open where its brackets are turned: `]0, 1]` is `(0, 1]`."""
+    return f"{found[1].replace(']', '(')}{found[2]}{found[3].replace('[', ')')}"
+
+
+# --- characters -----------------------------------------------------------------------------------------------------
+
+
+def _without_unicode(text: str) -> str:
+    if text.isascii():
+        return text
+    text = _RAISED_RUN.sub(lambda run: f"^{{{run[0].translate(_RAISED)}}}", text)
+    text = _LOWERED_RUN.sub(lambda run: f"_{{{run[0].translate(_LOWERED)}}}", text)
+    text = _ROOT.sub(lambda root: _ROOTS[root[1]] + (f"{{{root[2]}}}" if root[2] else ""), text)
+    return "".join(map(_latex_character, text))
+
+
+def _latex_character(character: str) -> str:
+    if character.isascii():
+        return character
+    if character in _SYMBOLS:
+        return _SYMBOLS[character]
+    name = unicodedata.name(character, "")
+    if name.startswith("GREEK "):
+        letter = name.rpartition(" ")[2].lower().replace("lamda", "lambda")
+        return f"\\{letter.capitalize() if 'CAPITAL' in name else letter} "
+    if name.startswith("VULGAR FRACTION"):
+        value = Fraction(unicodedata.numeric(character)).limit_denominator(100)
+        return f"\\frac{{{value.numerator}}}{{{value.denominator}}}"
+    return unicodedata.normalize("NFKC", character)
+
+
+# --- names and operators of plain text ------------------------------------------------------------------------------
+
+
+def _with_plain_names(text: str) -> str:
+    """Names of functions and letters as commands, outside of words; operators of programs as those of mathematics."""
+    parts = _TEXT_SPAN.split(text.replace("**", "^").replace("*", r" \cdot "))
+    parts[::2] = [
+        _with_braces(_E_NOTATION.sub(r"\1 \\times 10^{\2}", _NAME.sub(_command, part))) for part in parts[::2]
+    ]
+    return "".join(parts)
+
+
+def _command(name: re.Match[str]) -> str:
+    if name[1] in _INFINITE:
+        return r"\infty "
+    return rf"\{_SAME_FUNCTION.get(name[1], name[1])}{f'{{{name[2]}}}' if name[2] else ' '}"
+
+
+def _with_braces(text: str) -> str:
+    """Round brackets behind a root, an exponential or a caret hold all of it: `2^(1/2)` is `2^{1/2}`."""
+    while (found := _OPENED.search(text)) is not None:
+        end = _closing(text, found.end())
+        if end is None:
+            return text
+        inside = text[found.end() + 1 : end]
+        text = f"{text[: found.start()]}{_BRACED[found[1]] % inside}{text[end + 1 :]}"
+    return text.replace(r"\lg ", r"\log_{10} ")
+
+
+def _closing(text: str, start: int) -> int | None:
+    """Where the bracket that opens at `start` closes."""
+    depth = 0
+    for place in range(start, len(text)):
+        depth += (text[place] == "(") - (text[place] == ")")
+        if depth == 0:
+            return place
+    return None
+
+
+# --- numbers --------------------------------------------------------------------------------------------------------
+
+
+def _joined_at_marked_commas(text: str) -> str:
+    """Numbers whose commas are marked as no list's: `1{,}234` and `1,\\!234` are 1234, `0{,}5` is 0.5."""
+    return _MARKED_NUMBER.sub(_without_comma, _MARKED_COMMA.sub("\\1\0", text)).replace("\0", ", ")
+
+
+def _without_comma(number: re.Match[str]) -> str:
+    whole, *groups = number[0].split("\0")
+    if len(whole) <= 3 and whole != "0" and all(re.fullmatch(r"\d{3}(?:\.\d+)?", group) for group in groups):
+        return "".join((whole, *groups))
+    return f"{whole}.{groups[0]}" if len(groups) == 1 else number[0]
+
+
+def _with_numbers(text: str) -> str:
+    """Numbers without spaces between their digits; mixed and repeating ones as the fraction that they are."""
+    text = _FRACTION.sub(lambda part: f"\\frac{{{part[1] or part[2]}}}{{{part[3] or part[4]}}}", text)
+    text = _SHORT_ROOT.sub(lambda root: f"\\sqrt{root[1] or ''}{{{root[2]}}}", text)
+    text = _SHORT_LOGARITHM.sub(r"\\log_{\1} ", text)
+    text = _SPACED_THOUSANDS.sub(lambda number: number[0].replace(" ", ""), text)
+    text = _SPACED_PLACES.sub(lambda number: number[0].replace(" ", ""), text)
+    for pattern in (_REPEATING, _DOTTED, _GOES_ON):
+        text = pattern.sub(_repeating_fraction, text)
+    return _MIXED_NUMBER.sub(_improper_fraction, text)
+
+
+def _repeating_fraction(number: re.Match[str]) -> str:
+    whole, places, *period = (group or "" for group in number.groups())
+    digits = "".join(period)
+    value = Fraction(
+        int(whole + places + digits) - int(whole + places or "0"), 10 ** len(places) * (10 ** len(digits) - 1)
+    )
+    return f"\\frac{{{value.numerator}}}{{{value.denominator}}}"
+
+
+def _improper_fraction(number: re.Match[str]) -> str:
+    whole, *parts = (int(group) for group in number.groups() if group is not None)
+    if parts[0] >= parts[1]:
+        return number[0]
+    return f"\\frac{{{whole * parts[1] + parts[0]}}}{{{parts[1]}}}"

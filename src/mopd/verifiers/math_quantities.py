@@ -1,0 +1,117 @@
+"""When two values are equal: each in its unit, decimals as rounded numbers, all else exactly.
+
+Imported in worker processes only.
+"""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from typing import Any
+
+import sympy  # type: ignore[import-untyped]
+
+from mopd.verifiers import math_values as values
+from mopd.verifiers.math_expressions import Undecided, expression, is_calculation
+from mopd.verifiers.math_numbers import Number, are_same_number, number
+from mopd.verifiers.math_reading import Value
+from mopd.verifiers.math_units import DEGREE, PERCENT, measure
+
+_PI_DEGREES = r"(%s) \cdot \frac{\pi}{180}"
+
+
+def are_same_quantities(reference: Value, answer: Value) -> bool:
+    """Whether two values are equal, each in its unit. A unit left out is forgiven; a percent sign in excess is not."""
+    units = reference.unit, answer.unit
+    if units[0] == units[1]:
+        return _are_same_values(reference.latex, answer.latex)
+    if units == (PERCENT, ""):
+        hundredth = Fraction(1, 100)
+        return any(_are_same_values(reference.latex, answer.latex, factor) for factor in (Fraction(1), hundredth))
+    if units == ("", PERCENT):
+        return _are_same_values(reference.latex, answer.latex, Fraction(100))
+    if not all(units):
+        if _are_same_values(reference.latex, answer.latex):
+            return True
+        return DEGREE in units and _are_same_values(_in_radians(reference), _in_radians(answer))
+    return _are_same_measured(reference, answer)
+
+
+def _in_radians(value: Value) -> str:
+    return _PI_DEGREES % value.latex if value.unit.removesuffix("s") in (DEGREE, "deg") else value.latex
+
+
+def _are_same_measured(reference: Value, answer: Value) -> bool:
+    """Whether two values with different units are the same quantity. A unit that measures nothing is no unit."""
+    measures = measure(reference.unit), measure(answer.unit)
+    if measures[0] is None or measures[1] is None:
+        return _are_same_values(reference.latex, answer.latex)
+    if measures[0].dimension != measures[1].dimension:
+        return False
+    angles = [_in_radians(each) for each in (reference, answer)]
+    if "radian" in measures[0].dimension and angles != [reference.latex, answer.latex]:
+        return _are_same_values(angles[0], angles[1])
+    if measures[0].offset == measures[1].offset:
+        return _are_same_values(reference.latex, answer.latex, measures[0].factor / measures[1].factor)
+    numbers = number(reference.latex), number(answer.latex)
+    if numbers[0] is None or numbers[1] is None:
+        return False
+    base = [each.value * found.factor + found.offset for each, found in zip(numbers, measures, strict=True)]  # type: ignore[union-attr]
+    return base[0] == base[1]
+
+
+def _are_same_values(reference: str, answer: str, factor: Fraction = Fraction(1)) -> bool:
+    """Whether the reference, times a factor, has the value of the answer."""
+    if reference == answer and factor == 1:
+        return True
+    wanted, given = number(reference), number(answer)
+    if wanted is not None and given is not None:
+        return are_same_number(wanted.times(factor), given)
+    if wanted is not None and is_calculation(answer):
+        return False
+    if wanted is not None or given is not None:
+        written, other = (wanted.times(factor), answer) if wanted is not None else (given, reference)
+        assert written is not None
+        read = expression(other) if wanted is not None else _carried_out(reference)
+        return _is_value_of(written, read, Fraction(1) if wanted is not None else factor)
+    pair = _carried_out(reference), expression(answer)
+    return _are_equal(pair[0] if factor == 1 else pair[0] * sympy.Rational(factor), pair[1])
+
+
+def _carried_out(reference: str) -> Any:
+    """What a reference stands for; a sum or an integral without unknowns in it is computed. Raises Undecided."""
+    read = expression(reference)
+    kinds = (sympy.Integral, sympy.Sum, sympy.Product, sympy.Limit)
+    if not isinstance(read, sympy.Expr) or read.free_symbols or not read.has(*kinds):
+        return read
+    found = read.doit()
+    if found.has(*kinds):
+        raise Undecided
+    return found
+
+
+def _is_value_of(written: Number, read: Any, factor: Fraction) -> bool:
+    """Whether a number is the value of an expression times a factor; of a decimal, rounded."""
+    if isinstance(read, sympy.MatrixBase) or not isinstance(read, sympy.Expr):
+        return False
+    read = read if factor == 1 else read * sympy.Rational(factor)
+    if not written.last_place or read.free_symbols:
+        return values.are_equal(sympy.Rational(written.value), read)
+    found = values.digits_of(read)
+    return found is not None and written.stands_for(found)
+
+
+def _are_equal(reference: Any, answer: Any) -> bool:
+    if isinstance(reference, (sympy.MatrixBase, sympy.MatrixExpr)) or isinstance(
+        answer, (sympy.MatrixBase, sympy.MatrixExpr)
+    ):
+        return _are_equal_matrices(reference, answer)
+    if not isinstance(reference, sympy.Expr) or not isinstance(answer, sympy.Expr):
+        return bool(reference == answer)
+    return values.are_equal(reference, answer)
+
+
+def _are_equal_matrices(first: Any, second: Any) -> bool:
+    found = [each.doit() for each in (first, second)]
+    if not all(isinstance(each, sympy.MatrixBase) for each in found) or found[0].shape != found[1].shape:
+        return False
+    return all(map(values.are_equal, found[0].flat(), found[1].flat()))

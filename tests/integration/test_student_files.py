@@ -1,0 +1,87 @@
+"""A student is what its files hold, all of it, or it is refused."""
+
+import json
+import shutil
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from transformers import AutoModelForSequenceClassification, LlamaModel
+
+from mopd.core.errors import StudentError
+from mopd.models.pretrained import open_pretrained
+from mopd.models.student import load_student
+from tests.architectures import ARCHITECTURES, CLASSES, save
+
+
+@pytest.fixture
+def folder(tmp_path):
+    return save(tmp_path / "model", "llama")
+
+
+def rewrite(folder, change):
+    file = folder / "model.safetensors"
+    save_file(change(load_file(file)), file, {"format": "pt"})
+
+
+@pytest.mark.parametrize("name", [*ARCHITECTURES, *CLASSES])
+def test_what_a_model_saved_itself_is_opened_whole(name, tmp_path):
+    model, _ = open_pretrained(str(save(tmp_path / "model", name)))
+    assert type(model).__name__.lower().startswith(name.split("_")[0])
+
+
+@pytest.mark.parametrize("prefix", ["_orig_mod.", "module.", "base_model.model.", "pretrained_model."])
+def test_tensors_under_a_wrappers_names_are_refused_and_the_prefix_is_named(prefix, folder):
+    rewrite(folder, lambda tensors: {prefix + name: tensor for name, tensor in tensors.items()})
+    with pytest.raises(StudentError, match="have every tensor of LlamaForCausalLM") as error:
+        load_student(str(folder), 0)
+    assert repr(prefix) in error.value.do
+
+
+@pytest.mark.parametrize("lost", ["model.layers.1.mlp.up_proj.weight", "lm_head.weight", "model.norm.weight"])
+def test_a_missing_tensor_is_named(lost, folder):
+    rewrite(folder, lambda tensors: {name: tensor for name, tensor in tensors.items() if name != lost})
+    with pytest.raises(StudentError, match=lost):
+        load_student(str(folder), 0)
+
+
+@pytest.mark.parametrize("layers", [1, 3])
+def test_a_configuration_with_other_layers_than_the_file_is_refused(layers, folder):
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {"num_hidden_layers": layers}))
+    with pytest.raises(StudentError, match="have every tensor"):
+        load_student(str(folder), 0)
+
+
+def test_a_value_head_beside_the_model_is_named(folder):
+    rewrite(folder, lambda tensors: {**tensors, "v_head.summary.weight": torch.zeros(1, 32)})
+    with pytest.raises(StudentError, match=r"1 unused, v_head\.summary\.weight"):
+        load_student(str(folder), 0)
+
+
+@pytest.mark.parametrize("kind", ["bare", "classifier"])
+def test_a_folder_of_another_kind_of_model_is_refused(kind, folder):
+    if kind == "bare":
+        LlamaModel.from_pretrained(folder).save_pretrained(folder)
+    else:
+        AutoModelForSequenceClassification.from_pretrained(folder).save_pretrained(folder)
+    with pytest.raises(StudentError, match="have every tensor"):
+        load_student(str(folder), 0)
+
+
+def test_an_adapter_is_never_half_used(folder, tmp_path):
+    (folder / "adapter_config.json").write_text('{"peft_type": "LORA"}')
+    with pytest.raises(StudentError, match="one whole model") as error:
+        load_student(str(folder), 0)
+    assert "merge_and_unload" in error.value.do
+    alone = tmp_path / "adapter"
+    alone.mkdir()
+    shutil.copy(folder / "adapter_config.json", alone)
+    save_file({"x": torch.zeros(1)}, alone / "adapter_model.safetensors")
+    with pytest.raises(StudentError, match="one whole model"):
+        load_student(str(alone), 0)
+
+
+def test_an_opened_model_is_always_the_same(folder):
+    one, two = (load_student(str(folder), 0).model for _ in range(2))
+    assert all(torch.equal(a, b) for a, b in zip(one.parameters(), two.parameters(), strict=True))

@@ -1,0 +1,1 @@
+"""Long proofs, with make targets of their own."""
