@@ -16,7 +16,7 @@ from mopd.evaluation.from_contexts import accuracy_by_recipe
 from mopd.evaluation.held_out import attempt_held_out, paired_gain, summarise, warm_up_measured
 from mopd.judging.choosing import Given, make_judge, make_judge_again, with_functions
 from mopd.judging.verdicts import Judge
-from mopd.preflight.checks import check_compiler
+from mopd.preflight.checks import check_compiler, check_paths
 from mopd.preflight.setup import Setup, prepare, prepare_problems
 from mopd.problems import ProblemSet
 from mopd.runs.checkpoint import from_checkpoint
@@ -45,6 +45,7 @@ def train(
     with Stopping() as stopping:
         config = with_functions(settled(config), reward_functions)  # paths first: reward functions may change directory
         check_may_begin(Path(config.run), fresh)
+        check_paths(config)
         check_compiler(config)
         check_tracker(config)
         problems = prepare_problems(config)  # before anything is written: bad input leaves no trace
