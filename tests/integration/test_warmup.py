@@ -137,7 +137,7 @@ def test_a_cache_is_for_one_file_of_solutions(own_cache, tmp_path):
     assert not is_cached("a")
     assert is_cached("b")
     assert not is_cached("c", end="0")
-    assert not is_cached("d", end="0", kind="mcq")
+    assert not is_cached("d", end="0", kind="math")
 
 
 def test_demonstrations_of_every_verifier_are_judged_correct():
