@@ -65,20 +65,27 @@ class Child:
 def start(folder: Path, arguments: Sequence[str], after_s: float = 0.0) -> Child:
     """Fork a process that gives `mopd ARGUMENTS` after a while, in `folder`."""
     log = folder / f"log-{time.monotonic_ns()}.txt"
+    descriptor = os.open(log, os.O_WRONLY | os.O_CREAT)
+    signals = {signal.SIGINT, signal.SIGTERM}
+    signal.pthread_sigmask(signal.SIG_BLOCK, signals)  # until the fork has no handlers of pytest's
     pid = os.fork()
     if pid:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, signals)
+        os.close(descriptor)
         return Child(pid, log)
     code = 1
     try:
-        descriptor = os.open(log, os.O_WRONLY | os.O_CREAT)
         os.dup2(descriptor, 1)
         os.dup2(descriptor, 2)
         sys.stdout, sys.stderr = os.fdopen(1, "w", buffering=1), os.fdopen(2, "w", buffering=1)
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         signal.signal(signal.SIGINT, signal.default_int_handler)
         os.chdir(folder)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, signals)
         time.sleep(after_s)
         code = main(list(arguments))
+    except KeyboardInterrupt:  # before the command had begun
+        code = 130
     except SystemExit as error:
         code = error.code if isinstance(error.code, int) else 1
     except BaseException:
