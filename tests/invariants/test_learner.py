@@ -12,7 +12,7 @@ import torch
 from mopd.config import build_config
 from mopd.core.seeding import derive_rng
 from mopd.core.types import Lesson, Rollout
-from mopd.learning.optimizer import learning_rate_at
+from mopd.learning.optimizer import Update, learning_rate_at
 from mopd.method.divergence import jensen_shannon
 from mopd.models.embedded import EMBEDDED
 from mopd.models.student import as_student
@@ -53,9 +53,9 @@ def gradients(config, lessons):
     learner = make_learner(model, config)
     kept = {}
 
-    def keep(_rate):
+    def keep(_rate, _most):
         kept.update({name: p.grad.clone() for name, p in model.named_parameters()})
-        return True, 0.0
+        return Update(False, 0.0)
 
     learner.optimizer.update = keep
     learning = learner.learn(
@@ -105,7 +105,7 @@ def test_products_in_bfloat16_lose_no_gradient(architecture, kind, budget):
     found = {}
     for dtype in (torch.float32, torch.bfloat16):
         learner = make_learner(model, config, dtype)
-        learner.optimizer.update = lambda _rate: (True, 0.0)
+        learner.optimizer.update = lambda _rate, _most: Update(False, 0.0)
         learner.learn(make_lessons(), make_teacher(model, config, dtype), 0, clock)
         found[dtype] = {name: p.grad for name, p in model.named_parameters()}
         model.zero_grad(set_to_none=True)

@@ -70,7 +70,7 @@ def top_k_support(
     token_ids = student.top(k)
     student_top, teacher_top = student.at(token_ids), teacher.at(token_ids)
     if tail:
-        return _with_tail(student_top), _with_tail(teacher_top)
+        return with_tail(student_top), with_tail(teacher_top)
     return student_top.log_softmax(-1), teacher_top.log_softmax(-1)
 
 
@@ -106,6 +106,7 @@ def _logaddexp(a: Float[Tensor, "*tokens n"], b: Float[Tensor, "*tokens n"]) -> 
     return total.masked_fill(is_zero, -math.inf)
 
 
-def _with_tail(logprobs: Float[Tensor, "tokens k"]) -> Float[Tensor, "tokens k+1"]:
+def with_tail(logprobs: Float[Tensor, "tokens k"]) -> Float[Tensor, "tokens k+1"]:
+    """The log-probabilities of k tokens, and one bucket with the mass of all others."""
     inside = torch.logsumexp(logprobs, dim=-1, keepdim=True).clamp(max=-1e-7)
     return torch.cat([logprobs, torch.log(-torch.expm1(inside))], dim=-1)

@@ -61,6 +61,16 @@ def token_losses(batch: TokenBatch, config: Config) -> Float[Tensor, " n"]:
     return losses * sampler_weights(batch, config.optimizer.importance_cap)
 
 
+def is_never_negative(config: Config) -> bool:
+    """Whether the objective is at least 0 and 0 at its best: what is left of it bounds how far an update may lower it.
+
+    GRPO's has no such bound, and the value of `sampled_reverse_kl` is no divergence.
+    """
+    return config.objective.kind != "grpo" and not (
+        config.objective.kind == "distill" and config.divergence.kind == "sampled_reverse_kl"
+    )
+
+
 def sampler_weights(batch: TokenBatch, cap: float) -> Float[Tensor, " n"]:
     """min(exp(clamp(log s_old(y) - log p_sampler(y), +-20)), cap), detached. 1 where sampler and learner agree."""
     return _capped_ratio(batch.old_logprobs, batch.sampler_logprobs, cap)
