@@ -1,4 +1,4 @@
-"""`make smollm2`, `make qwen-coder`: a folder that is there is left alone, and a file that is not the expected one is refused."""
+"""`make smollm2` and its like: a folder that is there is left alone, a file that is not the expected one is refused."""
 
 import subprocess
 import sys

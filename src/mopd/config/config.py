@@ -11,7 +11,14 @@ from pydantic import Field, model_validator
 from mopd.config.evaluation import EvaluationConfig
 from mopd.config.judging import RewardsConfig, SandboxConfig, VerificationConfig
 from mopd.config.learning import ComputeConfig, EmaTeacher, OptimizerConfig, TeacherConfig
-from mopd.config.method import ContextConfig, DistillObjective, DivergenceConfig, ObjectiveConfig, PeersConfig
+from mopd.config.method import (
+    ContextConfig,
+    DistillObjective,
+    DivergenceConfig,
+    LessonsConfig,
+    ObjectiveConfig,
+    PeersConfig,
+)
 from mopd.config.problems import ProblemsConfig
 from mopd.config.rollouts import ChatConfig, Sampling
 from mopd.config.runs import CheckpointConfig, TrackerConfig
@@ -44,6 +51,7 @@ class Config(Table):
     evaluation: EvaluationConfig = EvaluationConfig()
     peers: PeersConfig = PeersConfig()
     context: ContextConfig = ContextConfig()
+    lessons: LessonsConfig = LessonsConfig()
     teacher: TeacherConfig = EmaTeacher()
     objective: ObjectiveConfig = DistillObjective()
     divergence: DivergenceConfig = DivergenceConfig()
@@ -87,6 +95,8 @@ class Config(Table):
             )
         if self.peers.require_success and self.peers.successes == 0 and self.objective.kind == "distill":
             raise ValueError("peers.require_success needs peers.successes of at least 1, but it is 0")
+        if self.objective.kind == "sft" and self.lessons.rollouts == "failures":
+            raise ValueError("objective.kind = sft learns from successes, but lessons.rollouts is failures")
         if self.peers.control == "unrelated_problem" and self.problems_per_step < 2:
             raise ValueError("peers.control = unrelated_problem needs problems_per_step of at least 2, but it is 1")
         if self.divergence.kind == "sampled_reverse_kl" and self.sampling.top_p < 1:

@@ -50,14 +50,16 @@ class OptimizerConfig(Table):
     clip_norm: NotTinyFloat = 1.0
     """Gradients are scaled down to this global norm."""
     fall_share: Share = 0.25
-    """An update is shortened where the loss would fall by more than this share of itself, to first order (Polyak's step:
-    a divergence has nothing to fall below 0). The learning rate is then an upper bound. 0 for no such bound; GRPO, whose
-    loss has no lower bound, has `drift_nats` alone."""
+    """An update is shortened where the loss would fall by more than this share of itself, to first order (Polyak's
+    step: a divergence has nothing to fall below 0). The learning rate is then an upper bound. 0 for no such bound;
+    GRPO, whose loss has no lower bound, has `drift_nats` alone."""
     drift_nats: PositiveFloat | None = 0.05
     """An update is halved until the student has drifted by no more than this, mean KL(old || new) at an eighth of its
     lessons; unset: no such bound."""
     updates_per_step: PositiveInt = 1
     """Updates on the lessons of one step; after the first, tokens are weighted by current over first probability."""
+    minibatches: PositiveInt = 1
+    """Parts of a step's lessons, by whole groups, each with an update of its own; never more than there are groups."""
     importance_cap: Annotated[float, Field(ge=1, le=LARGEST)] = 2.0
     """Upper bound of every importance weight (sampler against learner, and reused batches)."""
 

@@ -28,6 +28,15 @@ class PeersConfig(Table):
     """Ablation: `unrelated_problem` keeps number and headings of blocks, with texts of the step's other problems."""
 
 
+class LessonsConfig(Table):
+    """Which rollouts teach. Whom to teach is disputed: each choice is here to be compared on the task at hand."""
+
+    rollouts: Literal["all", "failures", "successes", "positive_advantage"] = "all"
+    """`failures` and `successes` by verdict; `positive_advantage`: a reward above the mean of the group."""
+    truncated: bool = True
+    """Whether a completion that was cut at the limit teaches."""
+
+
 class TemplateConfig(Table):
     """Wording of the context. `{problem}`, `{text}` and `{blocks}` are replaced; nothing else is."""
 
@@ -75,6 +84,9 @@ class DistillObjective(Table):
     kind: Literal["distill"] = "distill"
     aggregation: Literal["token_mean", "rollout_mean", "domain_balanced"] = "token_mean"
     """Mean over all loss tokens, over lessons of their token means, or over domains of their token means."""
+    grpo_weight: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Share w of GRPO's loss on the same rollouts: (1 - w) distillation + w GRPO, each normalised over its own lessons.
+    GRPO's clipping is that of `objective.kind = grpo` by default."""
 
 
 class GrpoObjective(Table):

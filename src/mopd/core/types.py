@@ -176,6 +176,8 @@ NoLessonReason = Literal[
     "no_advantage",
     "not_a_success",
     "no_own_tokens",
+    "not_taught",
+    "cut_short",
 ]
 
 

@@ -19,10 +19,9 @@ the student before the first update (`old_logprobs`). GRPO and SFT take the same
 from __future__ import annotations
 
 import math
-from collections import defaultdict
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -31,13 +30,17 @@ from torch import Tensor
 from mopd.config import Config
 from mopd.core.types import Lesson
 from mopd.learning.optimizer import AdamW, Update, learning_rate_at
-from mopd.learning.teacher import Reading, Teacher
-from mopd.learning.update_meter import UpdateMeter, drift
-from mopd.method.objective import TokenBatch, is_never_negative, sampler_weights, token_coefficients, token_losses
+from mopd.learning.teacher import Teacher
+from mopd.learning.update_meter import drift
+from mopd.learning.work import LossToken, Part, Work
+from mopd.method.objective import is_never_negative, sampler_weights
 from mopd.method.predictions import Predictions
 from mopd.scoring.head import loss_parts
 from mopd.scoring.rows import student_row
 from mopd.scoring.scorer import PartLoss, Scorer
+
+MEANS = ("grad_norm", "share", "drift_nats")
+"""Figures of updates that are told as their mean; those of losses are told as sums, and the learning rate once."""
 
 SHORTEST = 2**-20
 """An update is not halved further: what drifts then is no update."""
@@ -67,19 +70,17 @@ class Learner:
         """Update on the lessons of one step. Without lessons nothing is computed, nothing moves, and it is counted."""
         if not lessons:
             return Learning({"update/skipped_empty_count": 1.0}, False)
-        work = _Work(lessons, token_coefficients(lessons, self.config.objective))
-        updated = 0
-        for update in range(self.config.optimizer.updates_per_step):
-            work.meter = UpdateMeter.of(len(lessons), self.config.seed, step, update)
-            if teacher is not None and (update == 0 or teacher.changes_within_step):
+        work, updated = Work(self.config, lessons), 0
+        for part in work.parts(step):
+            work.sums["parts"] += 1
+            if teacher is not None:
                 with clock("teacher"):
-                    work.reading = teacher.read(lessons)
+                    part.read(teacher)
             with clock("student"):
-                loss = self._backward(work, clock)
+                loss = self._backward(part, clock)
             with clock("update"):
                 done = self.optimizer.update(learning_rate_at(step, self.config.optimizer), self._most_fall(loss))
-                is_fixed = teacher is None or not teacher.changes_within_step
-                self._count_update(work, done, is_fixed)
+                self._count_update(part, done, is_teacher_fixed=teacher is None or not teacher.changes_within_step)
             updated += done.is_done
         return Learning(self._metrics(work.sums, updated, step), updated > 0)
 
@@ -88,18 +89,66 @@ class Learner:
         share = self.config.optimizer.fall_share
         return share * loss if share and is_never_negative(self.config) else math.inf
 
-    def _count_update(self, work: _Work, done: Update, is_teacher_fixed: bool) -> None:
+    def _backward(self, part: Part, clock: Clock) -> float:
+        """The gradient of the update's objective, microbatch by microbatch, and its value."""
+        sums = part.work.sums
+        before = sums["objective"]
+
+        def loss_of(pack: Sequence[int]) -> PartLoss:
+            tokens = part.loss_tokens([part.indices[row] for row in pack])
+            teacher_of = part.teacher_of(tokens)
+
+            def part_loss(rows: slice, student: Predictions) -> Tensor:
+                with clock("teacher"):
+                    teacher = teacher_of(rows)
+                costs = part.costs(tokens[rows], student, teacher)
+                self._count(part, tokens[rows], student, teacher, costs)
+                return costs.sum()
+
+            return part_loss
+
+        lessons = [part.work.lessons[index] for index in part.indices]
+        self.scorer.backward(
+            self.model, [student_row(lesson) for lesson in lessons], loss_of, self.config.sampling.temperature
+        )
+        return sums["objective"] - before
+
+    @torch.no_grad()
+    def _count(
+        self,
+        part: Part,
+        tokens: Sequence[LossToken],
+        student: Predictions,
+        teacher: Predictions | None,
+        costs: Tensor,
+    ) -> None:
+        sums, cap = part.work.sums, self.config.optimizer.importance_cap
+        batch = part.work.batch(tokens, student, None)
+        gap = batch.old_logprobs - batch.sampler_logprobs
+        sums["tokens"] += len(tokens)
+        sums["objective"] += costs.sum().item()
+        sums["entropy"] += student.entropies.sum().item()
+        sums["gap"] += gap.abs().sum().item()
+        sums["capped"] += (sampler_weights(batch, cap) >= cap).sum().item()
+        if teacher is not None:
+            taught = torch.tensor([token.lesson.context_ids is not None for token in tokens], device=costs.device)
+            sums["taught_tokens"] += len(teacher)
+            gained = teacher.of(batch.token_ids[taught]) - batch.logprobs[taught]
+            sums["teacher_gap"] += gained.sum().item()
+        part.meter.remember([token.index for token in tokens], student, batch.logprobs, costs)
+
+    def _count_update(self, part: Part, done: Update, is_teacher_fixed: bool) -> None:
         """Measure what an update did, and halve it where the student drifted too far."""
-        sums = work.sums
+        sums = part.work.sums
         sums["update/skipped_nonfinite_count"] += not done.is_done
         if not done.is_done:
             return
         share, most = 1.0, self.config.optimizer.drift_nats or math.inf
-        fall, drifted = self._measured(work, is_teacher_fixed)
+        fall, drifted = self._measured(part, is_teacher_fixed)
         while drifted > most and share > SHORTEST:
             share /= 2
             self.optimizer.take_back(0.5)
-            fall, drifted = self._measured(work, is_teacher_fixed)
+            fall, drifted = self._measured(part, is_teacher_fixed)
         self.optimizer.forget()
         sums["update/grad_norm"] += done.norm
         sums["update/share"] += done.share * share
@@ -109,84 +158,40 @@ class Learner:
             sums["update/measured_fall_nats"] += fall
 
     @torch.no_grad()
-    def _measured(self, work: _Work, is_teacher_fixed: bool) -> tuple[float, float]:
+    def _measured(self, part: Part, is_teacher_fixed: bool) -> tuple[float, float]:
         """By how much the objective fell, and the mean KL(old || new), both in nats, at the lessons that are measured.
 
         Toward a teacher that moved with the student no fall is measured.
         """
-        indices, temperature = sorted(work.meter.lessons), self.config.sampling.temperature
-        states = self.scorer.read(self.model, [student_row(work.lessons[index]) for index in indices])
-        fall, drifted, weight, count = 0.0, 0.0, 0.0, 0
-        for index, hidden in zip(indices, states, strict=True):
-            tokens, before = work.loss_tokens([index]), work.meter.was(index)
-            taught = work.reading([index]) if work.reading is not None else None
-            for part in loss_parts(self.model, len(hidden)):
-                student = self.scorer.predict(self.model, hidden[part], temperature)
-                drifted += drift(before.part(part), student).sum().item()
+        indices, temperature = sorted(part.meter.lessons), self.config.sampling.temperature
+        lessons = [part.work.lessons[index] for index in indices]
+        fall, drifted, count = 0.0, 0.0, 0
+        for index, hidden in zip(
+            indices, self.scorer.read(self.model, [student_row(lesson) for lesson in lessons]), strict=True
+        ):
+            tokens, before = part.loss_tokens([index]), part.meter.was(index)
+            teacher_of = part.teacher_of(tokens)
+            for rows in loss_parts(self.model, len(hidden)):
+                student, was = self.scorer.predict(self.model, hidden[rows], temperature), before.part(rows)
+                drifted += drift(was, student).sum().item()
                 if is_teacher_fixed:
-                    teacher = taught(part) if taught is not None else None
-                    losses = self._losses_now(work.batch(tokens[part], student, teacher), before.sampled[part])
-                    fall += work.coefficients[index] * (before.losses[part] - losses).sum().item()
-            weight += work.coefficients[index] * len(hidden)
+                    moved = part.work.batch(tokens[rows], student, None).logprobs - was.sampled
+                    fall += (was.costs - part.costs(tokens[rows], student, teacher_of(rows), moved)).sum().item()
             count += len(hidden)
-        return fall / weight, drifted / count
-
-    def _losses_now(self, batch: TokenBatch, before: Tensor) -> Tensor:
-        """Losses after an update, under the importance weights of before: a distillation does not lower those."""
-        if self.config.objective.kind == "distill":
-            moved = batch.logprobs - before
-            old, sampler = batch.old_logprobs + moved, batch.sampler_logprobs + moved
-            batch = replace(batch, old_logprobs=old, sampler_logprobs=sampler)
-        return token_losses(batch, self.config)
-
-    def _backward(self, work: _Work, clock: Clock) -> float:
-        """The gradient of the step's objective, microbatch by microbatch, and its value."""
-        before = work.sums["objective"]
-
-        def loss_of(pack: Sequence[int]) -> PartLoss:
-            tokens = work.loss_tokens(pack)
-            taught = work.reading(pack) if work.reading is not None else None
-
-            def part_loss(part: slice, student: Predictions) -> Tensor:
-                with clock("teacher"):
-                    teacher = taught(part) if taught is not None else None
-                batch = work.batch(tokens[part], student, teacher)
-                coefficients = torch.tensor([token.coefficient for token in tokens[part]])
-                losses = token_losses(batch, self.config)
-                objective = (losses * coefficients.to(losses)).sum()
-                self._count(batch, objective, work.sums)
-                work.meter.remember([token.index for token in tokens[part]], student, batch.logprobs, losses)
-                return objective
-
-            return part_loss
-
-        rows = [student_row(lesson) for lesson in work.lessons]
-        self.scorer.backward(self.model, rows, loss_of, self.config.sampling.temperature)
-        return work.sums["objective"] - before
-
-    @torch.no_grad()
-    def _count(self, batch: TokenBatch, objective: Tensor, sums: dict[str, float]) -> None:
-        cap = self.config.optimizer.importance_cap
-        gap = batch.old_logprobs - batch.sampler_logprobs
-        sums["tokens"] += len(batch.token_ids)
-        sums["objective"] += objective.item()
-        sums["entropy"] += batch.student.entropies.sum().item()
-        sums["gap"] += gap.abs().sum().item()
-        sums["capped"] += (sampler_weights(batch, cap) >= cap).sum().item()
-        if batch.teacher is not None:
-            sums["teacher_gap"] += (batch.teacher.of(batch.token_ids) - batch.logprobs).sum().item()
+        return fall / part.weight(indices), drifted / count
 
     def _metrics(self, sums: dict[str, float], updated: int, step: int) -> dict[str, float]:
-        updates, tokens = self.config.optimizer.updates_per_step, sums["tokens"]
+        repeats, tokens = self.config.optimizer.updates_per_step, sums["tokens"]
         metrics = {
-            "objective/loss": sums["objective"] / updates,
-            "objective/tokens_count": tokens / updates,
+            "objective/loss": sums["objective"] / sums["parts"],
+            "objective/tokens_count": tokens / repeats,
             "student/entropy_nats": sums["entropy"] / tokens,
             "importance/logprob_gap_nats": sums["gap"] / tokens,
-            "importance/capped_tokens_count": sums["capped"] / updates,
-            **{f"update/{name}": sums[f"update/{name}"] / max(1, updated) for name in ("grad_norm", "share", "drift_nats")},
+            "importance/capped_tokens_count": sums["capped"] / repeats,
+            **{f"update/{name}": sums[f"update/{name}"] / max(1, updated) for name in MEANS},
             "update/expected_fall_nats": sums["update/expected_fall_nats"],
             "update/learning_rate": learning_rate_at(step, self.config.optimizer),
+            "update/count": float(updated),
             "update/skipped_nonfinite_count": sums["update/skipped_nonfinite_count"],
             "update/skipped_empty_count": 0.0,
         }
@@ -195,59 +200,5 @@ class Learner:
         if self.scorer.compiler is not None:
             metrics["time/compile_s"] = self.scorer.compiler.take_seconds()
         if "teacher_gap" in sums:
-            metrics["teacher/logprob_gain_nats"] = sums["teacher_gap"] / tokens
+            metrics["teacher/logprob_gain_nats"] = sums["teacher_gap"] / sums["taught_tokens"]
         return metrics
-
-
-@dataclass(frozen=True, slots=True)
-class _LossToken:
-    """A token of a lesson (its index among the step's) that counts, and its coefficient in the step's objective."""
-
-    index: int
-    lesson: Lesson
-    position: int
-    coefficient: float
-
-
-@dataclass
-class _Work:
-    """What one step of learning goes on with from update to update.
-
-    `old_logprobs` are those before the first update, by (index of the lesson, position); `sums` are over all updates;
-    `meter` is that of the update at hand.
-    """
-
-    lessons: Sequence[Lesson]
-    coefficients: Sequence[float]
-    reading: Reading | None = None
-    old_logprobs: dict[tuple[int, int], float] = field(default_factory=dict)
-    sums: dict[str, float] = field(default_factory=lambda: defaultdict(float))
-    meter: UpdateMeter = field(default_factory=lambda: UpdateMeter(frozenset()))
-
-    def loss_tokens(self, pack: Sequence[int]) -> list[_LossToken]:
-        """The loss tokens of some lessons, in order."""
-        return [
-            _LossToken(i, self.lessons[i], position, self.coefficients[i])
-            for i in pack
-            for position, counts in enumerate(self.lessons[i].rollout.is_own)
-            if counts
-        ]
-
-    def batch(self, tokens: Sequence[_LossToken], student: Predictions, teacher: Predictions | None) -> TokenBatch:
-        """What the objective needs of some loss tokens."""
-        rollouts = [(token.lesson.rollout, token.position) for token in tokens]
-        token_ids = torch.tensor([rollout.token_ids[j] for rollout, j in rollouts], device=student.logits.device)
-        logprobs = student.of(token_ids)
-        places = [(token.index, token.position) for token in tokens]
-        old = [
-            self.old_logprobs.setdefault(at, now) for at, now in zip(places, logprobs.detach().tolist(), strict=True)
-        ]
-        return TokenBatch(
-            student=student,
-            token_ids=token_ids,
-            logprobs=logprobs,
-            sampler_logprobs=torch.tensor([rollout.sampler_logprobs[j] for rollout, j in rollouts]).to(logprobs),
-            old_logprobs=torch.tensor(old, dtype=torch.float64).to(logprobs),
-            advantages=torch.tensor([token.lesson.advantage for token in tokens]).to(logprobs),
-            teacher=teacher,
-        )

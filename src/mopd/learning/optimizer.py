@@ -18,7 +18,6 @@ from torch import Tensor
 from mopd.config import OptimizerConfig
 from mopd.core.errors import DivergenceError
 
-
 ELEMENTS = 2**17
 """Weights that a processor works on at a time, so that what is formed on the way stays in its cache."""
 
@@ -131,7 +130,7 @@ def _chunks(*tensors: Tensor) -> Iterator[Sequence[Tensor]]:
     """Tensors of one shape, flat and in parts that fit a processor's cache; on an accelerator whole."""
     flat = [tensor.detach().reshape(-1) for tensor in tensors]
     size = ELEMENTS if flat[0].device.type == "cpu" else max(1, len(flat[0]))
-    yield from zip(*(tensor.split(size) for tensor in flat), strict=True)
+    yield from zip(*(torch.split(tensor, size) for tensor in flat), strict=True)
 
 
 def learning_rate_at(step: int, config: OptimizerConfig) -> float:

@@ -34,11 +34,12 @@ class Remembered:
     logprobs: Float[Tensor, "n support"]
     sampled: Float[Tensor, " n"]
     """Log-probabilities of the sampled tokens."""
-    losses: Float[Tensor, " n"]
+    costs: Float[Tensor, " n"]
+    """What each adds to the objective."""
 
     def part(self, part: slice) -> Remembered:
         """Those of a slice."""
-        return Remembered(self.token_ids[part], self.logprobs[part], self.sampled[part], self.losses[part])
+        return Remembered(self.token_ids[part], self.logprobs[part], self.sampled[part], self.costs[part])
 
 
 @dataclass
@@ -49,33 +50,33 @@ class UpdateMeter:
     before: dict[int, list[Remembered]] = field(default_factory=lambda: defaultdict(list))
 
     @classmethod
-    def of(cls, lesson_count: int, *seed_parts: int | str) -> UpdateMeter:
-        """A meter of a seeded eighth of the lessons."""
-        count = math.ceil(lesson_count / MEASURED)
-        return cls(frozenset(derive_rng(*seed_parts, "measured lessons").sample(range(lesson_count), count)))
+    def of(cls, indices: Sequence[int], *seed_parts: int | str) -> UpdateMeter:
+        """A meter of a seeded eighth of some lessons."""
+        count = math.ceil(len(indices) / MEASURED)
+        return cls(frozenset(derive_rng(*seed_parts, "measured lessons").sample(indices, count)))
 
     @torch.no_grad()
     def remember(
-        self, lessons: Sequence[int], student: Predictions, sampled: Tensor, losses: Float[Tensor, " n"]
+        self, lessons: Sequence[int], student: Predictions, sampled: Tensor, costs: Float[Tensor, " n"]
     ) -> None:
         """Keep what is measured of n loss tokens; `lessons` says whose each is, tokens of a lesson in order."""
         token_ids = student.top(min(SUPPORT, student.vocabulary))
         logprobs = student.at(token_ids)
         for lesson in self.lessons.intersection(lessons):
-            rows = torch.tensor([i for i, owner in enumerate(lessons) if owner == lesson], device=losses.device)
-            kept = (tensor[rows].detach().clone() for tensor in (token_ids, logprobs, sampled, losses))
+            rows = torch.tensor([i for i, owner in enumerate(lessons) if owner == lesson], device=costs.device)
+            kept = (tensor[rows].detach().clone() for tensor in (token_ids, logprobs, sampled, costs))
             self.before[lesson].append(Remembered(*kept))
 
     def was(self, lesson: int) -> Remembered:
         """All loss tokens of a lesson as they were."""
         parts = self.before[lesson]
-        names = ("token_ids", "logprobs", "sampled", "losses")
+        names = ("token_ids", "logprobs", "sampled", "costs")
         return Remembered(*(torch.cat([getattr(part, name) for part in parts]) for name in names))
 
 
 @torch.no_grad()
 def drift(was: Remembered, student: Predictions) -> Float[Tensor, " n"]:
-    """KL(old || new) in nats at each loss token, over the old student's support and one bucket with all other tokens."""
+    """KL(old || new) in nats at each loss token, over the old student's support and one bucket with all others."""
     old, new = was.logprobs, student.at(was.token_ids)
     if old.shape[-1] < student.vocabulary:
         old, new = with_tail(old), with_tail(new)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 from mopd.config import Config, TemplateConfig
 from mopd.core.seeding import derive_rng
@@ -32,15 +33,40 @@ class LessonMaker:
 
     def make_one(self, group: Group, rollout_index: int, groups: Sequence[Group]) -> LessonRecord:
         """The record of one rollout; `groups` are all groups of its step."""
-        rollout = group.rollouts[rollout_index]
-        if self.config.objective.kind == "distill":
-            return self._distill_record(group, rollout, groups)
-        return self._plain_record(group, rollout, group_advantages(group)[rollout_index])
+        rollout, advantage = group.rollouts[rollout_index], group_advantages(group)[rollout_index]
+        if reason := self._reason_not_to_teach(group, rollout, advantage):
+            return _no_lesson(reason)
+        assert advantage is not None
+        if self.config.objective.kind != "distill":
+            return self._plain_record(group, rollout, advantage)
+        record = self._distill_record(group, rollout, groups)
+        return self._blended(record, group, rollout, advantage) if self.config.objective.grpo_weight else record
 
-    def _plain_record(self, group: Group, rollout: Rollout, advantage: float | None) -> LessonRecord:
-        """The record under an objective without a teacher."""
+    def _blended(self, record: LessonRecord, group: Group, rollout: Rollout, advantage: float) -> LessonRecord:
+        """A distillation's record with the advantage, which is a lesson for GRPO where there is none for a teacher."""
+        if record.lesson is not None:
+            return replace(record, lesson=replace(record.lesson, advantage=advantage))
+        if advantage == 0.0 or not rollout.own_token_count:
+            return record
+        return replace(record, lesson=_lesson(group, rollout, None, advantage), reason=None)
+
+    def _reason_not_to_teach(self, group: Group, rollout: Rollout, advantage: float | None) -> NoLessonReason | None:
+        """Why `[lessons]` leaves a rollout out, whatever the objective; None where it does not."""
         if advantage is None:
-            return _no_lesson("grader_error")
+            return "grader_error"
+        if rollout.is_truncated and not self.config.lessons.truncated:
+            return "cut_short"
+        is_success = group.is_success(rollout.index)
+        is_taught = {
+            "all": True,
+            "failures": not is_success,
+            "successes": is_success,
+            "positive_advantage": advantage > 0,
+        }
+        return None if is_taught[self.config.lessons.rollouts] else "not_taught"
+
+    def _plain_record(self, group: Group, rollout: Rollout, advantage: float) -> LessonRecord:
+        """The record under an objective without a teacher."""
         if self.config.objective.kind == "sft":
             if not group.is_success(rollout.index):
                 return _no_lesson("not_a_success")
@@ -51,8 +77,6 @@ class LessonMaker:
         return LessonRecord(Peers(), None, _lesson(group, rollout, None, advantage), None)
 
     def _distill_record(self, group: Group, rollout: Rollout, groups: Sequence[Group]) -> LessonRecord:
-        if group.verdicts[rollout.index].kind == "error":
-            return _no_lesson("grader_error")
         peers = self.choose(group, rollout.index, groups)
         feedback = self._feedback(group, rollout.index, peers)
         if self.config.peers.require_success and not peers.successes:

@@ -49,7 +49,7 @@ def spread_masters(model: Any, seed: int) -> float:
 def share_on_grid(weights: Tensor) -> float:
     """Of the numbers other than 0, the share that are bfloat16 numbers or exactly half-way between two."""
     on_grid = nonzero = 0
-    for part in weights.detach().reshape(-1).split(CHUNK):
+    for part in torch.split(weights.detach().reshape(-1), CHUNK):
         is_nonzero = part != 0
         on_grid += int(((part.view(torch.int32) & 0x7FFF == 0) & is_nonzero).sum())
         nonzero += int(is_nonzero.sum())
