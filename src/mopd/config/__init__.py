@@ -24,6 +24,7 @@ from mopd.config.learning import (
 from mopd.config.loading import build_config, load_config, override_config, override_key
 from mopd.config.method import (
     ContextConfig,
+    ContrastConfig,
     DistillObjective,
     DivergenceConfig,
     GrpoObjective,
@@ -45,6 +46,7 @@ __all__ = [
     "ComputeConfig",
     "Config",
     "ContextConfig",
+    "ContrastConfig",
     "DemonstratorWarmup",
     "DistillObjective",
     "DivergenceConfig",

@@ -95,6 +95,7 @@ class Config(Table):
             )
         if self.peers.require_success and self.peers.successes == 0 and self.objective.kind == "distill":
             raise ValueError("peers.require_success needs peers.successes of at least 1, but it is 0")
+        self._check_contrast()
         if self.objective.kind == "sft" and self.lessons.rollouts == "failures":
             raise ValueError("objective.kind = sft learns from successes, but lessons.rollouts is failures")
         if self.peers.control == "unrelated_problem" and self.problems_per_step < 2:
@@ -102,6 +103,20 @@ class Config(Table):
         if self.divergence.kind == "sampled_reverse_kl" and self.sampling.top_p < 1:
             raise ValueError("sampled_reverse_kl estimates from unfiltered samples and needs sampling.top_p = 1")
         return self
+
+    def _check_contrast(self) -> None:
+        if self.objective.kind != "distill" or self.objective.contrast is None:
+            return
+        if (self.peers.successes, self.peers.failures) != (1, 1) or not self.peers.require_success:
+            raise ValueError(
+                "objective.contrast shows one peer to each teacher: peers.successes = 1, peers.failures = 1, "
+                "peers.require_success = true"
+            )
+        if self.divergence.kind in ("reverse_kl", "sampled_reverse_kl"):
+            raise ValueError(
+                "objective.contrast gives most tokens no probability at all, where reverse KL is infinite: "
+                "divergence.kind must be jensen_shannon or forward_kl"
+            )
 
 
 def _warmup_kind(table: Mapping[str, Any]) -> str:

@@ -44,6 +44,9 @@ class TemplateConfig(Table):
     """One successful peer; contains `{text}`."""
     failure: str
     """One failed peer; contains `{text}`."""
+    attempt: str = ""
+    """One peer of either kind, for a contrast of teachers, whose contexts differ in the peer alone; contains `{text}`.
+    Empty: as `success`."""
     feedback: str
     """The verifier's feedback on the rollout itself; contains `{text}`."""
     turn: str
@@ -58,6 +61,8 @@ class TemplateConfig(Table):
             for mark in marks:
                 if mark not in getattr(self, key):
                     raise ValueError(f"context.template.{key} must contain {mark}")
+        if self.attempt and "{text}" not in self.attempt:
+            raise ValueError("context.template.attempt must contain {text}, or be empty")
         return self
 
 
@@ -78,12 +83,26 @@ class ContextConfig(Table):
     """Wording; unset: the student's own (builtin students) or the English default."""
 
 
+class ContrastConfig(Table):
+    """Contrast of teachers: one reads a success, the other a failure, in contexts that are the same but for the peer.
+    The target is log a + beta (log t_success - log t_failure), over plausible tokens."""
+
+    beta: PositiveFloat = 0.5
+    """Weight of the ratio. At 1 a weak student copies the success more often."""
+    alpha: Annotated[float, Field(gt=0, le=1)] = 0.05
+    """A token is plausible at so large a share of the most probable one, under the mean of anchor and success."""
+    anchor: Literal["student", "success"] = "student"
+    """What the ratio is applied to: the student, or the teacher that reads the success."""
+
+
 class DistillObjective(Table):
     """Toward the teacher, token by token, on the student's own completions: the method itself."""
 
     kind: Literal["distill"] = "distill"
     aggregation: Literal["token_mean", "rollout_mean", "domain_balanced"] = "token_mean"
     """Mean over all loss tokens, over lessons of their token means, or over domains of their token means."""
+    contrast: ContrastConfig | None = None
+    """Unset: one teacher reads all peers in one context. Set (`{}` for its defaults): two teachers, one peer each."""
     grpo_weight: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """Share w of GRPO's loss on the same rollouts: (1 - w) distillation + w GRPO, each normalised over its own lessons.
     GRPO's clipping is that of `objective.kind = grpo` by default."""

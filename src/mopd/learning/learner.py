@@ -100,7 +100,7 @@ class Learner:
 
             def part_loss(rows: slice, student: Predictions) -> Tensor:
                 with clock("teacher"):
-                    teacher = teacher_of(rows)
+                    teacher = teacher_of(rows, student)
                 costs = part.costs(tokens[rows], student, teacher)
                 self._count(part, tokens[rows], student, teacher, costs)
                 return costs.sum()
@@ -176,7 +176,9 @@ class Learner:
                 drifted += drift(was, student).sum().item()
                 if is_teacher_fixed:
                     moved = part.work.batch(tokens[rows], student, None).logprobs - was.sampled
-                    fall += (was.costs - part.costs(tokens[rows], student, teacher_of(rows), moved)).sum().item()
+                    fall += (
+                        (was.costs - part.costs(tokens[rows], student, teacher_of(rows, student), moved)).sum().item()
+                    )
             count += len(hidden)
         return fall / part.weight(indices), drifted / count
 

@@ -19,6 +19,7 @@ from mopd.config import Config, DistillObjective, GrpoObjective, ObjectiveConfig
 from mopd.core.types import Lesson
 from mopd.learning.teacher import Reading, Teacher
 from mopd.learning.update_meter import UpdateMeter
+from mopd.method.contrast import contrast_target
 from mopd.method.objective import TokenBatch, token_coefficients, token_losses
 from mopd.method.predictions import Predictions
 
@@ -89,17 +90,20 @@ class Part:
     goals: Sequence[Goal]
     meter: UpdateMeter
     reading: Reading | None = None
+    failure_reading: Reading | None = None
 
     def read(self, teacher: Teacher) -> None:
         """Let the teacher read all contexts of this part, unless it has read them and is what it was."""
-        taught = tuple(index for index in self.indices if self.work.lessons[index].context_ids is not None)
-        place = {index: number for number, index in enumerate(taught)}
+        lessons = self.work.lessons
+        taught = tuple(index for index in self.indices if lessons[index].context_ids is not None)
+        contrasted = [index for index in taught if lessons[index].failure_context_ids is not None]
         reading = self.work.readings.get(taught)
         if reading is None or teacher.changes_within_step:
-            reading = teacher.read([self.work.lessons[index] for index in taught])
+            failing = [replace(lessons[index], context_ids=lessons[index].failure_context_ids) for index in contrasted]
+            reading = teacher.read([*(lessons[index] for index in taught), *failing])  # they share their prefixes
             self.work.readings[taught] = reading
-        found = reading
-        self.reading = lambda indices: found([place[index] for index in indices])
+        self.reading = _renumbered(reading, taught, 0)
+        self.failure_reading = _renumbered(reading, contrasted, len(taught))
 
     def loss_tokens(self, indices: Sequence[int]) -> list[LossToken]:
         """The loss tokens of some lessons, in order."""
@@ -110,14 +114,27 @@ class Part:
             if counts
         ]
 
-    def teacher_of(self, tokens: Sequence[LossToken]) -> Callable[[slice], Predictions | None]:
-        """From a slice of some lessons' loss tokens to the teacher's predictions before those that have a context."""
-        is_taught = [token.lesson.context_ids is not None for token in tokens]
-        if self.reading is None or not any(is_taught):
-            return lambda part: None
-        of_taught = self.reading(list(dict.fromkeys(token.index for token in tokens if token.lesson.context_ids)))
-        before = [0, *accumulate(is_taught)]
-        return lambda part: of_taught(slice(before[part.start], before[part.stop]))
+    def teacher_of(self, tokens: Sequence[LossToken]) -> Callable[[slice, Predictions], Predictions | None]:
+        """From a slice of some lessons' loss tokens, and the student's predictions before them, to the teacher's.
+
+        Those are before the tokens of lessons that have a context, and None where there is no such token.
+        """
+        of_success = _of_slices(self.reading, tokens, lambda lesson: lesson.context_ids)
+        of_failure = _of_slices(self.failure_reading, tokens, lambda lesson: lesson.failure_context_ids)
+        objective = self.work.config.objective
+
+        def teacher(part: slice, student: Predictions) -> Predictions | None:
+            success, failure = of_success(part), of_failure(part)
+            if success is None or failure is None or not isinstance(objective, DistillObjective):
+                return success
+            assert objective.contrast is not None
+            own = [row for row, token in enumerate(tokens[part]) if token.lesson.context_ids is not None]
+            rows = [tokens[part][row].lesson.failure_context_ids is not None for row in own]
+            device = student.logits.device
+            anchor = Predictions(student.logits.detach()[torch.tensor(own, device=device)], student.temperature)
+            return contrast_target(anchor, success, failure, torch.tensor(rows, device=device), objective.contrast)
+
+        return teacher
 
     def costs(
         self,
@@ -158,6 +175,29 @@ class Part:
             for goal in self.goals
             for index in indices
         )
+
+
+def _renumbered(reading: Reading, indices: Sequence[int], begin: int) -> Reading:
+    """A reading asked by the indices of a step's lessons, of those that were read from number `begin` on."""
+    place = {index: begin + number for number, index in enumerate(indices)}
+    return lambda asked: reading([place[index] for index in asked])
+
+
+def _of_slices(
+    reading: Reading | None, tokens: Sequence[LossToken], context: Callable[[Lesson], object]
+) -> Callable[[slice], Predictions | None]:
+    """From a slice of tokens to what was predicted before those whose lesson has such a context."""
+    has = [context(token.lesson) is not None for token in tokens]
+    if reading is None or not any(has):
+        return lambda part: None
+    of_those = reading(list(dict.fromkeys(token.index for token, is_one in zip(tokens, has, strict=True) if is_one)))
+    before = [0, *accumulate(has)]
+
+    def of_slice(part: slice) -> Predictions | None:
+        begin, end = before[part.start], before[part.stop]
+        return of_those(slice(begin, end)) if end > begin else None
+
+    return of_slice
 
 
 def goals(config: Config, lessons: Sequence[Lesson], indices: Sequence[int]) -> list[Goal]:

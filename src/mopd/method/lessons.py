@@ -24,6 +24,9 @@ class LessonMaker:
         self.config = config
         self.encode = encode
         self.template = config.context.template or template
+        self.contrast = config.objective.contrast if config.objective.kind == "distill" else None
+        if self.contrast and self.template.attempt:
+            self.template = self.template.model_copy(update={"success": self.template.attempt})
         self._rendered: dict[tuple[object, ...], Context] = {}  # contexts of one step; many rollouts share theirs
 
     def make(self, groups: Sequence[Group]) -> list[list[LessonRecord]]:
@@ -85,7 +88,21 @@ class LessonMaker:
             return LessonRecord(peers, None, None, "no_peers")
         if not rollout.own_token_count:
             return LessonRecord(peers, None, None, "no_own_tokens")
+        if self.contrast:
+            return self._contrast_record(group, rollout, peers, feedback)
         return self._contextual_record(group, rollout, peers, feedback)
+
+    def _contrast_record(self, group: Group, rollout: Rollout, peers: Peers, feedback: str) -> LessonRecord:
+        """Two contexts that are the same but for the peer: a success, and a failure if there is one."""
+        shown = replace(peers, failures=(), failure_texts=())
+        context = self.render(group, rollout.index, shown, feedback)
+        if {"success"} - {block.kind for block in context.blocks}:
+            return LessonRecord(peers, context, None, "over_budget")
+        lesson = _lesson(group, rollout, context.token_ids, 0.0)
+        if peers.failures:
+            failing = self.render(group, rollout.index, replace(shown, success_texts=peers.failure_texts), feedback)
+            lesson = replace(lesson, failure_context_ids=failing.token_ids)
+        return LessonRecord(peers, context, lesson, None)
 
     def _contextual_record(self, group: Group, rollout: Rollout, peers: Peers, feedback: str) -> LessonRecord:
         context = self.render(group, rollout.index, peers, feedback)
