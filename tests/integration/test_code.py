@@ -19,13 +19,13 @@ from hypothesis import strategies as st
 
 from mopd import sandbox
 from mopd.config import SourceConfig
+from mopd.core.fences import Fences
 from mopd.core.types import Problem
 from mopd.judging.verdicts import judge
 from mopd.method.contexts import render_context
 from mopd.problems import read_problems
 from mopd.sandbox import Sandbox
 from mopd.verifiers import code
-from mopd.verifiers.code_blocks import blocks_of
 from tests.integration.test_sandbox import needs_sandbox
 
 pytestmark = needs_sandbox
@@ -137,7 +137,7 @@ def test_blocks_are_those_of_commonmark(lines):
             is_fence = len(last.strip()) >= len(token.markup) and set(last.strip()) == {token.markup[0]}
             if token.map[1] - token.map[0] > 1 and is_fence and len(last) - len(last.lstrip()) < 4:  # else it is open
                 wanted.append(token.content.removesuffix("\n"))
-    assert [found.text for found in blocks_of("\n".join(lines))] == wanted
+    assert [found.text for found in Fences("\n".join(lines)).closed()] == wanted
 
 
 SOLUTION = "def add(a, b):\n    return a + b"
@@ -168,6 +168,7 @@ SOLUTION = "def add(a, b):\n    return a + b"
         "```python\n>>> add(1, 2)\n3\n```",
         "```pycon\n>>> add(1, 2)\n3\n```",
         "```python\n# prints 3\n```",
+        "```python\npass\n```",
         "```python\n```",
         "```python\nopen",
     ],
