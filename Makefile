@@ -87,8 +87,9 @@ proof-demo: $(STAMP) ## the demo's promise for seeds 0, 1, 2, with the control o
 proof-exact: smollm2 ## gradients of a step beside TRL's, float32 and bfloat16; compiled layers
 	$(ONE_THREAD) $(BIN)/python -m pytest -s -m slow tests/contract/test_trl_gradients.py tests/invariants/test_learner.py
 
-proof-verdicts: $(STAMP) ## completions that public bug reports name, HumanEval's and MBPP's own solutions, judged as they should be
-	$(ONE_THREAD) $(BIN)/python -m pytest -n 2 -m slow tests/proofs/test_verdicts.py
+proof-verdicts: $(STAMP) ## completions of public bug reports, HumanEval's and MBPP's own solutions, all tests of programs
+	$(ONE_THREAD) $(BIN)/python -m pytest -n 2 --dist loadfile -m "slow or not slow" tests/proofs/test_verdicts.py \
+		tests/integration/test_code.py tests/integration/test_assertions.py
 
 proof-hostile: $(STAMP) ## two processes on one run, full disks, failing caches, signals at random moments, truncated files (ROUNDS=n)
 	ROUNDS=$(ROUNDS) $(ONE_THREAD) $(BIN)/python -m pytest -m slow -s tests/proofs/test_hostile.py

@@ -18,12 +18,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mopd import sandbox
-from mopd.config import SourceConfig
 from mopd.core.fences import Fences
 from mopd.core.types import Problem
 from mopd.judging.verdicts import judge
 from mopd.method.contexts import render_context
-from mopd.problems import read_problems
 from mopd.sandbox import Sandbox
 from mopd.verifiers import code
 from tests.integration.test_sandbox import needs_sandbox
@@ -706,17 +704,6 @@ def test_many_programs_leave_nothing_behind():
 # --- public sets ----------------------------------------------------------------------------------------------------
 
 DATA = Path(os.environ.get("MOPD_SHARED_DATA") or Path(__file__).parents[3] / "shared" / "data")
-
-
-@pytest.mark.slow
-@pytest.mark.skipif(not DATA.is_dir(), reason="the development data is not beside the repository (../shared/data)")
-def test_every_solution_of_mbpp_is_correct():
-    source = SourceConfig(source=str(DATA / "mbpp" / "mbpp.jsonl"), record_schema="mbpp")
-    problems = read_problems(source, 0)
-    with ThreadPoolExecutor(2) as threads:
-        kinds = list(threads.map(lambda one: judge(one, one.columns["solution"]).kind, problems))
-    assert len(problems) >= 973
-    assert [one.id for one, kind in zip(problems, kinds, strict=True) if kind != "correct"] == []
 
 
 @pytest.mark.skipif(not DATA.is_dir(), reason="the development data is not beside the repository (../shared/data)")

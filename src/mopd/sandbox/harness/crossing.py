@@ -11,8 +11,8 @@ executed by reading a message but the constructors of `VALUES`.
 
 from __future__ import annotations
 
-import operator
 import sys
+from _operator import is_  # `operator` takes longer to import
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -305,7 +305,7 @@ def _crosses_whole(value: Any) -> bool:
 
 
 def _are_same(ours: list[Any], theirs: list[Any]) -> bool:
-    return len(ours) == len(theirs) and all(map(operator.is_, ours, theirs))
+    return len(ours) == len(theirs) and all(map(is_, ours, theirs))
 
 
 _ATOMS: dict[str, Callable[[Any], Any]] = {
