@@ -280,6 +280,23 @@ def test_functions_and_methods_of_solution_are_called(text):
     assert judge(problem(functional("f", [[[3], 1]], [[4]])), block(text)).kind == "wrong"
 
 
+@pytest.mark.parametrize(
+    "lazily",
+    ["map(str, x)", "(str(y) for y in x)", "reversed([*map(str, x)][::-1])", "itertools.chain(map(str, x))",
+     "dict.fromkeys(map(str, x)).keys()", "{y: str(y) for y in x}.values()", "iter([*map(str, x)])",
+     "filter(None, map(str, x))"],
+)  # fmt: skip
+def test_a_function_may_return_what_computes_its_values_when_they_are_asked_for(lazily):
+    tests = functional("f", [[[1, 2]]], [["1", "2"]])
+    assert judge(problem(tests), block(f"def f(x):\n    return {lazily}")).kind == "correct"
+    assert judge(problem(tests), block(f"def f(x):\n    x = x[1:]\n    return {lazily}")).kind == "wrong"
+
+
+def test_feedback_says_that_a_function_returned_no_value():
+    tests = functional("f", [[1]], [[1]])
+    assert "an object that is no value" in feedback("def f(x):\n    return object()", tests, public=tests)
+
+
 def test_results_are_compared_as_json_has_values():
     def kind(returned, wanted, **columns):
         return judge(
