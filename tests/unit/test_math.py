@@ -130,6 +130,8 @@ SAME = {
         (r"\emptyset", r"\{\}"),
         ("2x<8", r"(-\infty,4)"),
         ("x<4", "4>x"),
+        (r"(-\infty,1)", "-x>-1"),
+        (r"[-3,\infty)", r"-3\le x<\infty"),
     ],
     "named values are a pair in the order of their names": [
         ("x=1,y=2", "(1,2)"),
@@ -140,6 +142,10 @@ SAME = {
         ("x_1=1, x_2=2", "2,1"),
         ("(1,2,3)", "x=1,y=2,z=3"),
         ("5", "5 = x"),
+        ("M=5, m=-3", "m=-3, M=5"),
+        ("X=5, Y=3", "(5,3)"),
+        ("1,2", "(2,1)"),
+        ("x=2", "2=x"),
     ],
     "plain text and Unicode are read as a person reads them": [
         (r"2\pi", "2pi"),
@@ -190,6 +196,10 @@ SAME = {
         ("4", r"\sqrt{16}"),
         (r"3\times10^8", r"3\cdot10^8"),
         (r"\int_0^1 x dx", r"\frac12"),
+        ("3/1024", r"\frac{3}{2^{10}}"),
+        ("0.693147", r"\ln 2"),
+        ("3.46410", r"2\cdot\sqrt3"),
+        (r"\sqrt2+\sqrt8", r"\sqrt8+\sqrt2"),
     ],
 }
 
@@ -271,6 +281,9 @@ OTHER = {
         ("(1,2)", "x=2,y=1"),
         ("(2,1)", "x=1,y=2"),
         ("x=1,y=2", "2,1"),
+        ("M=5, m=-3", "m=5, M=-3"),
+        ("M=5, m=-3", "M=-3, m=5"),
+        ("(1,2)", "2,1"),
     ],
     "expressions differ that do anywhere": [
         (r"\sqrt{x^2}", "x"),
@@ -298,6 +311,32 @@ OTHER = {
         (r"(-\infty,4)", "2x<8"),
         ("120", r"(2)(3)(4)(5)"),
         ("5", "|3+4i|"),
+        ("7", r"7\cdot1"),
+        ("60", r"\frac{5!}{2!}"),
+        ("24", r"4\cdot3!"),
+        ("30000", r"3\cdot10^2\cdot10^2"),
+        ("3", r"\lfloor 3.7\rfloor"),
+        ("-2", r"\begin{vmatrix}1&2\\3&4\end{vmatrix}"),
+        ("3", r"\log_2 8"),
+        ("1", r"\sin^2 1+\cos^2 1"),
+        ("3", r"e^{\ln 3}"),
+        ("5", "5+x-x"),
+        ("1", r"\frac{x}{x}"),
+        ("4", r"\sqrt4\cdot\sqrt4"),
+    ],
+    "terms that make one are still to be added": [
+        (r"7\pi", r"3\pi+4\pi"),
+        ("7i", "3i+4i"),
+        ("3+4i", "1+2i+2+2i"),
+        (r"3\sqrt2", r"\sqrt2+\sqrt8"),
+        (r"\pi", r"\frac{\pi}{2}+\frac{\pi}{2}"),
+    ],
+    "an equation or inequality that is still to be solved is no solution": [
+        ("x=2", "2x=4"),
+        ("x=2", "x-2=0"),
+        ("x<4", "2x<8"),
+        ("k<3", "k-3<0"),
+        (r"(-\infty,2)", r"\ln x<2"),
     ],
 }
 
@@ -423,6 +462,12 @@ def boxed(prediction):
     return None if formulas or is_prose else f"\\boxed{{{prediction}}}"
 
 
+def is_answer(reference):
+    """Whether a reference is one in our format, as predictions have to be: no open box, and no prose without a box."""
+    is_prose = re.search(r"[a-z']{3,} [a-z']{3,} [a-z']{3,}.*\$", reference) and "\\boxed" not in reference
+    return unboxed(reference) is not None and not is_prose
+
+
 def their_triples():
     """(reference, completion, is equal) of Math-Verify's own tests, from a file or a folder of them."""
     files = sorted(THEIR_TESTS.glob("test_*.py")) if THEIR_TESTS.is_dir() else [THEIR_TESTS]
@@ -435,7 +480,7 @@ def their_triples():
                     if all(isinstance(cell, ast.Constant) for cell in row.elts):
                         reference, prediction, is_equal = (cell.value for cell in row.elts)
                         completion = boxed(prediction)
-                        if completion is not None:
+                        if completion is not None and is_answer(reference):
                             yield reference, completion, bool(is_equal)
 
 

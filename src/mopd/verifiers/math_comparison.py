@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import sympy  # type: ignore[import-untyped]
@@ -25,6 +26,9 @@ from mopd.verifiers.math_reading import (
     Words,
 )
 from mopd.verifiers.math_sets import are_same_set, is_set, is_solved, solved
+
+_CASED = "="
+"""Begins a name whose case counts."""
 
 
 def are_same(reference: Reading, answer: Reading) -> bool:
@@ -91,14 +95,16 @@ def _are_same_in_order(first: Sequence[Reading], second: Sequence[Reading]) -> b
 def _are_same_lists(reference: Reading, answer: Reading) -> bool:
     """Lists without an order; a tuple has its order, and values with different names have that of the names."""
     first, second = _items(reference), _items(answer)
-    if isinstance(reference, Bracketed) or isinstance(answer, Bracketed):
+    if _differ_in_case(first) or _differ_in_case(second):
+        first, second = _with_case(first), _with_case(second)
+    if isinstance(reference, Bracketed) or (isinstance(answer, Bracketed) and _have_own_names(first)):
         orders = (_ordered(reference), _ordered(answer))
         if orders[0] is not None and orders[1] is not None:
             return _are_same_in_order(orders[0], orders[1])
     if _have_own_names(first) != _have_own_names(second) and len(first) == len(second):
         named, others = (first, second) if _have_own_names(first) else (second, first)
         if not any(isinstance(item, Named) for item in others):
-            orders_of_named = (named, sorted(named, key=_name))
+            orders_of_named = (named, sorted(named, key=_sort_key))
             return any(
                 _are_same_in_order(*((order, others) if named is first else (others, order)))
                 for order in orders_of_named
@@ -122,7 +128,7 @@ def _ordered(reading: Reading) -> Sequence[Reading] | None:
     if isinstance(reading, Bracketed):
         return reading.items
     items = _items(reading)
-    return sorted(items, key=_name) if _have_own_names(items) else items
+    return sorted(items, key=_sort_key) if _have_own_names(items) else items
 
 
 def _have_own_names(items: Sequence[Reading]) -> bool:
@@ -135,6 +141,24 @@ def _name(item: Reading) -> str:
     return item.name if isinstance(item, Named) else ""
 
 
+def _sort_key(item: Reading) -> tuple[str, str]:
+    return _name(item).lower(), _name(item)
+
+
+def _same_name(first: Named, second: Named) -> bool:
+    """Whether two names are one. Case does not count, but where a list has a name in both cases."""
+    return first.name == second.name or (first.name[0] != _CASED and first.name.lower() == second.name.lower())
+
+
+def _differ_in_case(items: Sequence[Reading]) -> bool:
+    names = {_name(item) for item in items}
+    return len({name.lower() for name in names}) < len(names)
+
+
+def _with_case(items: Sequence[Reading]) -> Sequence[Reading]:
+    return [replace(item, name=_CASED + item.name) if isinstance(item, Named) else item for item in items]
+
+
 def _are_same_sets(reference: Reading, answer: Reading) -> bool:
     if isinstance(reference, Inequality) and isinstance(answer, Inequality):
         return _are_same_inequalities(reference, answer)
@@ -145,7 +169,7 @@ def _are_same_inequalities(first: Inequality, second: Inequality) -> bool:
     known = solved(first), solved(second)
     if known[0] is not None and known[1] is not None:
         return known[0][0] == known[1][0] and are_same_set(first, second, are_same)
-    if len(first.sides) != len(second.sides):
+    if known[0] is not None or len(first.sides) != len(second.sides):
         return False
     turned = {"<": ">", ">": "<", "<=": ">=", ">=": "<=", "!=": "!="}
     back = Inequality(second.sides[::-1], tuple(turned[sign] for sign in second.relations[::-1]))
@@ -166,7 +190,9 @@ def _are_same_inequalities(first: Inequality, second: Inequality) -> bool:
 
 def _are_same_equations(reference: Reading, answer: Reading) -> bool:
     if isinstance(reference, Named) and isinstance(answer, Named):
-        return reference.name == answer.name and are_same(reference.value, answer.value)
+        return _same_name(reference, answer) and are_same(reference.value, answer.value)
+    if isinstance(answer, Chain) and isinstance(reference, Named) and _is_numeric([reference.value]):
+        return _is_true(answer) and are_same(reference.value, answer.sides[-1])
     sides = _two_sides(reference), _two_sides(answer)
     if sides[0] is not None and sides[1] is not None:
         return values.ratio(_difference(*sides[0]), _difference(*sides[1])) is not None
@@ -185,7 +211,7 @@ def _two_sides(reading: Reading) -> tuple[str, str] | None:
     """The sides of an equation of values, where at least one has an unknown."""
     if isinstance(reading, Named) and isinstance(reading.value, Value):
         return reading.name, reading.value.latex
-    if isinstance(reading, Chain) and len(reading.sides) == 2 and not _is_numeric(reading):
+    if isinstance(reading, Chain) and len(reading.sides) == 2 and not _is_numeric(reading.sides):
         sides = [_as_value(side) for side in reading.sides]
         if sides[0] is not None and sides[1] is not None:
             return sides[0].latex, sides[1].latex
@@ -196,14 +222,14 @@ def _difference(first: str, second: str) -> Any:
     return expression(first) - expression(second)
 
 
-def _is_numeric(chain: Chain) -> bool:
-    found = [_as_value(side) for side in chain.sides]
-    return all(side is not None and not expression(side.latex).free_symbols for side in found)
+def _is_numeric(readings: Sequence[Reading]) -> bool:
+    found = [_as_value(reading) for reading in readings]
+    return all(each is not None and not expression(each.latex).free_symbols for each in found)
 
 
 def _is_true(chain: Chain) -> bool:
     """Whether an equation is one of numbers, all of which are equal."""
-    if not _is_numeric(chain):
+    if not _is_numeric(chain.sides):
         return False
     sides = [side for side in chain.sides if isinstance(side, Value)]
     return all(values.are_equal(expression(sides[0].latex), expression(side.latex)) for side in sides[1:])

@@ -11,7 +11,7 @@ from typing import Any
 import sympy  # type: ignore[import-untyped]
 
 from mopd.verifiers import math_values as values
-from mopd.verifiers.math_expressions import Undecided, expression, is_calculation
+from mopd.verifiers.math_expressions import Undecided, expression, has_like_terms, is_calculation
 from mopd.verifiers.math_numbers import Number, are_same_number, number
 from mopd.verifiers.math_reading import Value
 from mopd.verifiers.math_units import DEGREE, PERCENT, measure
@@ -66,7 +66,7 @@ def _are_same_values(reference: str, answer: str, factor: Fraction = Fraction(1)
     wanted, given = number(reference), number(answer)
     if wanted is not None and given is not None:
         return are_same_number(wanted.times(factor), given)
-    if wanted is not None and is_calculation(answer):
+    if wanted is not None and is_calculation(answer, is_exact=not wanted.last_place):
         return False
     if wanted is not None or given is not None:
         written, other = (wanted.times(factor), answer) if wanted is not None else (given, reference)
@@ -74,7 +74,9 @@ def _are_same_values(reference: str, answer: str, factor: Fraction = Fraction(1)
         read = expression(other) if wanted is not None else _carried_out(reference)
         return _is_value_of(written, read, Fraction(1) if wanted is not None else factor)
     pair = _carried_out(reference), expression(answer)
-    return _are_equal(pair[0] if factor == 1 else pair[0] * sympy.Rational(factor), pair[1])
+    if not _are_equal(pair[0] if factor == 1 else pair[0] * sympy.Rational(factor), pair[1]):
+        return False
+    return bool(pair[0].free_symbols) or not has_like_terms(answer) or has_like_terms(reference)
 
 
 def _carried_out(reference: str) -> Any:

@@ -1,7 +1,7 @@
 """What an answer is: a value, words, a time, a list, brackets, a union, named values, an equation, an inequality.
 
 The text is taken apart from outside to inside. Only single values are left to the parser of LaTeX, when they are
-compared. May import: `math_notation`, `math_numbers`, `math_units`.
+compared. May import: `math_notation`, `math_numbers`, `math_splitting`, `math_units`.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from mopd.verifiers.math_notation import KNOWN_WORDS
 from mopd.verifiers.math_numbers import Based, Clock, based, clock
+from mopd.verifiers.math_splitting import inside_of, split
 from mopd.verifiers.math_units import quantity
 
 MAX_ITEMS = 200
@@ -95,9 +96,6 @@ class Either:
 
 Reading = Value | Words | Based | Clock | Listed | Bracketed | Union | Named | Chain | Inequality | Either
 
-_OPENING = {"(", "[", "{", r"\{", r"\lbrace", r"\begin", "|("}
-_CLOSING = {")", "]", "}", r"\}", r"\rbrace", r"\end", ")|"}
-_TOKEN = re.compile(r"\\[A-Za-z]+|\\.|.", re.DOTALL)
 _AND_OR = re.compile(
     r",?\s*(?:\\(?:text[a-z]*|mathrm|mbox)\s*\{\s*,?\s*(and|or)\s*\}|(?<![A-Za-z\\])(and|or)(?![a-z])|\\(lor|vee)(?![a-z]))\s*,?"
 )
@@ -111,6 +109,7 @@ _THOUSANDS = re.compile(r"(?<![\w.,])-?[1-9]\d{0,2}(?:,\d{3})+(?!\d|,\d)")
 _DECIMAL_COMMA = re.compile(r"-?\d+,\d+")
 _SUBSCRIPT = re.compile(r"_\s*(?:\{[^{}]*\}|\w)|\^\s*\{?\s*(?:\*|\\prime)\s*\}?")
 _ARGUMENTS = re.compile(r"(?<=[A-Za-z}')])\s*\([^()=]*\)")
+_NO_NAMES = ("e", "i", r"\pi", r"\infty")
 _NAME = re.compile(r"[A-Za-z\\{}'|:/\s]*[A-Za-z][A-Za-z\\{}'|:/\s]*")
 _TEXT = re.compile(r"\\(?:text[a-z]*|mathrm|mathsf|mathit|mathbf|mbox|operatorname)\s*\{([^{}]*)\}")
 _RUN = re.compile(r"(?<![A-Za-z\\])[A-Za-z]{2,}")
@@ -141,7 +140,7 @@ def read(text: Text) -> Reading:
         return found
     is_or = any(groups[0] == "or" or groups[1] == "or" or groups[2] for groups in _AND_OR.findall(latex))
     latex = _AND_OR.sub(" , ", latex)
-    items = _split(latex, (",", ";"))
+    items = split(latex, (",", ";"))
     if len(items) > 1:
         return _list(text, latex, items, is_or)
     return _item(text.part(latex))
@@ -150,11 +149,11 @@ def read(text: Text) -> Reading:
 def _list(text: Text, latex: str, items: list[str], is_or: bool) -> Reading:
     """A list; or a number, where its commas may as well be those of thousands or of a decimal."""
     number = _THOUSANDS.sub(lambda found: _joined(found, latex), latex)
-    if number != latex and not name_of(_split(latex, ("=",))[0]):
+    if number != latex and not name_of(split(latex, ("=",))[0]):
         return Either((read(text.part(number)), _items(text, items, is_or)))
     if number != latex:
         return read(text.part(number))
-    value = _split(latex, ("=",))[-1].strip()
+    value = split(latex, ("=",))[-1].strip()
     if _DECIMAL_COMMA.fullmatch(value):
         return Either((read(text.part(latex.replace(",", "."))), _items(text, items, is_or)))
     return _items(text, items, is_or)
@@ -163,7 +162,7 @@ def _list(text: Text, latex: str, items: list[str], is_or: bool) -> Reading:
 def _items(text: Text, items: list[str], is_or: bool) -> Reading:
     if len(items) > MAX_ITEMS:
         raise Unread
-    groups = _split(text.latex, (";",))
+    groups = split(text.latex, (";",))
     if len(groups) > 1 and all("=" in group and "," in group for group in groups):
         return Listed(tuple(read(text.part(group)) for group in groups))
     readings = [read(text.part(item)) for item in items]
@@ -179,11 +178,11 @@ def _item(text: Text) -> Reading:
     for mark in (r"\Rightarrow", r"\implies", r"\iff", r"\to", r"\equiv", r"\mapsto", r"\forall", r"\exists", r"\pmod"):
         if re.search(re.escape(mark) + r"(?![A-Za-z])", _LIMIT.sub("", latex)):
             raise Unread
-    is_in_braces = _inside(latex, r"\{", r"\}") is not None
+    is_in_braces = inside_of(latex, r"\{", r"\}") is not None
     if _RELATIONS.search(latex) and r"\begin" not in latex and not is_in_braces:
         return _inequality(text)
     for sign, belongs in (("=", False), (r"\approx", False), (r"\in", True)):
-        sides = _split(latex, (sign,))
+        sides = split(latex, (sign,))
         if len(sides) > 1:
             return _equation(text, sides, sign) if not belongs else Named(name_of(sides[0]), read(text.part(sides[-1])))
     found = based(latex)
@@ -194,7 +193,7 @@ def _item(text: Text) -> Reading:
 
 def _equation(text: Text, sides: list[str], sign: str) -> Reading:
     if sign == "=":
-        sides[-1] = _split(sides[-1], (r"\approx",))[0]
+        sides[-1] = split(sides[-1], (r"\approx",))[0]
     elif not name_of(sides[0]):
         return read(text.part(sides[0]))
     if any(not side.strip() for side in sides):
@@ -209,10 +208,10 @@ def _equation(text: Text, sides: list[str], sign: str) -> Reading:
 
 def _named(text: Text, written: str, name: str, value: Reading) -> Reading:
     """A named value; a tuple of names and a tuple of values are values with names each."""
-    inside = _inside(written, "(", ")")
+    inside = inside_of(written, "(", ")")
     if inside is None or "," not in inside:
         return Named(name, value)
-    names = [name_of(part) for part in _split(inside, (",",))]
+    names = [name_of(part) for part in split(inside, (",",))]
     if isinstance(value, Bracketed) and len(value.items) == len(names) and all(names):
         return Listed(tuple(map(Named, names, value.items)))
     return value
@@ -222,12 +221,12 @@ def name_of(text: str) -> str:
     """The name that a side of an equation is; "" where it is none. A tuple of names is one."""
     written = re.sub(r"\\(?:overline|angle|text[a-z]*|mathrm|displaystyle|vec|overrightarrow)(?![A-Za-z])", "", text)
     bare = _SUBSCRIPT.sub("", written)
-    inside = _inside(bare.strip(), "(", ")")
+    inside = inside_of(bare.strip(), "(", ")")
     if inside is not None and "," in inside:
-        return re.sub(r"\s", "", written) if all(map(name_of, _split(inside, (",",)))) else ""
-    if not _NAME.fullmatch(_ARGUMENTS.sub("", bare)) or bare.strip() in ("e", "i", r"\pi"):
+        return re.sub(r"\s", "", written) if all(map(name_of, split(inside, (",",)))) else ""
+    if not _NAME.fullmatch(_ARGUMENTS.sub("", bare)) or bare.strip() in _NO_NAMES:
         return ""
-    return re.sub(r"[\s{}|]|\\quad", "", written).lower()
+    return re.sub(r"[\s{}|]|\\quad", "", written)
 
 
 def _inequality(text: Text) -> Reading:
@@ -240,19 +239,19 @@ def _inequality(text: Text) -> Reading:
 
 def _set(text: Text) -> Reading | None:
     """A union, a difference, a set in braces."""
-    parts = _split(text.latex, (r"\setminus", r"\backslash"))
+    parts = split(text.latex, (r"\setminus", r"\backslash"))
     if len(parts) == 2:
         return Union((read(text.part(parts[0])),), (read(text.part(parts[1])),))
-    parts = _split(text.latex, (r"\cup",))
+    parts = split(text.latex, (r"\cup",))
     if len(parts) > 1:
         return Union(tuple(read(text.part(part)) for part in parts))
     for opening, closing in ((r"\{", r"\}"), (r"\lbrace", r"\rbrace"), ("{", "}")):
-        inside = _inside(text.latex, opening, closing)
+        inside = inside_of(text.latex, opening, closing)
         if inside is not None and not inside.strip() and opening != "{":
             return Value(r"\emptyset")
         if inside is not None:
-            condition = _split(inside, (":", r"\mid", r"\vert", "|"))
-            is_builder = len(condition) == 2 and opening != "{" and name_of(_split(condition[0], (r"\in",))[0])
+            condition = split(inside, (":", r"\mid", r"\vert", "|"))
+            is_builder = len(condition) == 2 and opening != "{" and name_of(split(condition[0], (r"\in",))[0])
             found = read(text.part(condition[1] if is_builder else inside))
             if opening != "{" and not isinstance(found, (Listed, Either)):
                 return found if is_builder or isinstance(found, Inequality) else Listed((found,))
@@ -264,8 +263,8 @@ def _bracketed(text: Text) -> Reading | None:
     """A tuple or an interval; what is in the brackets where there is no comma."""
     for opening in "([":
         for closing in ")]":
-            inside = _inside(text.latex, opening, closing)
-            items = _split(inside, (",", ";")) if inside is not None else []
+            inside = inside_of(text.latex, opening, closing)
+            items = split(inside, (",", ";")) if inside is not None else []
             if len(items) > 1 and len(items) <= MAX_ITEMS:
                 return Bracketed(opening, tuple(read(text.part(item)) for item in items), closing)
             if inside is not None and len(items) == 1 and opening + closing == "()":
@@ -282,7 +281,7 @@ def _value(text: Text) -> Reading:
         plus = found.value.replace(r"\pm", "+").replace(r"\mp", "-")
         minus = found.value.replace(r"\pm", "-").replace(r"\mp", "+")
         return Listed((Value(plus.lstrip(" +"), found.unit), Value(minus, found.unit)))
-    inside = _inside(found.value, "(", ")")
+    inside = inside_of(found.value, "(", ")")
     if found.unit and inside is not None:
         return Value(inside, found.unit)
     words = _TEXT.fullmatch(found.value)
@@ -303,41 +302,8 @@ def _words(latex: str) -> Words | None:
     return Words(" ".join(re.sub(r"[^\w\s]", " ", bare).lower().split()), is_marked)
 
 
-# --- taking apart ---------------------------------------------------------------------------------------------------
-
-
-def _split(text: str, separators: tuple[str, ...]) -> list[str]:
-    """The parts of a text between separators that are in no brackets."""
-    parts, depth, start = [], 0, 0
-    for token in _TOKEN.finditer(text):
-        if token[0] in separators and depth == 0:
-            parts.append(text[start : token.start()])
-            start = token.end()
-        elif token[0] in _OPENING:
-            depth += 1
-        elif token[0] in _CLOSING:
-            depth = max(0, depth - 1)
-    return [*parts, text[start:]]
-
-
 def _joined(number: re.Match[str], text: str) -> str:
     """A number without its commas, unless it is in brackets, where they part values."""
     before = text[: number.start()]
     is_inside = sum(map(before.count, "([{")) > sum(map(before.count, ")]}"))
     return number[0] if is_inside else number[0].replace(",", "")
-
-
-def _inside(text: str, opening: str, closing: str) -> str | None:
-    """What is in the brackets around the whole text; None where it has none around it."""
-    text = text.strip()
-    if not text.startswith(opening) or not text.endswith(closing) or len(text) < len(opening + closing):
-        return None
-    depth = 0
-    for token in _TOKEN.finditer(text):
-        if token[0] in _OPENING:
-            depth += 1
-        elif token[0] in _CLOSING:
-            depth -= 1
-            if depth == 0 and token.end() < len(text):
-                return None
-    return text[len(opening) : -len(closing)]

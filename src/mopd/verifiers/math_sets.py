@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import sympy  # type: ignore[import-untyped]
 
-from mopd.verifiers.math_expressions import Undecided, expression
+from mopd.verifiers.math_expressions import FUNCTION, Undecided, expression
 from mopd.verifiers.math_numbers import number
 from mopd.verifiers.math_reading import Bracketed, Inequality, Listed, Named, Reading, Union, Value, name_of
 from mopd.verifiers.math_values import Undefined, digits_of
@@ -80,29 +80,41 @@ def _are_same_end(first: End, second: End, are_same: Callable[[Reading, Reading]
 
 def solved(inequality: Inequality) -> tuple[str, tuple[Segment, ...]] | None:
     """The name and the numbers of an inequality that says what values the name has; None for any other."""
-    places = [place for place, side in enumerate(inequality.sides) if name_of(side)]
+    places = [
+        place
+        for place, side in enumerate(inequality.sides)
+        if name_of(side.removeprefix("-")) and not FUNCTION.search(side) and r"\sqrt" not in side
+    ]
     if len(places) != 1 or len(inequality.sides) > 3 or (len(inequality.sides) == 3 and places != [1]):
         return None
     side = inequality.sides[places[0]]
+    is_turned = side.startswith("-")
     found: Sequence[Segment] = _LINE
     for place, relation in enumerate(inequality.relations):
         is_left = place == places[0]
         bound = inequality.sides[place + 1 if is_left else place]
+        bound = _negative(bound) if is_turned else bound
         try:
             part = _bounded(
-                relation if is_left else _TURNED[relation], bound, is_absolute=side.startswith(("|", r"\l"))
+                relation if is_left != is_turned else _TURNED[relation],
+                bound,
+                is_absolute=side.startswith(("|", r"\l")),
             )
         except Undefined:
             return None
         found = _common(found, part)
-    return name_of(side), tuple(found)
+    return name_of(side.removeprefix("-")).lower(), tuple(found)
+
+
+def _negative(bound: str) -> str:
+    return f"-{bound}" if number(bound) else f"-({bound})"
 
 
 def _bounded(relation: str, bound: str, is_absolute: bool) -> Sequence[Segment]:
     end = _end(Value(bound))
     if is_absolute:
         positive = _bounded(relation, bound, is_absolute=False)
-        mirrored = _bounded(_TURNED[relation], f"-{bound}" if number(bound) else f"-({bound})", is_absolute=False)
+        mirrored = _bounded(_TURNED[relation], _negative(bound), is_absolute=False)
         return _common(positive, mirrored) if relation in ("<", "<=") else _merged((*positive, *mirrored))
     below = Segment(_LOW, False, end, relation == "<=")
     above = Segment(end, relation == ">=", _HIGH, False)
