@@ -19,7 +19,7 @@ from mopd.verifiers.math_notation import plain
 from mopd.verifiers.pool import GraderFailure, grade
 
 if TYPE_CHECKING:
-    from mopd.verifiers.math_reading import Reading
+    from mopd.verifiers.math_answers import Reading
 
 MAX_ANSWER_CHARACTERS = 2000
 """A longer box is no answer to grade: it is `unparsable`, so that no expression can occupy the grader."""
@@ -126,11 +126,13 @@ def _read(text: str, other: str, is_reference: bool) -> Reading | None:
 
 
 def _count_of(reading: Reading) -> int:
-    """How many values a list has; 1 for what is no list."""
-    from mopd.verifiers.math_reading import Either, Listed, Named
+    """How many values a list has, or sets a union; 1 for what is neither."""
+    from mopd.verifiers.math_answers import Either, Listed, Named, Union
 
     if isinstance(reading, Either):
         return max(map(_count_of, reading.readings))
     if isinstance(reading, Named):
         return _count_of(reading.value)
+    if isinstance(reading, Union):
+        return len(reading.parts)
     return len(reading.items) if isinstance(reading, Listed) else 1

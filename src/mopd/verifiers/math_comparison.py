@@ -10,21 +10,23 @@ from typing import Any
 import sympy  # type: ignore[import-untyped]
 
 from mopd.verifiers import math_values as values
-from mopd.verifiers.math_expressions import Unreadable, expression
-from mopd.verifiers.math_numbers import Based, Clock, number
-from mopd.verifiers.math_quantities import are_same_quantities
-from mopd.verifiers.math_reading import (
+from mopd.verifiers.math_answers import (
     Bracketed,
     Chain,
+    Common,
     Either,
     Inequality,
     Listed,
     Named,
+    Ratio,
     Reading,
     Union,
     Value,
     Words,
 )
+from mopd.verifiers.math_expressions import Unreadable, expression
+from mopd.verifiers.math_numbers import Based, Clock, number
+from mopd.verifiers.math_quantities import are_same_quantities
 from mopd.verifiers.math_sets import are_same_set, is_set, is_solved, solved
 
 _CASED = "="
@@ -51,6 +53,8 @@ def are_same(reference: Reading, answer: Reading) -> bool:
 
 
 def _are_same_single(reference: Reading, answer: Reading) -> bool:
+    if isinstance(reference, Ratio) or isinstance(answer, Ratio):
+        return _are_same_ratios(reference, answer)
     if isinstance(reference, Clock) or isinstance(answer, Clock):
         return _are_same_times(reference, answer)
     if isinstance(reference, Words) and isinstance(answer, Words):
@@ -76,6 +80,9 @@ def _are_same_times(first: Reading, second: Reading) -> bool:
     """Times are the same by the clock; 12:16 is the ratio 3:4 where the other is no time but is written as a ratio."""
     if isinstance(first, Clock) and isinstance(second, Clock):
         return first.is_same(second)
+    for told, bare in ((first, second), (second, first)):  # 3 p.m. without what stands behind the hour
+        if isinstance(told, Clock) and told.half and told.seconds % 3600 == 0 and isinstance(bare, Value):
+            return bare.latex == str(told.seconds // 3600) and not bare.unit
     ratios = []
     for each in (first, second):
         if isinstance(each, Clock) and not each.half and each.seconds % 60 == 0:
@@ -83,6 +90,24 @@ def _are_same_times(first: Reading, second: Reading) -> bool:
         elif isinstance(each, Value) and (found := re.fullmatch(r"(\d+)\s*:\s*(\d+)", each.latex)):
             ratios.append((int(found[1]), int(found[2])))
     return len(ratios) == 2 and ratios[0][0] * ratios[1][1] == ratios[1][0] * ratios[0][1]
+
+
+def _are_same_ratios(first: Reading, second: Reading) -> bool:
+    ours, theirs = _terms(first), _terms(second)
+    if ours is None or theirs is None or len(ours) != len(theirs):
+        return False
+    return all(values.are_equal(one * theirs[0], other * ours[0]) for one, other in zip(ours, theirs, strict=True))
+
+
+def _terms(reading: Reading) -> list[Any] | None:
+    """The terms of a ratio; 10:20:30 may be one."""
+    if isinstance(reading, Clock) and not reading.half:
+        return [
+            sympy.Integer(part) for part in (reading.seconds // 3600, reading.seconds // 60 % 60, reading.seconds % 60)
+        ]
+    if not isinstance(reading, Ratio) or not all(isinstance(item, Value) for item in reading.items):
+        return None
+    return [expression(item.latex) for item in reading.items if isinstance(item, Value)]
 
 
 # --- several values -------------------------------------------------------------------------------------------------
@@ -256,11 +281,13 @@ def _values_in(reading: Reading) -> Iterator[str]:
         yield from _values_in(reading.value)
     elif isinstance(reading, Either):
         yield from _values_in(reading.readings[0])
-    elif isinstance(reading, (Listed, Bracketed, Union, Chain)):
+    elif isinstance(reading, (Listed, Bracketed, Union, Common, Ratio, Chain)):
         parts = {
             Listed: "items",
             Bracketed: "items",
             Union: "parts",
+            Common: "parts",
+            Ratio: "items",
             Chain: "sides",
         }
         for part in getattr(reading, parts[type(reading)]):

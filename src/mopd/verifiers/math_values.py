@@ -197,6 +197,15 @@ def size_of(read: Any) -> Any:
             return None
 
 
+def parts_of(read: Any) -> tuple[Fraction, Fraction] | None:
+    """The real and the imaginary part of a number to fifty digits; None for other expressions."""
+    found = size_of(read) if not read.free_symbols else None
+    if found is None:
+        return None
+    parts = _fraction(mpmath.re(found)), _fraction(mpmath.im(found))
+    return None if parts[0] is None or parts[1] is None else (parts[0], parts[1])
+
+
 def is_multiple(first: Any, second: Any) -> bool:
     """Whether a number is a fraction of small numbers times another one."""
     if not first or not second:
