@@ -286,6 +286,7 @@ SAME = {
     "the degrees of an angle are no unit of its sine": [
         (r"\sin 30^\circ", "0.5"),
         (r"\cos 60^\circ + i\sin 60^\circ", r"\frac{1+i\sqrt3}{2}"),
+        (r"\log_4 2", "0.5"),
     ],
     "what stands below each other is a list of equations or a tuple": [
         (r"\begin{cases}x=1\\y=2\end{cases}", "(1,2)"),
@@ -456,6 +457,7 @@ OTHER = {
         ("5", "5+x-x"),
         ("1", r"\frac{x}{x}"),
         ("4", r"\sqrt4\cdot\sqrt4"),
+        ("0.5", r"\cos\frac{\pi}{3}"),
     ],
     "terms that make one are still to be added": [
         (r"7\pi", r"3\pi+4\pi"),
@@ -646,6 +648,10 @@ def test_math_verifys_own_triples_are_judged_as_it_expects_but_for_a_few():
         (r"What is \(3+4\)?", "3+4"),
         ("What is 1/4 + 1/4?", "1/4 + 1/4"),
         ("How many apples are left?", None),
+        (r"Compute $3+4=?$", "3+4"),
+        (r"Evaluate $\int_0^1 x\,dx =$.", r"\int_0^1 x\,dx"),
+        (r"Evaluate \int_0^1 x\,dx.", r"\int_0^1 x\,dx"),
+        (r"What is \frac{1}{4}+\frac{1}{4}? Give a fraction.", r"\frac{1}{4}+\frac{1}{4}"),
     ],
 )
 def test_the_audit_boxes_the_longest_formula_of_the_prompt(prompt, formula):

@@ -48,6 +48,11 @@ class Number:
     last_place: Fraction = Fraction(0)
     digits: int = 0
 
+    @property
+    def is_exact(self) -> bool:
+        """Whether it stands for no number but itself."""
+        return not self.last_place or self.digits < ROUNDED_DIGITS
+
     def times(self, factor: Fraction) -> Number:
         """The same number in a unit so many times smaller."""
         return replace(self, value=self.value * factor, last_place=self.last_place * abs(factor))

@@ -72,7 +72,7 @@ def _are_same_values(reference: str, answer: str, factor: Fraction = Fraction(1)
     wanted, given = number(reference), number(answer)
     if wanted is not None and given is not None:
         return are_same_number(wanted.times(factor), given)
-    if wanted is not None and is_calculation(answer, is_exact=not wanted.last_place):
+    if wanted is not None and is_calculation(answer, wanted.is_exact):
         return False
     if wanted is not None or given is not None:
         written, other = (wanted.times(factor), answer) if wanted is not None else (given, reference)
