@@ -258,7 +258,11 @@ SAME = {
         ("0.5", "50 percent"),
         ("0.05", "5 per cent"),
     ],
-    "an equation is read by its last side if it is true or has a name": [("7", "3+4=7"), ("11", "x = 5+6 = 11")],
+    "an equation is read by its last side if it is true or has a name": [
+        ("7", "3+4=7"),
+        ("11", "x = 5+6 = 11"),
+        ("6", "3!=6"),
+    ],
     "a way to write a number is a number": [
         ("1024", "2^{10}"),
         ("2", r"\frac{6}{3}"),

@@ -1,7 +1,7 @@
 """Mathematics: the last box, judged equal to the reference in a worker process.
 
-The parts: `math_boxes` finds what is boxed, `math_notation` writes it in one way, `math_reading` takes it apart,
-`math_numbers` and `math_units` know numbers and units, `math_expressions`, `math_values` and `math_sets` compute,
+The parts: `math_boxes` finds what is boxed, `math_notation` writes it in one way, `math_reading` takes it apart (with
+`math_splitting`) into `math_answers`, `math_numbers` and `math_units` know numbers and units, `math_expressions`, `math_values` and `math_sets` compute,
 `math_quantities` and `math_comparison` decide. A box in a thinking span is none. The same text is the same answer,
 whatever can be read of it. Where the *reference* cannot be read, any other answer gets kind `error`, not `wrong`:
 nobody can tell whether it is.

@@ -52,6 +52,7 @@ _TURNED_BRACKETS = re.compile(r"(?<![\w)}\]])([\[\]])([^\[\]()]*[,;][^\[\]()]*)(
 _SIZE = re.compile(r"\\m?(?:left|right|[bB]igg?[lrm]?)(?![A-Za-z])\.?")
 _NOTHING = re.compile(r"\\!|\\(?:displaystyle|textstyle|limits|nolimits|thinmuskip|null|phantom\{[^{}]*\})(?![A-Za-z])")
 _SPACE = re.compile(r"(?<!\\)\\(?:[,:;> ]|(?:quad|qquad|thinspace|enspace|enskip|medspace|thickspace)(?![A-Za-z]))|~")
+_FACTORIAL_EQUALS = re.compile(r"(?<=[\d)])!=")
 _TO = re.compile(r"^\s*(\d+)\s*(?:\\text\s*\{\s*to\s*\}|to(?![A-Za-z]))\s*(\d+)\s*$")
 _BARE_SET = re.compile(r"\\mathbb\s+([A-Z])(?![A-Za-z])")
 _POSITIVE = re.compile(r"\\mathbb\{R\}\s*(?:[\^_]\s*(?:\+|\{\s*\+\s*\})|_\s*\{\s*>\s*0\s*\})")
@@ -145,6 +146,7 @@ def _without_full_stop(text: str) -> str:
 def latex(text: str) -> str:
     """What a person reads in `text`, in the LaTeX that is parsed."""
     text = _with_sets(_without_unicode(_FORMULA.sub(lambda found: f" {found[1] or found[2]} ", text)))
+    text = _FACTORIAL_EQUALS.sub("! =", text)
     text = _TO.sub(r"\1:\2", text)
     text = _COMMAND_TWICE.sub(r"\\", text) if r"\begin" not in text else text
     text = _rows(_SIZE.sub("", text).replace("{:}", ":"))
