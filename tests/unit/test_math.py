@@ -296,6 +296,8 @@ SAME = {
         (r"\begin{cases}x=1\\y=2\end{cases}", "(1,2)"),
         ("5", r"\begin{aligned}x&=2+3\\&=5\end{aligned}"),
         (r"\begin{pmatrix}1\\2\end{pmatrix}", "(1,2)"),
+        (r"2\begin{pmatrix}1\\2\end{pmatrix}", r"\begin{pmatrix}2\\4\end{pmatrix}"),
+        (r"v=\begin{pmatrix}1\\2\end{pmatrix}", "(1,2)"),
     ],
     "the corners of a figure may be named from either end": [
         (r"\angle ABC", r"\angle CBA"),

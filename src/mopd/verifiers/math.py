@@ -1,10 +1,10 @@
 """Mathematics: the last box, judged equal to the reference in a worker process.
 
 The parts: `math_boxes` finds what is boxed, `math_notation` writes it in one way, `math_reading` takes it apart (with
-`math_splitting`) into `math_answers`, `math_numbers` and `math_units` know numbers and units, `math_expressions`, `math_values` and `math_sets` compute,
-`math_quantities` and `math_comparison` decide. A box in a thinking span is none. The same text is the same answer,
-whatever can be read of it. Where the *reference* cannot be read, any other answer gets kind `error`, not `wrong`:
-nobody can tell whether it is.
+`math_splitting`) into `math_answers`, `math_numbers` and `math_units` know numbers and units, `math_expressions`,
+`math_values` and `math_sets` compute, `math_quantities` and `math_comparison` decide. A box in a thinking span is none.
+The same text is the same answer, whatever can be read of it. Where the *reference* cannot be read, any other answer
+gets kind `error`, not `wrong`: nobody can tell whether it is.
 """
 
 from __future__ import annotations
@@ -89,6 +89,7 @@ def prepare_worker() -> None:
     """Import the libraries, and let the parser learn common forms."""
     for latex in _WARM_UP:
         grade_in_worker({"reference": latex, "answer": f"{latex}+0", "boxes": []})
+    grade_in_worker({"reference": r"5\text{ km}", "answer": r"5\text{ m}", "boxes": []})  # imports pint
 
 
 def grade_in_worker(task: dict[str, Any]) -> dict[str, Any]:

@@ -43,6 +43,8 @@ def are_same(reference: Reading, answer: Reading) -> bool:
         return _are_same_equations(reference, answer)
     if is_set(reference) or is_set(answer):
         return _are_same_sets(reference, answer)
+    if _is_matrix(reference) or _is_matrix(answer):
+        reference, answer = _as_matrix(reference), _as_matrix(answer)
     if isinstance(reference, Listed) or isinstance(answer, Listed):
         return _are_same_lists(reference, answer)
     if isinstance(reference, Bracketed) and isinstance(answer, Bracketed):
@@ -50,6 +52,18 @@ def are_same(reference: Reading, answer: Reading) -> bool:
         brackets = [(each.opening, each.closing) for each in (reference, answer)]
         return _are_same_in_order(reference.items, answer.items) and (not is_interval or brackets[0] == brackets[1])
     return _are_same_single(reference, answer)
+
+
+def _is_matrix(reading: Reading) -> bool:
+    return isinstance(reading, Value) and r"\begin" in reading.latex
+
+
+def _as_matrix(reading: Reading) -> Reading:
+    """A tuple as the column that it is beside a matrix."""
+    if not isinstance(reading, Bracketed) or not all(isinstance(item, Value) for item in reading.items):
+        return reading
+    rows = r" \\ ".join(item.latex for item in reading.items if isinstance(item, Value))
+    return Value(rf"\begin{{pmatrix}}{rows}\end{{pmatrix}}")
 
 
 def _are_same_single(reference: Reading, answer: Reading) -> bool:

@@ -63,7 +63,9 @@ _SYSTEM = re.compile(
     re.DOTALL,
 )
 _COLUMN = re.compile(
-    r"\\begin\{([pb]matrix)\}((?:(?!\\begin|\\end|&).)*\\\\(?:(?!\\begin|\\end|&).)*)\\end\{\1\}", re.DOTALL
+    r"(?P<name>(?:[^=]*=)?\s*)\\begin\{(?P<kind>[pb]matrix)\}"
+    r"(?P<rows>(?:(?!\\begin|\\end|&).)*\\\\(?:(?!\\begin|\\end|&).)*)\\end\{(?P=kind)\}\s*",
+    re.DOTALL,
 )
 _ROW_END = re.compile(r"\\\\(?:\[[^\]]*\])?")
 _TEXT_COMMA = re.compile(r"\\text\s*\{\s*,\s*\}")
@@ -171,7 +173,8 @@ def _with_sets(text: str) -> str:
 def _rows(text: str) -> str:
     """Equations that stand below each other as a list, a column of values as a tuple."""
     text = _SYSTEM.sub(lambda found: _listed(found[2].replace("&=", "=").replace("=&", "=")), text)
-    return _COLUMN.sub(lambda found: f"({_listed(found[2])})", text)
+    column = _COLUMN.fullmatch(text)
+    return f"{column['name']}({_listed(column['rows'])})" if column else text
 
 
 def _listed(rows: str) -> str:

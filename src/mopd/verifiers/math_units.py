@@ -2,7 +2,7 @@
 
 A unit left out is forgiven, another one is not: 5 km is 5 and 5000 m, but not 5 m. What a text names that is no unit of
 measure (5 apples, 3 ways) is a description and says nothing. `pint` knows the units; it is imported when two units are
-first compared, since it takes a second.
+first compared, since it takes a second: a worker does so before its first task.
 """
 
 from __future__ import annotations
