@@ -82,11 +82,12 @@ def _are_same_values(reference: str, answer: str, factor: Fraction = Fraction(1)
     parts = [(_parts(text), expression(text)) for text in (reference, answer)]
     if parts[0][0] is not None or parts[1][0] is not None:
         return factor == 1 and _are_same_parts(*parts)
-    is_same = factor == 1 and parts[0][1] == parts[1][1]
-    wanted_value = parts[0][1] if is_same else _carried_out(reference)
+    wanted_value, given_value = parts[0][1], parts[1][1]
+    is_same = factor == 1 and _are_equal(wanted_value, given_value)
     if not is_same:
-        scaled = wanted_value if factor == 1 else wanted_value * sympy.Rational(factor)
-        is_same = _are_equal(scaled, parts[1][1])
+        carried_out = _carried_out(reference)
+        if factor != 1 or carried_out is not wanted_value:
+            is_same = _are_equal(carried_out if factor == 1 else carried_out * sympy.Rational(factor), given_value)
     return is_same and (bool(wanted_value.free_symbols) or not has_like_terms(answer) or has_like_terms(reference))
 
 
