@@ -51,7 +51,7 @@ def train(
         problems = prepare_problems(config)  # before anything is written: bad input leaves no trace
         problems.check_steps(config.steps, config.problems_per_step)
         judge = make_judge(config, problems, reward_functions)
-        setup = prepare(config, problems, judge)
+        setup = prepare(config, problems, judge, quiet=quiet)
         moment = datetime.now().isoformat()
         with _closing(Run.begin(config, {"began": moment} | _inputs(setup, moment), fresh)) as run:
             return _Training(run, setup, quiet, began, stopping).go()
@@ -76,18 +76,18 @@ def resume(
         problems = prepare_problems(run.config)
         problems.check_steps(run.config.steps, run.config.problems_per_step)
         judge = make_judge_again(run.config, problems, reward_functions)
-        setup = _prepared_again(run, problems, judge)
+        setup = _prepared_again(run, problems, judge, quiet)
         run.accept(_inputs(setup, run.began()))
         return _Training(run, setup, quiet, began, stopping).go()
 
 
-def _prepared_again(run: Run, problems: ProblemSet, judge: Judge) -> Setup:
+def _prepared_again(run: Run, problems: ProblemSet, judge: Judge, quiet: bool) -> Setup:
     """The setup of a run that goes on, with its student from the newest checkpoint."""
     if run.newest is None:
-        return prepare(run.config, problems, judge)
+        return prepare(run.config, problems, judge, quiet=quiet)
     folder, _ = run.newest
     with from_checkpoint(folder):
-        return prepare(run.config, problems, judge, folder)
+        return prepare(run.config, problems, judge, folder, quiet=quiet)
 
 
 def _inputs(setup: Setup, began: str) -> dict[str, Any]:
