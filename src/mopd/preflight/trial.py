@@ -7,7 +7,7 @@ tokens written and then scored show all of them, and cost a second on a model of
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -22,7 +22,6 @@ from mopd.problems import ProblemSet
 from mopd.problems.order import Pace, whole_weights
 from mopd.rollouts.decoding import open_decoder
 from mopd.rollouts.engine import Engine, SamplingRequest
-from mopd.runs.progress import ProgressDisplay
 from mopd.scoring.hidden_states import can_share_prefixes
 from mopd.scoring.rows import Row
 from mopd.scoring.scorer import Scorer
@@ -47,11 +46,16 @@ WHOLE = (*ALIKE, "tool_use", *MULTIPLE_CHOICE)
 """Verifiers all of whose references are tried."""
 
 MANY = 500
-"""References whose trial may take seconds, and is therefore shown."""
+"""References whose trial may take seconds, behind each so many of which that is told."""
 
 
 def try_out(
-    config: Config, problems: ProblemSet, student: Student, engine: Engine, trains: bool = True, quiet: bool = True
+    config: Config,
+    problems: ProblemSet,
+    student: Student,
+    engine: Engine,
+    trains: bool = True,
+    tell: Callable[[str], object] = str,
 ) -> None:
     """Try what the run will do. Raises StudentError for what the student cannot do, ProblemError for the problems.
 
@@ -67,7 +71,7 @@ def try_out(
     except Exception as error:  # whatever an architecture raises must not come in the middle of a run
         raise _refusal(student, f"{type(error).__name__}: {' '.join(str(error).split())[:300]}") from error
     if not config.rewards.functions:
-        check_references(problems.train + problems.held_out, quiet)
+        check_references(problems.train + problems.held_out, tell)
 
 
 # --- the student ----------------------------------------------------------------------------------------------------
@@ -167,24 +171,23 @@ def check_enough(config: Config, problems: ProblemSet) -> None:
         problems.take(max(range(config.steps), key=lambda s: ends[s + 1] - ends[s]), pace.count, config.seed)
 
 
-def check_references(problems: Sequence[Problem], quiet: bool = True) -> None:
+def check_references(problems: Sequence[Problem], tell: Callable[[str], object] = str) -> None:
     """Refuse references that their verifier cannot read: verdicts on such a problem would be errors.
 
     A completion that solves each problem is judged and one that hardly does; of problems that take seconds, a few.
-    Raises ProblemError.
+    What may take seconds is told. Raises ProblemError.
     """
     tried = _tried(problems)
-    with ProgressDisplay(quiet or len(tried) < MANY).phase("references", len(tried)) as phase:
-        for begin in range(0, len(tried), 256):
-            part = tried[begin : begin + 256]
-            for group in verify([_as_group(problem) for problem in part]):
-                if failed := next((verdict for verdict in group.verdicts if verdict.kind == "error"), None):
-                    raise ProblemError(
-                        "the verifier of a problem can read its reference",
-                        f"{group.problem.named}: {failed.feedback}",
-                        "mend the problem or leave it out; `mopd verify` judges completions of your own",
-                    )
-            phase.advance(len(part))
+    for begin in range(0, len(tried), MANY):
+        if len(tried) > MANY:
+            tell(f"references tried: {begin} of {len(tried)}")
+        for group in verify([_as_group(problem) for problem in tried[begin : begin + MANY]]):
+            if failed := next((verdict for verdict in group.verdicts if verdict.kind == "error"), None):
+                raise ProblemError(
+                    "the verifier of a problem can read its reference",
+                    f"{group.problem.named}: {failed.feedback}",
+                    "mend the problem or leave it out; `mopd verify` judges completions of your own",
+                )
 
 
 def _tried(problems: Sequence[Problem]) -> list[Problem]:

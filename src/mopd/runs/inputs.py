@@ -8,6 +8,7 @@ number in its last digits, and a user cannot always have the old ones back: a ch
 from __future__ import annotations
 
 import ast
+import dis
 import functools
 import hashlib
 import importlib.util
@@ -22,6 +23,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from mopd import verifiers
 from mopd.core.errors import MopdError, RunError
 from mopd.core.types import Problem
 from mopd.judging.signatures import unwrapped
@@ -50,7 +52,7 @@ def describe_inputs(problems: ProblemSet, functions: Sequence[Callable[..., Any]
     """All inputs of a run. The tokenizer is that of the run's moment (`freeze_day`)."""
     return {
         "problems": describe_problems(problems),
-        "reward_functions": _digest(map(_function_source, functions)),
+        "reward_functions": _digest([*map(_function_source, functions), *own_verifiers(problems)]),
         "template": _digest(rendered(problems, tokenizer)),
     }
 
@@ -78,6 +80,21 @@ def check_inputs(recorded: Inputs, found: Inputs, do: str) -> None:
 def freeze_day(tokenizer: ChatTokenizer, began: str) -> None:
     """Templates that write the date write that of the moment at which the run began, whenever they are asked."""
     tokenizer.moment = datetime.fromisoformat(began)
+
+
+def own_verifiers(problems: ProblemSet) -> list[str]:
+    """The sources of the verifiers of these problems that a user has registered; the others are this package's."""
+    names = sorted({problem.verifier for problem in problems.train + problems.held_out})
+    found = [(name, verifiers.get(name)) for name in names]
+    return [
+        f"{name} {getattr(one, '__qualname__', '')} {_function_source(one)}"
+        for name, one in found
+        if _is_own_verifier(one)
+    ]
+
+
+def _is_own_verifier(function: Any) -> bool:
+    return (getattr(function, "__module__", None) or "").partition(".")[0] != "mopd"
 
 
 # --- digests --------------------------------------------------------------------------------------------------------
@@ -125,7 +142,7 @@ def _function_source(function: Callable[..., Any]) -> str:
             texts = [_meaning(inspect.getsource(inner if inspect.isroutine(inner) else type(inner)))]
         except (OSError, TypeError):
             texts = [type(inner).__qualname__]
-    return "\x1f".join([bound, *texts])
+    return "\x1f".join([bound, *_closed_over(inner), *texts])
 
 
 def _bound_arguments(function: Any) -> list[Any]:
@@ -134,6 +151,23 @@ def _bound_arguments(function: Any) -> list[Any]:
     while isinstance(function, functools.partial):
         found.append([list(function.args), dict(function.keywords)])
         function = function.func
+    return found
+
+
+def _closed_over(function: Any) -> list[str]:
+    """The plain values that a function has from the function that made it, but for those that it sets itself."""
+    code, cells = getattr(function, "__code__", None), getattr(function, "__closure__", None)
+    if code is None or not cells:
+        return []
+    own = {step.argval for step in dis.get_instructions(code) if step.opname == "STORE_DEREF"}
+    found = []
+    for name, cell in zip(code.co_freevars, cells, strict=True):
+        try:
+            value = cell.cell_contents
+        except ValueError:  # not set yet
+            continue
+        if name not in own and isinstance(value, bool | int | float | str | tuple | None):
+            found.append(f"{name}={value!r}")
     return found
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
@@ -51,7 +51,7 @@ def train(
         problems = prepare_problems(config)  # before anything is written: bad input leaves no trace
         problems.check_steps(config.steps, config.problems_per_step)
         judge = make_judge(config, problems, reward_functions)
-        setup = prepare(config, problems, judge, quiet=quiet)
+        setup = prepare(config, problems, judge, tell=_teller(quiet))
         moment = datetime.now().isoformat()
         with _closing(Run.begin(config, {"began": moment} | _inputs(setup, moment), fresh)) as run:
             return _Training(run, setup, quiet, began, stopping).go()
@@ -84,10 +84,14 @@ def resume(
 def _prepared_again(run: Run, problems: ProblemSet, judge: Judge, quiet: bool) -> Setup:
     """The setup of a run that goes on, with its student from the newest checkpoint."""
     if run.newest is None:
-        return prepare(run.config, problems, judge, quiet=quiet)
+        return prepare(run.config, problems, judge, tell=_teller(quiet))
     folder, _ = run.newest
     with from_checkpoint(folder):
-        return prepare(run.config, problems, judge, folder, quiet=quiet)
+        return prepare(run.config, problems, judge, folder, tell=_teller(quiet))
+
+
+def _teller(quiet: bool) -> Callable[[str], object]:
+    return str if quiet else say
 
 
 def _inputs(setup: Setup, began: str) -> dict[str, Any]:
