@@ -179,6 +179,9 @@ def _train(options: argparse.Namespace) -> None:
     if options.resume and options.fresh:
         raise ConfigError("a run is resumed or begun afresh", "--resume and --fresh", "leave one of them out")
     if options.resume:
+        _check_read(
+            options.overrides, {"run": f"--resume to where the run is, now {options.resume}"}, "mopd train --resume"
+        )
         summary = resume(options.resume, expected=given, quiet=options.quiet)
     elif given is None:
         raise ConfigError("mopd train is told what to do", "neither CONFIG.toml nor --resume RUN", "give one of them")

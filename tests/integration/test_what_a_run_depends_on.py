@@ -6,6 +6,8 @@ import pytest
 import torch
 
 from mopd import resume, train, verifiers
+from mopd.cli import main
+from mopd.config import override_config
 from mopd.core.errors import RunError
 from mopd.core.types import Verdict
 from mopd.learning.optimizer import AdamW
@@ -101,3 +103,27 @@ def test_training_changes_no_buffer(tmp_path):
     before, after = (load_student(str(path), 0).model for path in (folder, tmp_path / "run/checkpoints/step-2"))
     for (name, one), (_, two) in zip(before.named_buffers(), after.named_buffers(), strict=True):
         assert torch.equal(one, two), name
+
+
+def test_a_run_computes_in_the_dtype_that_it_began_in_whatever_auto_means_elsewhere(tmp_path, config, monkeypatch):
+    train(config, quiet=True)
+    unfinish(tmp_path / "run")
+    monkeypatch.setattr("mopd.models.devices.BFLOAT16_PAYS_PARAMETERS", 1)
+    monkeypatch.setattr("mopd.models.devices._cpu_multiplies_bfloat16", lambda: True)
+    with pytest.raises(RunError, match="bfloat16, but it began in float32"):
+        resume(tmp_path / "run", quiet=True)
+    as_advised = override_config(config, ["compute.dtype=float32"], "the advice")
+    resume(tmp_path / "run", expected=as_advised, quiet=True)
+
+
+def test_another_dtype_is_refused_also_where_it_is_asked_for(tmp_path, config):
+    train(config, quiet=True)
+    unfinish(tmp_path / "run")
+    with pytest.raises(RunError, match="bfloat16, but it began in float32"):
+        resume(tmp_path / "run", expected=override_config(config, ["compute.dtype=bfloat16"], "here"), quiet=True)
+
+
+def test_a_resumed_run_is_where_it_is(tmp_path, config, capsys):
+    train(config, quiet=True)
+    assert main(["train", "--resume", str(tmp_path / "run"), f"run={tmp_path / 'other'}", "--quiet"]) == 2
+    assert "an override is one that mopd train --resume reads" in capsys.readouterr().err

@@ -232,7 +232,8 @@ def _check_shards(path: Path, index: Path) -> None:
 
 def _check_safetensors(file: Path) -> None:
     """A file is as long as its header says. Half a download is named before anything reads it."""
-    header, size = {}, 0
+    header: dict[str, Any] = {}
+    size = 0
     try:
         size = file.stat().st_size
         with open(file, "rb") as opened:

@@ -27,6 +27,7 @@ from mopd import verifiers
 from mopd.core.errors import MopdError, RunError
 from mopd.core.types import Problem
 from mopd.judging.signatures import unwrapped
+from mopd.models.student import Student
 from mopd.models.template_date import written_at
 from mopd.models.tokenizer import ChatTokenizer
 from mopd.problems import ProblemSet
@@ -48,12 +49,13 @@ def describe_problems(problems: ProblemSet) -> Inputs:
     }
 
 
-def describe_inputs(problems: ProblemSet, functions: Sequence[Callable[..., Any]], tokenizer: ChatTokenizer) -> Inputs:
-    """All inputs of a run. The tokenizer is that of the run's moment (`freeze_day`)."""
+def describe_inputs(problems: ProblemSet, functions: Sequence[Callable[..., Any]], student: Student) -> Inputs:
+    """All inputs of a run. The student's tokenizer is that of the run's moment (`freeze_day`)."""
     return {
         "problems": describe_problems(problems),
         "reward_functions": _digest([*map(_function_source, functions), *own_verifiers(problems)]),
-        "template": _digest(rendered(problems, tokenizer)),
+        "template": _digest(rendered(problems, student.tokenizer)),
+        "dtype": str(student.dtype).removeprefix("torch."),
     }
 
 
@@ -75,6 +77,12 @@ def check_inputs(recorded: Inputs, found: Inputs, do: str) -> None:
     ):
         if name in recorded and name in found and recorded[name] != found[name]:
             raise RunError(must, "another one", f"{back} as it was; {do}")
+    if "dtype" in found and found["dtype"] != (was := recorded.get("dtype", found["dtype"])):
+        raise RunError(
+            "a run computes in the dtype that it began in, also where compute.dtype = 'auto' means another here",
+            f"{found['dtype']}, but it began in {was}",
+            f"set compute.dtype={was}; {do}",
+        )
 
 
 def freeze_day(tokenizer: ChatTokenizer, began: str) -> None:

@@ -98,7 +98,7 @@ def _inputs(setup: Setup, began: str) -> dict[str, Any]:
     """What the run depends on besides its configuration. From here on templates write the day on which it `began`."""
     freeze_day(setup.student.tokenizer, began)
     functions = getattr(setup.judge, "functions", ())
-    return describe_inputs(setup.problems, functions, setup.student.tokenizer)
+    return describe_inputs(setup.problems, functions, setup.student)
 
 
 @contextmanager
@@ -160,8 +160,8 @@ class _Training:
                 self._save(0, stepper)
             self.done = done or 0
             self._train(stepper, self.done)
-        except Terminated:
-            self._save_at_end(stepper)
+        except Terminated as ended:
+            self._save_at_end(stepper, ended.name)
             raise
         self.seconds["total"] = time.perf_counter() - self.began
         summary = self._summary()
@@ -173,13 +173,13 @@ class _Training:
         self.run.save(steps, self.setup.student, stepper.teacher, stepper.learner.optimizer)
         self.stopping.release()
 
-    def _save_at_end(self, stepper: Stepper) -> None:
-        """SIGTERM came: keep the steps done so far, and say where they are."""
+    def _save_at_end(self, stepper: Stepper, by: str) -> None:
+        """A signal came: keep the steps done so far, and say where they are."""
         newest = self.run.newest
         if self.done is not None and (newest is None or newest[1].step < self.done):
             self.run.save(self.done, self.setup.student, stepper.teacher, stepper.learner.optimizer)
         kept = "nothing was learnt yet" if self.run.newest is None else f"the run is saved in {self.run.newest[0]}"
-        say(f"ended by SIGTERM; {kept}; it goes on with `mopd train --resume {self.run.path}`")
+        say(f"ended by {by}; {kept}; it goes on with `mopd train --resume {self.run.path}`")
 
     def _warm_up(self) -> None:
         """Warm up, with the figures before it, and record what it did."""
