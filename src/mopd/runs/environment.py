@@ -27,7 +27,10 @@ def describe_environment() -> dict[str, Any]:
     }
 
 
-PACKAGES = ("mopd", "torch", "transformers", "tokenizers", "safetensors", "numpy", "sympy", "pint", "reasoning-gym")
+PACKAGES = (
+    *("mopd", "torch", "transformers", "tokenizers", "safetensors", "numpy"),
+    *("sympy", "latex2sympy2_extended", "pint", "reasoning-gym"),
+)
 
 
 def package_versions() -> dict[str, str | None]:

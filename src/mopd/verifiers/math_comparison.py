@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
-import sympy  # type: ignore[import-untyped]
+import sympy
 
 from mopd.verifiers import math_values as values
 from mopd.verifiers.math_answers import (

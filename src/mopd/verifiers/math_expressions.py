@@ -11,13 +11,13 @@ from fractions import Fraction
 from functools import lru_cache
 from typing import Any
 
-import sympy  # type: ignore[import-untyped]
-from latex2sympy2_extended import (  # type: ignore[import-untyped]
+import sympy
+from latex2sympy2_extended import (
     NormalizationConfig,
     latex2sympy,
     normalize_latex,
 )
-from latex2sympy2_extended.latex2sympy2 import ConversionConfig  # type: ignore[import-untyped]
+from latex2sympy2_extended.latex2sympy2 import ConversionConfig
 
 from mopd.verifiers.math_splitting import split_at_signs
 from mopd.verifiers.math_values import TO_CARRY_OUT, exact, is_multiple, size_of

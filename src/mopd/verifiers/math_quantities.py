@@ -9,7 +9,7 @@ import re
 from fractions import Fraction
 from typing import Any
 
-import sympy  # type: ignore[import-untyped]
+import sympy
 
 from mopd.verifiers import math_values as values
 from mopd.verifiers.math_answers import Value

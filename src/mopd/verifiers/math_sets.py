@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from fractions import Fraction
 from typing import Any, NamedTuple
 
-import sympy  # type: ignore[import-untyped]
+import sympy
 
 from mopd.verifiers.math_answers import (
     Bracketed,

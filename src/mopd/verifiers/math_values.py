@@ -12,8 +12,8 @@ from fractions import Fraction
 from typing import Any
 
 import mpmath  # type: ignore[import-untyped]
-import sympy  # type: ignore[import-untyped]
-from sympy.core.function import AppliedUndef  # type: ignore[import-untyped]
+import sympy
+from sympy.core.function import AppliedUndef
 
 DIGITS = (120, 250)
 """Digits to which numbers are computed, twice: a true difference stays the same, a rounding error shrinks."""
