@@ -67,7 +67,9 @@ def main() -> None:
                 index, arguments = connection.recv()
             except EOFError:
                 break
-            connection.send(answer(functions[index], arguments))
+            found = answer(functions[index], arguments)
+            sys.stdout.flush()  # what it printed is seen while the run goes on, and stays where the process is killed
+            connection.send(found)
     os._exit(0)  # whatever threads functions have left running
 
 

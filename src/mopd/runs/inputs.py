@@ -53,7 +53,7 @@ def describe_inputs(problems: ProblemSet, functions: Sequence[Callable[..., Any]
     """All inputs of a run. The student's tokenizer is that of the run's moment (`freeze_day`)."""
     return {
         "problems": describe_problems(problems),
-        "reward_functions": _digest([*map(_function_source, functions), *own_verifiers(problems)]),
+        "reward_functions": _digest(map(_function_source, functions) if functions else own_verifiers(problems)),
         "template": _digest(rendered(problems, student.tokenizer)),
         "dtype": str(student.dtype).removeprefix("torch."),
     }

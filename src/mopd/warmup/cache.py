@@ -79,7 +79,7 @@ def cache_folder(setup: Setup, is_measured: bool) -> Path:
         repr((setup.student.dtype, next(model.parameters()).device.type)),
         json.dumps([_shaping_settings(config), is_measured]),
         getattr(setup.judge, "fingerprint", ""),
-        *own_verifiers(setup.problems),
+        *(() if setup.config.rewards.functions else own_verifiers(setup.problems)),
         *rendered(setup.problems, setup.student.tokenizer),
         *map(shown_and_judged, setup.problems.train),
         *(map(shown_and_judged, setup.problems.held_out) if is_measured else ()),
