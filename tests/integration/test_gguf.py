@@ -204,6 +204,7 @@ def test_the_end_of_a_turn_and_of_a_message_end_a_completion(name, tmp_path):
     assert load_student(str(tmp_path / "saved"), 0).tokenizer.end_ids == {0, 2}
 
 
+@pytest.mark.long
 @pytest.mark.skipif(not SMOLLM2.is_file(), reason="`make smollm2` has not been run")
 def test_smollm2_is_cut_as_by_its_own_tokenizer():
     assert tokens_of(open_tokenizer(str(SMOLLM2))[1], "x  10") == ["x", "ĠĠ", "1", "0"]

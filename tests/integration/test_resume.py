@@ -19,6 +19,7 @@ def reference(tmp_path_factory):
     return again, resuming.finish(again)
 
 
+@pytest.mark.long
 def test_a_run_killed_at_three_random_moments_equals_the_undisturbed_run(reference, tmp_path):
     undisturbed, duration_s = reference
     for run in resuming.survive(undisturbed, tmp_path, kills=3, seed=7, duration_s=duration_s):
