@@ -26,6 +26,7 @@ def test_a_run_killed_at_three_random_moments_equals_the_undisturbed_run(referen
         resuming.assert_equal_runs(run, undisturbed)
 
 
+@pytest.mark.long
 def test_a_run_killed_while_it_writes_a_checkpoint_equals_the_undisturbed_run(reference, tmp_path):
     undisturbed, _ = reference
     run = tmp_path / "run"

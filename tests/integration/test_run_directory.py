@@ -300,6 +300,7 @@ def reward(completions, **others):
 """
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("file", "text", "is_same"),
     [
