@@ -8,7 +8,7 @@ STAMP := .venv/installed
 # Small models on a shared machine: a second thread of one process costs more than it brings.
 ONE_THREAD := OMP_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false
 
-.PHONY: help setup demo smollm2 qwen-coder qwen-coder-1.5b demo-smollm2 test fuzz check format docs bench bench-peer bench-full demo-table smollm2-table second-task picture proof-resume proof-same-numbers proof-demo proof-exact proof-verdicts proof-hostile proof-sandbox bench-sandbox audit-reasoning-gym clean
+.PHONY: help setup demo smollm2 qwen-coder qwen-coder-1.5b demo-smollm2 test test-long fuzz check format docs bench bench-peer bench-full demo-table smollm2-table second-task picture proof-resume proof-same-numbers proof-demo proof-exact proof-verdicts proof-hostile proof-sandbox bench-sandbox audit-reasoning-gym clean
 
 help: ## this list
 	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 22
@@ -36,8 +36,11 @@ qwen-coder-1.5b: $(STAMP) ## fetch Qwen2.5-Coder-1.5B-Instruct, 1.1 GB, without 
 demo-smollm2: smollm2 ## the demo on a pretrained model and tool calls (SEED=n)
 	$(BIN)/mopd train configs/smollm2-tool-calls.toml seed=$(SEED) run=runs/demo-smollm2 --fresh
 
-test: $(STAMP) ## all tests but the long proofs
-	$(ONE_THREAD) $(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow"
+test: $(STAMP) ## all tests but those of half a minute and more: under ten minutes on two cores
+	$(ONE_THREAD) $(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow and not long"
+
+test-long: $(STAMP) ## the demo's promise, resume after kills, the pages' own commands, HumanEval's solutions
+	$(ONE_THREAD) $(BIN)/python -m pytest -n 2 --dist loadfile -m long
 
 fuzz: $(STAMP) ## the laws of verifiers on fifty times as many texts, and of math on 20,000 pairs of expressions
 	$(ONE_THREAD) $(BIN)/python -m pytest -n 2 --hypothesis-profile=fuzz tests/property/test_verifier_fuzz.py tests/property/test_math_law.py
@@ -94,8 +97,9 @@ proof-demo: $(STAMP) ## the demo's promise for seeds 0, 1, 2, with the control o
 proof-exact: smollm2 ## gradients of a step beside TRL's, float32 and bfloat16; compiled layers
 	$(ONE_THREAD) $(BIN)/python -m pytest -s -m slow tests/contract/test_trl_gradients.py tests/invariants/test_learner.py
 
-proof-verdicts: $(STAMP) ## completions that public bug reports name, HumanEval's and MBPP's own solutions, judged as they should be
-	$(ONE_THREAD) $(BIN)/python -m pytest -n 2 -m slow tests/proofs/test_verdicts.py
+proof-verdicts: $(STAMP) ## completions of public bug reports, HumanEval's and MBPP's own solutions, all tests of programs
+	$(ONE_THREAD) $(BIN)/python -m pytest -n 2 --dist loadfile -m "slow or not slow" tests/proofs/test_verdicts.py \
+		tests/integration/test_code.py tests/integration/test_assertions.py
 
 proof-hostile: $(STAMP) ## two processes on one run, full disks, failing caches, signals at random moments, truncated files (ROUNDS=n)
 	ROUNDS=$(ROUNDS) $(ONE_THREAD) $(BIN)/python -m pytest -m slow -s tests/proofs/test_hostile.py

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -15,26 +16,40 @@ from rich.markup import escape
 
 from mopd.config import Config, build_config, config_keys, config_markdown, load_config, override_config, override_key
 from mopd.core.errors import ConfigError, MopdError
-from mopd.core.files import check_can_write, dump_json, write_file
+from mopd.core.files import advice, check_can_write, dump_json, write_file
+from mopd.core.streams import lasting_streams
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; 0 on success, 1 for a finding, 2 where the user can mend something, 130 when interrupted.
 
-    A finding is junk that scores, graders that fail, numbers that are not finite.
+    A finding is junk that scores, graders that fail, numbers that are not finite. Whether somebody reads what is shown
+    changes nothing of it: work is done to its end behind `| head` and without a terminal.
     """
     options = _parse(arguments)
-    errors = Console(stderr=True)
+    with lasting_streams() as output:
+        status = _status_of(options)
+        output.flush()
+        if output.lost is not None:
+            _tell(ConfigError("what a command prints can be written", str(output.lost.strerror), advice(output.lost)))
+        return status if output.lost is None else max(status, ConfigError.exit_status)
+
+
+def _status_of(options: argparse.Namespace) -> int:
     try:
+        _check_words(options)
         return int(options.command(options) or 0)
     except MopdError as error:
-        errors.print(f"[bold red]error:[/] {escape(str(error))}", highlight=False, soft_wrap=True)
+        _tell(error)
         return error.exit_status
     except KeyboardInterrupt:
-        errors.print(f"interrupted; {options.after_interrupt}", markup=False, highlight=False, soft_wrap=True)
+        text = f"interrupted; {options.after_interrupt}"
+        Console(stderr=True).print(text, markup=False, highlight=False, soft_wrap=True)
         return 130
-    except BrokenPipeError:
-        return 0
+
+
+def _tell(error: MopdError) -> None:
+    Console(stderr=True).print(f"[bold red]error:[/] {escape(str(error))}", highlight=False, soft_wrap=True)
 
 
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -63,8 +78,28 @@ def _sort_words(options: argparse.Namespace, rest: Sequence[str]) -> None:
     options.overrides = [*names, *(word for word in words if _is_override(word))]  # a name too many is no override
 
 
+PATHS = ("file", "config", "target", "run", "resume", "json")
+"""Words that name files and directories; `~` is the home directory in them, however they were quoted."""
+
+
+def _check_words(options: argparse.Namespace) -> None:
+    """Expand `~`, and refuse what no path and no seed is. Raises ConfigError."""
+    for name in PATHS:
+        word = getattr(options, name, None)
+        if not isinstance(word, str):
+            continue
+        if not word.strip():
+            raise ConfigError(f"{name} names a file or directory", "an empty text", "see whether a variable is set")
+        if word.startswith("~"):
+            with suppress(RuntimeError):  # a user that does not exist: it is then told that there is no such file
+                setattr(options, name, str(Path(word).expanduser()))
+    seed = getattr(options, "seed", None)
+    if seed is not None and not 0 <= seed < 2**63:
+        raise ConfigError("--seed is a number from 0 to 2^63 - 1, as the key seed", str(seed), "change it")
+
+
 def _is_override(word: str) -> bool:
-    return "=" in word and not Path(word).exists()
+    return "=" in word and not os.path.exists(word)
 
 
 OVERRIDES: dict[str, Any] = {"nargs": "*", "metavar": "key=value", "help": "overrides, each one line of TOML"}
@@ -144,6 +179,9 @@ def _train(options: argparse.Namespace) -> None:
     if options.resume and options.fresh:
         raise ConfigError("a run is resumed or begun afresh", "--resume and --fresh", "leave one of them out")
     if options.resume:
+        _check_read(
+            options.overrides, {"run": f"--resume to where the run is, now {options.resume}"}, "mopd train --resume"
+        )
         summary = resume(options.resume, expected=given, quiet=options.quiet)
     elif given is None:
         raise ConfigError("mopd train is told what to do", "neither CONFIG.toml nor --resume RUN", "give one of them")
@@ -217,6 +255,8 @@ def _print_figures(figures: Mapping[str, Any]) -> None:
     console.print(
         f"{figures['problems']:.0f} problems, seed {figures['seed']}, {figures['model']}", markup=False, soft_wrap=True
     )
+    for reason, count in figures.get("left_out", {}).items():
+        console.print(f"{count} records were left out: {reason}", markup=False, soft_wrap=True)
 
 
 @contextmanager

@@ -1157,6 +1157,474 @@ except TypeError:
 assert isinstance(Square(), Shape) and Square().area() == 4
 """,
     ),
+    "a call of a function that asserts is a test": (
+        """
+def f(x): return x
+""",
+        """
+def check(c):
+  assert c(1)==1
+check(f)
+""",
+    ),
+    "a call of a function whose assertion fails": (
+        """
+def f(x): return 2
+""",
+        """
+def check(c):
+  assert c(1)==1
+check(f)
+""",
+    ),
+    "what is printed is where the tests listen": (
+        """
+def f(): print('hi'); return 3
+""",
+        """
+import io, contextlib
+b=io.StringIO()
+with contextlib.redirect_stdout(b):
+  assert f()==3
+assert b.getvalue()=='hi\\n'
+""",
+    ),
+    "what is printed is no other text": (
+        """
+def f(): print('ho')
+""",
+        """
+import io, sys
+old=sys.stdout
+sys.stdout=b=io.StringIO()
+f()
+sys.stdout=old
+assert b.getvalue()=='hi\\n'
+""",
+    ),
+    "tests may silence a program": (
+        """
+def f(): print('ho'); return 1
+""",
+        """
+import io, contextlib, os
+with contextlib.redirect_stdout(open(os.devnull,'w')):
+  r=f()
+assert r==1
+""",
+    ),
+    "what is replaced and not used changes nothing": (
+        """
+def f(): return 5
+""",
+        """
+from unittest.mock import patch
+with patch('time.sleep'):
+  assert f()==5
+""",
+    ),
+    "chance begins where the tests seed it": (
+        """
+import random
+def f(xs):
+  random.shuffle(xs); return xs
+""",
+        """
+import random
+random.seed(5)
+a=f(list(range(9)))
+random.seed(5)
+b=list(range(9)); random.shuffle(b)
+assert a==b
+""",
+    ),
+    "chance goes on from the tests' own draws": (
+        """
+import random
+def f(): return random.randint(0,10**9)
+""",
+        """
+import random
+random.seed(5)
+x=random.random()
+a=f()
+random.seed(5)
+random.random()
+assert a==random.randint(0,10**9)
+""",
+    ),
+    "a decorator of the program's keeps the name of a function of the tests": (
+        """
+import functools
+def deco(fn):
+  @functools.wraps(fn)
+  def w(*a): return fn(*a)
+  return w
+""",
+        """
+@deco
+def g(x):
+  'doc'
+  return x
+assert g.__doc__=='doc' and g.__name__=='g' and g.__qualname__=='g' and g(1)==1
+assert g.__wrapped__(2)==2
+""",
+    ),
+    "a decorator keeps annotations": (
+        """
+import functools
+def deco(fn):
+  @functools.wraps(fn)
+  def w(*a): return fn(*a)
+  return w
+""",
+        """
+@deco
+def g(x: int) -> str: return x
+assert g.__annotations__=={'x':int,'return':str}
+""",
+    ),
+    "a function of the tests is a function": (
+        """
+import types
+def f(x): return isinstance(x, types.FunctionType)
+""",
+        """
+assert f(lambda: 1)
+assert not f(len)
+assert not f(3)
+""",
+    ),
+    "a generator of the tests is a generator": (
+        """
+import types
+def f(x): return isinstance(x, types.GeneratorType)
+""",
+        """
+assert f(i for i in [1])
+assert not f(iter([1]))
+""",
+    ),
+    "functions are not copied": (
+        """
+import copy
+class E:
+  def __init__(s): s.h=[]
+  def on(s,f): s.h.append(f)
+  def clone(s): return copy.deepcopy(s)
+  def fire(s): return [h() for h in s.h]
+""",
+        """
+e=E()
+e.on(lambda: 4)
+assert e.clone().fire()==[4]
+""",
+    ),
+    "a function of the tests is the same one each time": (
+        """
+class E:
+  def __init__(s): s.h={}
+  def on(s,n,f): s.h.setdefault(n,[]).append(f)
+  def off(s,n,f): s.h[n].remove(f)
+  def emit(s,n,*a):
+    for f in s.h.get(n,[]): f(*a)
+""",
+        """
+e=E()
+l=[]
+def g(x): l.append(x)
+e.on('a',g)
+e.emit('a',1)
+assert l==[1]
+e.off('a',g)
+e.emit('a',2)
+assert l==[1]
+assert e.h=={'a':[]}
+""",
+    ),
+    "a file of the tests has lines": (
+        """
+def f(fh): return [l.strip() for l in fh]
+""",
+        """
+import io
+assert f(io.StringIO('a\\nb'))==['a','b']
+""",
+    ),
+    "a library steps through the lines of the tests": (
+        """
+import csv
+def f(fh): return list(csv.reader(fh))
+""",
+        """
+import io
+assert f(io.StringIO('a,b'))==[['a','b']]
+""",
+    ),
+    "an error has its cause": (
+        """
+def f():
+  try:
+    {}['a']
+  except KeyError as e:
+    raise RuntimeError('x') from e
+""",
+        """
+try:
+  f()
+except RuntimeError as e:
+  assert isinstance(e.__cause__, KeyError) and e.__cause__.args==('a',)
+else:
+  assert False
+""",
+    ),
+    "an error of the program's has its cause": (
+        """
+class E(Exception): pass
+class F(Exception): pass
+def f():
+  try:
+    raise E('a')
+  except E as e:
+    raise F('x') from e
+""",
+        """
+try:
+  f()
+except F as e:
+  assert type(e.__cause__) is E and str(e.__cause__)=='a'
+else:
+  assert False
+""",
+    ),
+    "a group of errors": (
+        """
+def f(): raise ExceptionGroup('g',[ValueError(1),TypeError(2)])
+""",
+        """
+try:
+  f()
+except* ValueError as e:
+  ok=len(e.exceptions)
+except* TypeError as e:
+  pass
+assert ok==1
+""",
+    ),
+    "a group of the program's own errors": (
+        """
+class E(Exception): pass
+def f(): raise ExceptionGroup('g',[E('a')])
+""",
+        """
+try:
+  f()
+except ExceptionGroup as e:
+  assert str(e.exceptions[0])=='a' and isinstance(e.exceptions[0], E)
+  assert e.message=='g'
+else:
+  assert False
+""",
+    ),
+    "an error about a file names it": (
+        """
+def f(): raise FileNotFoundError(2,'no','x')
+""",
+        """
+try:
+  f()
+except OSError as e:
+  assert e.errno==2 and e.filename=='x'
+else:
+  assert False
+""",
+    ),
+    "an error that extends one about files": (
+        """
+class E(OSError): pass
+def f(): raise E(2,'no')
+""",
+        """
+try:
+  f()
+except E as e:
+  assert e.errno==2 and str(e)=='[Errno 2] no'
+else:
+  assert False
+""",
+    ),
+    "dataclasses know the program's": (
+        """
+from dataclasses import dataclass, field
+@dataclass
+class P:
+  x:int
+  y:list=field(default_factory=list)
+def f(): return P(1)
+""",
+        """
+from dataclasses import asdict, astuple, fields, replace
+assert asdict(f())=={'x':1,'y':[]}
+assert astuple(f())==(1,[])
+assert [q.name for q in fields(f())]==['x','y']
+assert [q.name for q in fields(P)]==['x','y']
+assert replace(f(), x=5)==P(5)
+assert asdict(P(2,[3]))=={'x':2,'y':[3]}
+""",
+    ),
+    "a signature has its marks": (
+        """
+def f(a,b=1,*c,d,**e): return a
+""",
+        """
+import inspect
+s=inspect.signature(f)
+assert list(s.parameters)==['a','b','c','d','e']
+assert s.parameters['a'].default is inspect.Parameter.empty
+assert s.parameters['b'].default==1
+assert s.parameters['c'].kind==inspect.Parameter.VAR_POSITIONAL
+assert s.parameters['d'].kind is inspect.Parameter.KEYWORD_ONLY
+""",
+    ),
+    "a variable that a function sets": (
+        """
+n=0
+def add(x):
+  global n
+  n+=x
+  return n
+""",
+        """
+add(3)
+assert n==3
+add(4)
+assert n==7
+def test_x():
+  add(1)
+  assert n==8
+""",
+    ),
+    "a list that a function replaces": (
+        """
+log=[]
+def f(): 
+  global log
+  log=log+[1]
+""",
+        """
+f()
+assert log==[1]
+log.append(2)
+f()
+assert log==[1,2,1]
+""",
+    ),
+    "an object that a function replaces": (
+        """
+class S:
+  def __init__(s,v): s.v=v
+cur=S(1)
+def nxt():
+  global cur
+  cur=S(cur.v+1)
+""",
+        """
+nxt()
+assert cur.v==2
+assert isinstance(cur,S)
+""",
+    ),
+    "functions of the tests are composed": (
+        """
+def compose(*fs):
+  def g(x):
+    for f in reversed(fs): x=f(x)
+    return x
+  return g
+""",
+        """
+assert compose(lambda x:x+1, lambda x:x*2)(3)==7
+assert compose()(3)==3
+assert compose(str, abs)(-3)=='3'
+""",
+    ),
+    "another thread calls a function of the tests": (
+        """
+import threading
+def f(fn):
+  r=[]
+  t=threading.Thread(target=lambda:r.append(fn(2)))
+  t.start();t.join()
+  return r
+""",
+        """
+assert f(lambda x:x+1)==[3]
+""",
+    ),
+    "a decorator that tries again": (
+        """
+def retry(n):
+  def d(fn):
+    def w(*a):
+      for i in range(n):
+        try: return fn(*a)
+        except ValueError:
+          if i==n-1: raise
+    return w
+  return d
+""",
+        """
+c=[]
+@retry(3)
+def g():
+  c.append(1)
+  if len(c)<3: raise ValueError('x')
+  return 'ok'
+assert g()=='ok'
+assert len(c)==3
+""",
+    ),
+    "a decorator that gives up": (
+        """
+def retry(n):
+  def d(fn):
+    def w(*a):
+      for i in range(n):
+        try: return fn(*a)
+        except ValueError:
+          if i==n-1: raise
+    return w
+  return d
+""",
+        """
+@retry(2)
+def g(): raise ValueError('x')
+try:
+  g()
+  ok=False
+except ValueError as e:
+  ok=str(e)
+assert ok=='x'
+""",
+    ),
+    "a decorator prints the name of what it calls": (
+        """
+def log(fn):
+  def w(*a):
+    print('call',fn.__name__)
+    return fn(*a)
+  return w
+""",
+        """
+import io,contextlib
+@log
+def g(): return 1
+b=io.StringIO()
+with contextlib.redirect_stdout(b):
+  assert g()==1
+assert 'call g' in b.getvalue()
+""",
+    ),
 }
 
 
@@ -1222,6 +1690,23 @@ def test_tests_that_ask_the_program_nothing_are_an_error():
             "def f(n):\n    return M(n)",
             "assert (f(2) * 3).n == 6",
         ),
+        ("def f(): return input()", "import io, sys\nsys.stdin=io.StringIO('5')\nassert f()=='5'"),
+        (
+            "def f(): return input()",
+            "from unittest.mock import patch\nwith patch('builtins.input', return_value='7'):\n  assert f()=='7'",
+        ),
+        ("import time\ndef f(): return time.time()", "import time\ntime.time=lambda: 5\nassert f()==5"),
+        ("import os\ndef f(): return os.environ['X']", "import os\nos.environ['X']='1'\nassert f()=='1'"),
+        (
+            "import inspect\ndef arity(fn): return len(inspect.signature(fn).parameters)",
+            "assert arity(lambda a,b: a)==2",
+        ),
+        ("def arity(fn): return fn.__code__.co_argcount", "assert arity(lambda a,b: a)==2"),
+        ("def f(fn):\n  fn.calls=0\n  return fn", "g=f(lambda: 1)\nassert g.calls==0"),
+        ("def f(fh): return fh.read()", "import io\nassert f(io.StringIO('ab'))=='ab'"),
+        ("def f(fh): fh.write('x')", "import io\nb=io.StringIO()\nf(b)\nassert b.getvalue()=='x'"),
+        ("def f(): return memoryview(b'ab')", "assert f()==b'ab'"),
+        ("from collections import ChainMap\ndef f(): return ChainMap({1:2})", "assert f()=={1:2}"),
         ("def f(n):\n    return n", "import no_such_module\nassert f(1) == 1"),
         ("def f(n):\n    return n", "deep = []\nfor _ in range(5000):\n    deep = [deep]\nassert f(deep) == deep"),
     ],
@@ -1231,8 +1716,16 @@ def test_what_stand_ins_cannot_do_is_an_error_and_no_wrong_answer(program, tests
 
 
 def test_a_test_that_fails_is_wrong_beside_one_that_cannot_be_judged():
-    tests = "class A:\n    pass\nassert f(1) == 2\nassert f(A()) is None"
-    assert verdict_on("def f(x):\n    return x", tests).kind == "wrong"
+    fails = "assert f(1) == 2"
+    for cannot in ("class A:\n    pass\nassert f(A()) is None", "import time\ntime.time = int\nassert f(2) == 2"):
+        assert verdict_on("def f(x):\n    return x", f"{fails}\n{cannot}").kind == "wrong"
+    for cannot in ("class A:\n    pass\nassert f(A()) is None", "class A:\n    pass\ngot = f(A())"):
+        assert verdict_on("def f(x):\n    return x", f"{cannot}\n{fails}").kind == "wrong"
+
+
+def test_a_test_that_fails_for_want_of_what_cannot_be_judged_is_no_wrong_answer():
+    for then in ("assert got == 1", "def test_it():\n    assert got == 1", "for x in [got]:\n    assert x"):
+        assert verdict_on("def f(x):\n    return 1", f"class A:\n    pass\ngot = f(A())\n{then}").kind == "error"
 
 
 # --- what a program gains by it -------------------------------------------------------------------------------------

@@ -242,6 +242,7 @@ def can_mount_a_small_disk():
         return False
 
 
+@pytest.mark.long
 @pytest.mark.skipif(not can_mount_a_small_disk(), reason="needs unshare and user namespaces to mount a small disk")
 def test_a_full_disk_at_checkpoint_time_keeps_the_last_good_checkpoint(tmp_path):
     """A real disk of 8 MB: two checkpoints fit, the third does not; with room, the run goes on to its end."""

@@ -126,6 +126,7 @@ def test_figures_are_medians_of_pairs():
     assert full.per_token_ratio(pairs, "total", "total") == 2.0
 
 
+@pytest.mark.long
 def test_sections_run_without_trl():
     command = [sys.executable, "benchmarks/full.py", "--small", "--model", MODEL, "--sections", "vocabulary", "empty"]
     done = subprocess.run([*command, "gpu"], cwd=ROOT, capture_output=True, text=True, check=True, timeout=300)

@@ -8,6 +8,7 @@ import pytest
 from mopd import load_config, train
 from mopd.runs.records import read_jsonl
 
+pytestmark = pytest.mark.long
 DEMO = Path(__file__).parents[2] / "configs" / "demo.toml"
 
 

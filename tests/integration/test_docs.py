@@ -82,6 +82,7 @@ def run_commands(commands, folder):
         assert done.returncode == expected, f"{command}: {done.stdout} {done.stderr}"
 
 
+@pytest.mark.long
 def test_your_own_model_problems_and_reward_as_the_page_says(tmp_path):
     """Every file and every command of docs/your-own.md, in a folder of their own, with a tiny model."""
     commands = write_files("your-own.md", tmp_path)
@@ -106,6 +107,7 @@ def read_lines(path):
     return [json.loads(line) for line in path.read_text().splitlines()]
 
 
+@pytest.mark.long
 def test_verifying_as_the_page_says(tmp_path):
     """Every file and every command of docs/verifying.md; the problems to audit are more than a page can show."""
     commands = write_files("verifying.md", tmp_path)

@@ -19,6 +19,7 @@ from mopd.report.contexts import rendered_context
 from mopd.runs.records import read_jsonl
 from tests.integration.test_sandbox import needs_sandbox
 
+pytestmark = pytest.mark.long
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "configs" / "stand-ins"
 KINDS = ("correct", "wrong", "unparsable", "truncated", "timeout", "error")

@@ -125,6 +125,16 @@ def test_factors_of_frequencies_are_applied_saved_and_opened_again(tmp_path):
         ({"llama__logit_scale": 8.0}, {}, "llama.logit_scale"),
         ({"llama__attention__sliding_window": 64}, {}, "llama.attention.sliding_window"),
         ({"llama__attention__key_length": 8}, {}, "llama.attention.key_length"),
+        ({"llama__attention__causal": False}, {}, "llama.attention.causal"),
+        ({"llama__use_parallel_residual": False}, {}, "llama.use_parallel_residual"),
+        ({"llama__expert_weights_norm": False}, {}, "llama.expert_weights_norm"),
+        ({"llama__residual_scale": 2.0}, {}, "llama.residual_scale"),
+        ({"llama__attention__scale": 2.0}, {}, "llama.attention.scale"),
+        ({"llama__embedding_scale": 12.0}, {}, "llama.embedding_scale"),
+        ({"llama__rope__freq_base_swa": 1e6}, {}, "llama.rope.freq_base_swa"),
+        ({"tokenizer__ggml__remove_extra_whitespaces": True}, {}, "remove_extra_whitespaces"),
+        ({"tokenizer__ggml__eog_token_ids": 5}, {}, "eog_token_ids"),
+        ({"qwen2__rope__freq_base": 1e6}, {}, "qwen2.rope.freq_base"),
         ({"general__type": "adapter"}, {}, "adapter"),
         ({"split__count": 2}, {}, "one of 2"),
         ({}, {"blk.0.attn_q_norm.weight": [1.0] * 16}, "attn_q_norm"),
@@ -143,6 +153,7 @@ def test_what_would_be_passed_over_is_refused_by_name(keys, tensors, named, tmp_
     [
         {"llama__attention__key_length": WIDTH // HEADS, "llama__attention__value_length": WIDTH // HEADS},
         {"llama__expert_count": 0, "llama__rope__scaling__type": "none"},
+        {"llama__attention__causal": True, "llama__attention__max_alibi_bias": 0.0},
         {"general__name": "x", "quantize__imatrix__file": "y", "tokenizer__ggml__fim_pre_token_id": 0},
         {"tokenizer__ggml__add_bos_token": False, "tokenizer__ggml__add_space_prefix": False},
         {"llama__rope__scaling__type": "linear", "llama__rope__scaling__factor": 1.0},
@@ -193,6 +204,7 @@ def test_the_end_of_a_turn_and_of_a_message_end_a_completion(name, tmp_path):
     assert load_student(str(tmp_path / "saved"), 0).tokenizer.end_ids == {0, 2}
 
 
+@pytest.mark.long
 @pytest.mark.skipif(not SMOLLM2.is_file(), reason="`make smollm2` has not been run")
 def test_smollm2_is_cut_as_by_its_own_tokenizer():
     assert tokens_of(open_tokenizer(str(SMOLLM2))[1], "x  10") == ["x", "ĠĠ", "1", "0"]

@@ -287,6 +287,7 @@ def test_a_file_that_is_no_gguf_is_named(tmp_path):
         load_student(str(tmp_path / "model.gguf"), 0)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("environment", [{"HF_HUB_OFFLINE": "1"}, {"HF_ENDPOINT": "http://127.0.0.1:9"}])
 def test_a_hub_that_cannot_be_reached_is_said_with_the_local_alternative(environment, tmp_path):
     variables = {key: value for key, value in os.environ.items() if key != "HF_HUB_OFFLINE"}
@@ -302,6 +303,7 @@ def test_a_hub_that_cannot_be_reached_is_said_with_the_local_alternative(environ
 # --- the real one ---------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.long
 @needs_smollm2
 def test_smollm2_opens_from_its_folder_and_from_its_gguf_file():
     from_folder = load_student(str(SMOLLM2), 0)

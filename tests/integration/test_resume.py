@@ -19,12 +19,14 @@ def reference(tmp_path_factory):
     return again, resuming.finish(again)
 
 
+@pytest.mark.long
 def test_a_run_killed_at_three_random_moments_equals_the_undisturbed_run(reference, tmp_path):
     undisturbed, duration_s = reference
     for run in resuming.survive(undisturbed, tmp_path, kills=3, seed=7, duration_s=duration_s):
         resuming.assert_equal_runs(run, undisturbed)
 
 
+@pytest.mark.long
 def test_a_run_killed_while_it_writes_a_checkpoint_equals_the_undisturbed_run(reference, tmp_path):
     undisturbed, _ = reference
     run = tmp_path / "run"

@@ -69,6 +69,7 @@ def right(completions, solution, **kwargs):
     return [float(c[0]["content"].strip() == s) for c, s in zip(completions, solution, strict=True)]
 
 
+@pytest.mark.long
 def test_trls_own_and_a_users_function_judge_a_run_unchanged(home):
     trl = pytest.importorskip("trl.rewards")
     names = ["users_rewards:right", "users_rewards:later_less", "trl.rewards:think_format_reward"]
@@ -206,6 +207,7 @@ def console(home, cwd, *arguments):
     )  # fmt: skip
 
 
+@pytest.mark.long
 def test_modules_are_found_beside_the_configuration_from_any_directory(home, tmp_path_factory):
     elsewhere = tmp_path_factory.mktemp("elsewhere")
     overrides = [f"run={home / 'run'}", "rewards.functions=['users_rewards:right']"]
@@ -219,6 +221,7 @@ def test_modules_are_found_beside_the_configuration_from_any_directory(home, tmp
     assert "mean@8" in done.stdout
 
 
+@pytest.mark.long
 def test_modules_are_found_in_the_current_directory(home, tmp_path_factory):
     here = tmp_path_factory.mktemp("here")
     shutil.move(home / "users_rewards.py", here)

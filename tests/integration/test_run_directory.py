@@ -300,6 +300,7 @@ def reward(completions, **others):
 """
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("file", "text", "is_same"),
     [
@@ -545,6 +546,41 @@ def test_sigterm_saves_the_steps_done_and_exits_with_143(finished, tmp_path, mon
     assert run_of(tmp_path / "run")[:3] == run_of(finished / "run")[:3]
     evaluated = [row["step"] for row in read_jsonl(tmp_path / "run" / "evaluations.jsonl")]
     assert evaluated == ([0, 2, 4] if phase == "evaluate" else [0, 4])
+
+
+def test_a_terminal_that_goes_away_ends_a_run_as_sigterm_does(finished, tmp_path, monkeypatch):
+    from mopd.training import loop
+
+    inner, count = loop.Stepper.attempt, [0]
+
+    def attempt(*arguments):
+        count[0] += 1
+        if count[0] == 3:
+            os.kill(os.getpid(), signal.SIGHUP)
+        return inner(*arguments)
+
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    try:
+        monkeypatch.setattr(loop.Stepper, "attempt", attempt)
+        with pytest.raises(SystemExit) as ended:
+            train(small(tmp_path, "checkpoint.every=4"), quiet=True)
+        assert signal.getsignal(signal.SIGHUP) is signal.SIG_DFL
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    assert ended.value.code == 129
+    assert (tmp_path / "run" / "checkpoints" / "step-2").is_dir()
+    monkeypatch.undo()
+    resume(tmp_path / "run", quiet=True)
+    assert run_of(tmp_path / "run")[:3] == run_of(finished / "run")[:3]
+
+
+def test_a_run_under_nohup_goes_on_without_its_terminal(tmp_path):
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        train(small(tmp_path, "steps=1"), quiet=True)
+        assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, before)
 
 
 def test_a_handler_of_ones_own_stays(tmp_path):

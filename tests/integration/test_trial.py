@@ -1,5 +1,6 @@
 """Before a run begins: its problems can be judged and are enough, and its directory can be written."""
 
+import dataclasses
 import json
 import os
 
@@ -8,6 +9,7 @@ import pytest
 from mopd import train
 from mopd.config import build_config
 from mopd.core.errors import ProblemError, RunError
+from mopd.core.types import Problem
 from mopd.preflight.checks import check_paths
 from mopd.preflight.trial import check_references
 from tests.architectures import save
@@ -47,6 +49,24 @@ def test_one_bad_reference_among_many_is_found_where_trying_all_takes_no_time(tm
     rows = [row | {"kind": "tooluse", "answer": good if i != 37 else "?"} for i, row in enumerate(asked(60))]
     with pytest.raises(ProblemError, match="p37"):
         train(with_problems(tmp_path, folder, rows), quiet=True)
+
+
+@pytest.mark.parametrize(
+    ("verifier", "good", "bad"),
+    [("math", "{}", "!!"), ("tool_use", '[{{"name": "f", "arguments": {{"n": {}}}}}]', "?")]
+    + [(name, "B", "Z") for name in ("multiple_choice", "multiple_choice_letter")],
+)
+def test_every_reference_is_tried(verifier, good, bad):
+    """One that cannot be read among 1300, wherever it stands."""
+    text = "Which?\nA. one\nB. two"
+    problems = [
+        Problem(f"p{i}", ({"role": "user", "content": text},), good.format(i % 40), verifier) for i in range(1300)
+    ]
+    check_references(problems)
+    for place in (1, 777, 1299):
+        one_bad = [*problems[:place], dataclasses.replace(problems[place], reference=bad), *problems[place + 1 :]]
+        with pytest.raises(ProblemError, match=f"p{place}:"):
+            check_references(one_bad)
 
 
 def test_references_that_can_be_read_are_no_error():

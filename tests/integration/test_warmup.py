@@ -3,6 +3,7 @@
 import json
 
 import pytest
+import torch
 
 from mopd import train
 from mopd.config import build_config
@@ -110,6 +111,69 @@ def test_any_changed_module_of_the_package_names_another_student(tmp_path, monke
     assert any("class RewardFunctions" in text for text in texts)
     monkeypatch.setattr(cache, "package_source", lambda: [*texts[:-1], texts[-1] + "# changed"])
     assert len(names | {cache_folder(setup, is_measured=True)}) == 2
+
+
+def rotated(setup):
+    setup.student.model.config.rope_parameters["rope_theta"] = 17.0
+
+
+def permuted(setup):
+    """Two rows of the embedding change places: every sum stays."""
+    weight = setup.student.model.get_input_embeddings().weight.data
+    weight[[9, 10]] = weight[[10, 9]]
+
+
+def other_buffer(setup):
+    next(setup.student.model.buffers()).mul_(2.0)
+
+
+def other_end(setup):
+    setup.student.tokenizer.end_id = 5
+
+
+def one_more_end(setup):
+    setup.student.tokenizer.end_ids |= {7}
+
+
+def other_template(setup):
+    """As before without a system turn, which the problems have not."""
+    inner = setup.student.tokenizer.inner
+    inner.chat_template = "{% if messages[0]['role'] == 'system' %}!{% endif %}" + inner.chat_template
+
+
+def other_merges(setup):
+    """Text of the problems is cut as before, other text is not."""
+    from tokenizers import normalizers
+
+    setup.student.tokenizer.inner.backend_tokenizer.normalizer = normalizers.Replace("9", "8")
+
+
+def other_version(setup):
+    cache.package_versions = lambda: {"transformers": "0"}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [rotated, permuted, other_buffer, other_end, one_more_end, other_template, other_merges, other_version],
+)
+def test_a_cache_is_for_one_model_one_tokenizer_and_one_set_of_packages(tmp_path, monkeypatch, change):
+    config = config_for(tmp_path)
+    setup = prepare(config, prepare_problems(config))
+    monkeypatch.setattr(cache, "package_versions", cache.package_versions)  # put back afterwards
+    with torch.no_grad():
+        names = [cache_folder(setup, is_measured=True)]
+        assert cache_folder(setup, is_measured=True) == names[0]
+        change(setup)
+        names.append(cache_folder(setup, is_measured=True))
+    assert names[0] != names[1]
+
+
+def test_where_a_model_lies_does_not_name_its_cache(tmp_path):
+    config = config_for(tmp_path)
+    setup = prepare(config, prepare_problems(config))
+    name = cache_folder(setup, is_measured=True)
+    setup.student.model.config._name_or_path = "/elsewhere"
+    assert cache_folder(setup, is_measured=True) == name
 
 
 def test_a_cache_is_for_one_configuration(own_cache, tmp_path):

@@ -6,6 +6,7 @@ A case is a value that is known exactly, and two ways to write it, or one way to
 from __future__ import annotations
 
 from fractions import Fraction
+from math import isqrt, prod
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -17,12 +18,13 @@ from mopd.verifiers import pool
 
 FUZZ = settings.default.max_examples >= 5000
 CASES = 20_000 if FUZZ else 210
-KINDS = 7
+KINDS = 11
 
 law = settings(max_examples=CASES // KINDS + 1, deadline=None, suppress_health_check=list(HealthCheck), database=None)
 
 digits = st.integers(1, 10**6)
-powers = st.integers(-40, 40)
+powers = st.integers(-46, 40)
+"""A value of up to six digits times ten to such a power is between 1e-46 and 1e46."""
 signs = st.sampled_from([1, -1])
 small = st.integers(1, 60)
 
@@ -175,6 +177,80 @@ def test_sets_and_tuples(values, power, is_equal, data):
     ]
     brackets = (r"\{%s\}", "%s") if is_set else ("(%s)", r"\left(%s\right)")
     check(brackets[0] % ways[0], brackets[1] % ways[1], is_equal)
+
+
+def ways_of_fraction(top, bottom):
+    """Ways to write a fraction, which is no decimal for most denominators."""
+    exact = Fraction(top, bottom)
+    sign, top, bottom = "-" if exact < 0 else "", abs(exact.numerator), exact.denominator
+    yield rf"{sign}\frac{{{top}}}{{{bottom}}}"
+    yield rf"{sign}\dfrac{{{7 * top}}}{{{7 * bottom}}}"
+    yield f"{sign}{top}/{bottom}"
+    if top > bottom:
+        yield rf"{sign}{top // bottom}\frac{{{top % bottom}}}{{{bottom}}}" if top % bottom else f"{sign}{top // bottom}"
+    if bottom % 2 and bottom % 5 and bottom > 1:
+        period, rest = "", top % bottom
+        first = rest
+        while not period or rest != first:
+            period += str(rest * 10 // bottom)
+            rest = rest * 10 % bottom
+        yield rf"{sign}{top // bottom}.\overline{{{period}}}"
+        yield f"{sign}{top // bottom}.({period})"
+
+
+@law
+@given(top=st.integers(1, 10**9), sign=signs, bottom=st.integers(1, 999), is_equal=st.booleans(), data=st.data())
+def test_fractions(top, sign, bottom, is_equal, data):
+    others = [(sign * top + 1, bottom), (-sign * top, bottom), (sign * top, bottom + 1)]
+    other = (sign * top, bottom) if is_equal else data.draw(st.sampled_from(others))
+    check(chosen(data, ways_of_fraction(sign * top, bottom)), chosen(data, ways_of_fraction(*other)), is_equal)
+
+
+@law
+@given(base=st.integers(2, 40), exponent=st.integers(2, 300), factor=small, is_equal=st.booleans(), data=st.data())
+def test_powers(base, exponent, factor, is_equal, data):
+    """Powers with hundreds of digits are compared to the last one."""
+
+    def ways(base, exponent, factor):
+        yield rf"\frac{{{factor}}}{{{base}^{{{exponent}}}}}"
+        yield rf"\frac{{{factor}}}{{{base**exponent}}}"
+        yield rf"\frac{{{factor * base}}}{{{base}^{{{exponent + 1}}}}}"
+        yield f"{factor}/{base**exponent}"
+
+    changes = [(base, exponent + 1, factor), (base, exponent, factor + 1), (base + 1, exponent, factor)]
+    other = (base, exponent, factor) if is_equal else data.draw(st.sampled_from(changes))
+    check(chosen(data, ways(base, exponent, factor)), chosen(data, ways(*other)), is_equal)
+
+
+@law
+@given(value=digits, places=st.integers(0, 30), change=st.integers(0, 3), power=powers, data=st.data())
+def test_decimals_of_roots(value, places, change, power, data):
+    """A decimal of a root is one if it has six digits or more, all of them right."""
+    radicand = data.draw(st.sampled_from([2, 3, 5, 6, 7, 10, 11, 13]))
+    count = places + 1
+    scaled = isqrt(radicand * value * value * 10 ** (2 * 60))
+    drop = len(str(scaled)) - count
+    rounded = (scaled + 10**drop // 2) // 10**drop
+    right = count >= 6 and change == 0
+    written = f"{rounded + change}e{power + drop - 60}" if count == 1 else ""
+    mantissa = str(rounded + change)
+    written = written or rf"{mantissa[0]}.{mantissa[1:]} \cdot 10^{{{power + drop - 60 + len(mantissa) - 1}}}"
+    distance = abs((rounded + change) * 10**drop - scaled)
+    is_trusted = count >= 12 and distance * 10**12 <= (rounded + change) * 10**drop
+    check(rf"{value}\sqrt{{{radicand}}} \cdot 10^{{{power}}}", written, right or is_trusted)
+
+
+@law
+@given(terms=st.lists(st.integers(1, 400), min_size=2, max_size=4), kind=st.sampled_from("+-*"), data=st.data())
+def test_the_question_is_no_answer(terms, kind, data):
+    """A sum, a difference, a product of numbers is never the number that it makes, nor are terms that make one."""
+    value = prod(terms) if kind == "*" else terms[0] + (1 if kind == "+" else -1) * sum(terms[1:])
+    text = (r" \cdot " if kind == "*" else f" {kind} ").join(map(str, terms))
+    check(str(value), data.draw(st.sampled_from([text, f"({text})", text.replace(" ", "")])), False)
+    check(text, str(value), True)
+    if kind != "*" and value:
+        for constant in (r"\pi", r"\sqrt{7}", "i"):
+            check(f"{value}{constant}", f" {kind} ".join(f"{term}{constant}" for term in terms), False)
 
 
 LENGTHS = {"mm": -3, "cm": -2, "m": 0, "km": 3}

@@ -50,6 +50,12 @@ SAME = {
         (r"\operatorname{e}^2", "e^2"),
         (r"{\rm e}^2", "e^2"),
         (r"\ln 2", r"\mathrm{ln} 2"),
+        (r"\mathrm e^2", "e^2"),
+        (r"\rm{e}^2", "e^2"),
+        (r"4+2\mathrm i", "4+2i"),
+        (r"5\mathrm{x}", "5x"),
+        (r"\hat i+2\hat j", r"2\hat{j}+\hat{i}"),
+        (r"\mathbf{i}+2\mathbf{j}", r"2\mathbf{j}+\mathbf{i}"),
     ],
     "thousands and decimals are one number however they are set": [
         (r"1\,234", "1234"),
@@ -65,6 +71,12 @@ SAME = {
         ("100,200", "200, 100"),
         ("-2 1/2", "-2.5"),
         ("1 000 000", "1000000"),
+        ("12’345", "12345"),
+        ("1.234,56", "1234.56"),
+        ("1.234.567", "1234567"),
+        ("2,5; 3,5", "3.5; 2.5"),
+        ("(2,5; 3,5)", "(2.5, 3.5)"),
+        (r"\approx 12\,345", "12345"),
     ],
     "words are the same in any case and with or without text": [
         (r"\text{yes}", "Yes"),
@@ -74,6 +86,8 @@ SAME = {
         ("ABC", r"A \cdot B \cdot C"),
         ("xy", "yx"),
         ("2ab", "2ba"),
+        ("parabola", r"\text{a parabola}"),
+        ("the circle", "circle"),
     ],
     "a unit may be left out, or be another one for the same quantity": [
         (r"5\text{ km}", r"5000\text{ m}"),
@@ -89,6 +103,13 @@ SAME = {
         (r"90^\circ", "90"),
         (r"100^\circ\text{C}", r"212^\circ\text{F}"),
         (r"12\text{ students}", r"12\text{ people}"),
+        (r"5\,\mathrm{k\Omega}", r"5000\,\Omega"),
+        ("3 metric tons", "3000 kg"),
+        ("90 degrees", r"\frac{\pi}{2}"),
+        ("€25", "25"),
+        ("60'", r"1^\circ"),
+        (r"\boxed{5}\text{ cm}", "50 mm"),
+        (r"5\text{ cats or dogs}", "5"),
     ],
     "a number to a base is the same with the base in words, in brackets, or left out": [
         ("52_8", "52_{8}"),
@@ -97,6 +118,11 @@ SAME = {
         (r"1011_{\text{two}}", "1011_2"),
         ("AF_{16}", "af_{16}"),
         ("42_{10}", "42"),
+        (r"101\text{ base }2", "101_2"),
+        (r"101\text{ (base }2)", "101_2"),
+        ("1000 0000_2", "10000000_2"),
+        ("-101_2", "-101_{2}"),
+        ("10.1_2", "10.1_{2}"),
     ],
     "times are the same by the clock, ratios as ratios": [
         ("2:30", "02:30"),
@@ -106,6 +132,16 @@ SAME = {
         ("3:4", "12:16"),
         ("7:65", "14:130"),
         ("S_1:S_2=7:32", "7:32"),
+        ("noon", "12:00 PM"),
+        ("12:00", "noon"),
+        ("midnight", "12:00 am"),
+        ("7:00", "7 o'clock"),
+        ("3 PM", "3"),
+        ("2.30 pm", "2:30 pm"),
+        ("1:2:3", "2:4:6"),
+        ("3:4:5", "12:16:20"),
+        ("5 to 3", "10:6"),
+        (r"1\colon 2", "1:2"),
     ],
     "i is the imaginary unit": [
         ("-1", "i^2"),
@@ -115,6 +151,9 @@ SAME = {
         ("z=1+i, z=1-i", r"1\pm i"),
         (r"\sqrt{-4}", "2i"),
         (r"\sum_{i=1}^{n} a_i", r"\sum_{i=1}^{n} a_i"),
+        (r"\frac12+\frac{\sqrt3}{2}i", "0.5+0.866025i"),
+        ("3.0+4.0i", "3+4i"),
+        (r"\sum_{i=1}^n i", r"\frac{n(n+1)}{2}"),
     ],
     "a set is the same as an interval, an inequality and a union": [
         (r"[2,\infty)", r"x\ge2"),
@@ -130,6 +169,20 @@ SAME = {
         (r"\emptyset", r"\{\}"),
         ("2x<8", r"(-\infty,4)"),
         ("x<4", "4>x"),
+        (r"(-\infty,1)", "-x>-1"),
+        (r"[-3,\infty)", r"-3\le x<\infty"),
+        ("all real numbers", r"(-\infty,\infty)"),
+        (r"\mathbb{R}", r"\text{all real numbers}"),
+        (r"(-\infty,0)\cup(0,\infty)", r"\mathbb{R}-\{0\}"),
+        (r"\mathbb{R}\setminus\{1,2\}", r"(-\infty,1)\cup(1,2)\cup(2,\infty)"),
+        (r"x\ne1,2", r"x\ne1, x\ne2"),
+        (r"(0,1)\cup\{3\}", r"0<x<1\text{ or }x=3"),
+        (r"\emptyset", r"\text{no solution}"),
+        (r"x>2 \wedge x<3", "(2,3)"),
+        (r"x<2 \cup x>3", r"(-\infty,2)\cup(3,\infty)"),
+        (r"(2,\infty)\cap(-\infty,3)", "(2,3)"),
+        ("x>0", r"\mathbb{R}^+"),
+        (r"(-\infty,2)\cup(2,\infty)", r"x\in\mathbb{R}, x\ne2"),
     ],
     "named values are a pair in the order of their names": [
         ("x=1,y=2", "(1,2)"),
@@ -140,6 +193,14 @@ SAME = {
         ("x_1=1, x_2=2", "2,1"),
         ("(1,2,3)", "x=1,y=2,z=3"),
         ("5", "5 = x"),
+        ("M=5, m=-3", "m=-3, M=5"),
+        ("X=5, Y=3", "(5,3)"),
+        ("1,2", "(2,1)"),
+        ("x=2", "2=x"),
+        ("x=1,y=2 or x=3,y=4", "(3,4),(1,2)"),
+        ("P=(1,2)", "P(1,2)"),
+        (r"x=1 \quad y=2", "(1,2)"),
+        (r"x=1\text{, }y=2", "(1,2)"),
     ],
     "plain text and Unicode are read as a person reads them": [
         (r"2\pi", "2pi"),
@@ -157,6 +218,15 @@ SAME = {
         (r"3\times 10^8", "3e8"),
         ("-5", "−5"),
         (r"\arctan 2", "atan(2)"),
+        (r"\log_2 5", "log2(5)"),
+        (r"\frac\pi2", "π/2"),
+        (r"\lfloor x\rfloor", "⌊x⌋"),
+        (r"\lfloor x\rfloor", "floor(x)"),
+        (r"\binom52", r"\binom{5}{2}"),
+        (r"\frac{x}{2}", "1/2 x"),
+        (r"x\ln x", "xlnx"),
+        (r"2\sin x", "2sinx"),
+        (r"\sec x", "sec x"),
     ],
     "expressions are equal that are wherever both exist": [
         (r"\ln\frac{a}{b}", r"\ln a-\ln b"),
@@ -176,13 +246,23 @@ SAME = {
         (r"0.\dot{1}4285\dot{7}", r"\frac17"),
         (r"0.333\ldots", r"\frac13"),
         ("1", r"0.\overline{9}"),
+        ("0.33...", r"\frac13"),
+        ("0.16̅", r"\frac16"),
+        (r"0,\overline{3}", r"\frac13"),
+        ("0,(3)", r"\frac13"),
+        (r"1.\overline{09}", r"1.0909\ldots"),
     ],
     "percents are hundredths, and a percent sign may be left out": [
         (r"50\%", "50"),
         (r"50\%", "0.5"),
         ("0.5", "50 percent"),
+        ("0.05", "5 per cent"),
     ],
-    "an equation is read by its last side if it is true or has a name": [("7", "3+4=7"), ("11", "x = 5+6 = 11")],
+    "an equation is read by its last side if it is true or has a name": [
+        ("7", "3+4=7"),
+        ("11", "x = 5+6 = 11"),
+        ("6", "3!=6"),
+    ],
     "a way to write a number is a number": [
         ("1024", "2^{10}"),
         ("2", r"\frac{6}{3}"),
@@ -190,6 +270,39 @@ SAME = {
         ("4", r"\sqrt{16}"),
         (r"3\times10^8", r"3\cdot10^8"),
         (r"\int_0^1 x dx", r"\frac12"),
+        ("3/1024", r"\frac{3}{2^{10}}"),
+        ("0.693147", r"\ln 2"),
+        ("3.46410", r"2\cdot\sqrt3"),
+        (r"\sqrt2+\sqrt8", r"\sqrt8+\sqrt2"),
+    ],
+    "words for large numbers are numbers": [
+        ("5 million", "5000000"),
+        (r"5\text{ million}", r"5\times10^6"),
+        (r"3.2\text{ billion dollars}", r"\$3200000000"),
+        (r"3\text{ hundred}", "300"),
+    ],
+    "a value in several units is their sum": [
+        (r"4\text{ hours }30\text{ minutes}", r"270\text{ minutes}"),
+        (r"5\text{ ft }6\text{ in}", r"5.5\text{ ft}"),
+        (r"12^\circ 30'", r"12.5^\circ"),
+        ("1 h 30 min", "90 min"),
+    ],
+    "the degrees of an angle are no unit of its sine": [
+        (r"\sin 30^\circ", "0.5"),
+        (r"\cos 60^\circ + i\sin 60^\circ", r"\frac{1+i\sqrt3}{2}"),
+        (r"\log_4 2", "0.5"),
+    ],
+    "what stands below each other is a list of equations or a tuple": [
+        (r"\begin{cases}x=1\\y=2\end{cases}", "(1,2)"),
+        ("5", r"\begin{aligned}x&=2+3\\&=5\end{aligned}"),
+        (r"\begin{pmatrix}1\\2\end{pmatrix}", "(1,2)"),
+        (r"2\begin{pmatrix}1\\2\end{pmatrix}", r"\begin{pmatrix}2\\4\end{pmatrix}"),
+        (r"v=\begin{pmatrix}1\\2\end{pmatrix}", "(1,2)"),
+    ],
+    "the corners of a figure may be named from either end": [
+        (r"\angle ABC", r"\angle CBA"),
+        (r"\triangle ABC", r"\triangle CAB"),
+        (r"\overline{AB}", r"\overline{BA}"),
     ],
 }
 
@@ -220,11 +333,19 @@ OTHER = {
         ("123456789", r"1.23457\times10^8"),
         ("1.2345678", "1.2345679"),
     ],
-    "upright letters do not vanish": [(r"3-4\mathrm{i}", "3"), (r"2\text{e}", "2"), (r"5\mathrm{e}", r"5\mathrm{i}")],
+    "upright letters do not vanish": [
+        (r"3-4\mathrm{i}", "3"),
+        (r"2\text{e}", "2"),
+        (r"5\mathrm{e}", r"5\mathrm{i}"),
+        (r"5\mathrm{x}", "5"),
+        (r"3\mathbf{i}", "3"),
+        (r"3\mathbf{i}", r"3\mathbf{j}"),
+    ],
     "digits with a gap are no sum, digits in brackets no number": [
         (r"1\,234", "235"),
         ("32349", "32, 349"),
         ("1234", "(1,234)"),
+        ("1,234.50", "1, 234.5"),
     ],
     "the order of letters counts in words": [
         ("HHT", "THH"),
@@ -232,6 +353,8 @@ OTHER = {
         ("MCM", "CMM"),
         ("XII", "12"),
         (r"\text{yes}", "no"),
+        (r"\angle ABC", r"\angle BAC"),
+        (r"\overrightarrow{AB}", r"\overrightarrow{BA}"),
     ],
     "another unit is another answer": [
         (r"5\text{ m/s}", r"5\text{ m/s}^2"),
@@ -243,6 +366,13 @@ OTHER = {
         (r"x\text{ cm}", r"x\text{ m}"),
         (r"3\text{ cm}, 4\text{ cm}", r"3\text{ m}, 4\text{ m}"),
         (r"5\,\Omega", r"5\,\mathrm{V}"),
+        ("5 million", "5"),
+        ("5", r"5\text{ million}"),
+        (r"5\,\mathrm{k\Omega}", r"5\,\Omega"),
+        (r"45^\circ", "45'"),
+        (r"\boxed{5}\text{ cm}", "5 m"),
+        ("€25", r"\$25"),
+        ("5", r"5\text{ or more}"),
     ],
     "another base is another answer": [
         ("52_8", "52_9"),
@@ -251,26 +381,45 @@ OTHER = {
         ("11", "1011_2"),
         ("AF_{16}", "FA_{16}"),
         ("101_2, 11_2", "101_3, 11_3"),
+        ("-101_2", "-101_3"),
+        ("10.1_2", "10.1_3"),
+        ("101_2", "-101_2"),
     ],
     "a time is no fraction": [
         ("2:30", "1:15"),
         ("2:30", r"\frac{1}{15}"),
         ("12:00", "5"),
         (r"3\text{ p.m.}", r"3\text{ a.m.}"),
+        ("1:2:3", r"\frac16"),
+        ("1:2:3", "3:2:1"),
+        ("noon", "midnight"),
+        ("noon", "12:00 am"),
     ],
-    "i is no letter and no number": [("2+3i", "2-3i"), ("5i", "5"), ("i", "-i")],
+    "i is no letter and no number": [
+        ("2+3i", "2-3i"),
+        ("5i", "5"),
+        ("i", "-i"),
+        (r"\frac12+\frac{\sqrt3}{2}i", "0.5+0.866i"),
+        ("3.0+4.1i", "3+4i"),
+    ],
     "sets that differ in an end differ": [
         (r"(-\infty,4)", r"x\le4"),
         (r"(0,1)\cup(1,2)", "(0,2)"),
         ("x<4", "y<4"),
         ("(1,2)", "[1,2]"),
         ("(0,1)", "x<1"),
+        ("x<4, y>2", "y<4, x>2"),
+        (r"(0,1)\cup\{3\}", r"0<x<1\text{ or }x=4"),
+        (r"(2,\infty)\cap(-\infty,3)", r"(2,\infty)"),
     ],
     "named values are no pair in another order": [
         ("x=1,y=2", "(2,1)"),
         ("(1,2)", "x=2,y=1"),
         ("(2,1)", "x=1,y=2"),
         ("x=1,y=2", "2,1"),
+        ("M=5, m=-3", "m=5, M=-3"),
+        ("M=5, m=-3", "M=-3, m=5"),
+        ("(1,2)", "2,1"),
     ],
     "expressions differ that do anywhere": [
         (r"\sqrt{x^2}", "x"),
@@ -281,7 +430,11 @@ OTHER = {
         ("(-1)^n", "1"),
     ],
     "a repeating decimal is not its digits": [(r"0.1\overline{6}", "0.16"), (r"0.\overline{3}", "0.3")],
-    "a percent sign in excess is another number": [("5", r"5\%"), ("50", r"50\%")],
+    "a percent sign in excess is another number": [
+        ("5", r"5\%"),
+        ("50", r"50\%"),
+        ("5", "5 per cent"),
+    ],
     "a false equation and an unsolved one are no value": [("5", "4=5"), ("4", "x^2=4"), ("1", "2x+z=1")],
     "a calculation that is not carried out is no number": [
         (r"\frac12", r"\int_0^1 x dx"),
@@ -298,6 +451,38 @@ OTHER = {
         (r"(-\infty,4)", "2x<8"),
         ("120", r"(2)(3)(4)(5)"),
         ("5", "|3+4i|"),
+        ("7", r"7\cdot1"),
+        ("60", r"\frac{5!}{2!}"),
+        ("24", r"4\cdot3!"),
+        ("30000", r"3\cdot10^2\cdot10^2"),
+        ("3", r"\lfloor 3.7\rfloor"),
+        ("-2", r"\begin{vmatrix}1&2\\3&4\end{vmatrix}"),
+        ("3", r"\log_2 8"),
+        ("1", r"\sin^2 1+\cos^2 1"),
+        ("3", r"e^{\ln 3}"),
+        ("5", "5+x-x"),
+        ("1", r"\frac{x}{x}"),
+        ("4", r"\sqrt4\cdot\sqrt4"),
+        ("0.5", r"\cos\frac{\pi}{3}"),
+    ],
+    "terms that make one are still to be added": [
+        (r"7\pi", r"3\pi+4\pi"),
+        ("7i", "3i+4i"),
+        ("3+4i", "1+2i+2+2i"),
+        (r"3\sqrt2", r"\sqrt2+\sqrt8"),
+        (r"\pi", r"\frac{\pi}{2}+\frac{\pi}{2}"),
+    ],
+    "an equation or inequality that is still to be solved is no solution": [
+        ("x=2", "2x=4"),
+        ("x=2", "x-2=0"),
+        ("x<4", "2x<8"),
+        ("k<3", "k-3<0"),
+        (r"(-\infty,2)", r"\ln x<2"),
+    ],
+    "what stands below each other keeps its order": [
+        (r"\begin{cases}x=1\\y=2\end{cases}", "(2,1)"),
+        (r"\begin{pmatrix}1\\2\end{pmatrix}", "(2,1)"),
+        (r"\begin{pmatrix}1\\2\end{pmatrix}", r"\begin{pmatrix}1&2\end{pmatrix}"),
     ],
 }
 
@@ -423,6 +608,12 @@ def boxed(prediction):
     return None if formulas or is_prose else f"\\boxed{{{prediction}}}"
 
 
+def is_answer(reference):
+    """Whether a reference is one in our format, as predictions have to be: no open box, and no prose without a box."""
+    is_prose = re.search(r"[a-z']{3,} [a-z']{3,} [a-z']{3,}.*\$", reference) and "\\boxed" not in reference
+    return unboxed(reference) is not None and not is_prose
+
+
 def their_triples():
     """(reference, completion, is equal) of Math-Verify's own tests, from a file or a folder of them."""
     files = sorted(THEIR_TESTS.glob("test_*.py")) if THEIR_TESTS.is_dir() else [THEIR_TESTS]
@@ -435,7 +626,7 @@ def their_triples():
                     if all(isinstance(cell, ast.Constant) for cell in row.elts):
                         reference, prediction, is_equal = (cell.value for cell in row.elts)
                         completion = boxed(prediction)
-                        if completion is not None:
+                        if completion is not None and is_answer(reference):
                             yield reference, completion, bool(is_equal)
 
 
@@ -463,6 +654,10 @@ def test_math_verifys_own_triples_are_judged_as_it_expects_but_for_a_few():
         (r"What is \(3+4\)?", "3+4"),
         ("What is 1/4 + 1/4?", "1/4 + 1/4"),
         ("How many apples are left?", None),
+        (r"Compute $3+4=?$", "3+4"),
+        (r"Evaluate $\int_0^1 x\,dx =$.", r"\int_0^1 x\,dx"),
+        (r"Evaluate \int_0^1 x\,dx.", r"\int_0^1 x\,dx"),
+        (r"What is \frac{1}{4}+\frac{1}{4}? Give a fraction.", r"\frac{1}{4}+\frac{1}{4}"),
     ],
 )
 def test_the_audit_boxes_the_longest_formula_of_the_prompt(prompt, formula):

@@ -39,6 +39,8 @@ def kind(reference, answer, prompt=PROMPT, verifier="multiple_choice"):
         "A: a speaker\nB: another\n\nWhich?\nA: 1\nB: 2.5\nC: Co\nD: CO",
         "1. one\n2. two\nWhich?\nA: 1\nB: 2.5\nC: Co\nD: CO",
         "Which? (A) 1 (B) 2.5 (C) Co (D) CO",
+        "Which?\nA：1\nB：2.5\nC：Co\nD：CO",
+        "Which?\nA、1\nB、2.5\nC、Co\nD、CO",
     ],
 )
 def test_options_are_found_however_they_are_listed(prompt):
@@ -64,7 +66,8 @@ FORMS = [
     *("B", " B\n", "b", "(B)", "[B]", "B.", "B)", "(B).", "B:", "**B**", "**(B)**", "**B.**", "`B`", '"B"', "$B$"),
     *(r"\text{B}", r"$\textbf{B}$", r"\(\mathrm{B}\)", r"\boxed{B}", "option B", "Option (B)"),
     *("B: 2.5", "(B) 2.5", "B) 2.5", "B. 2.5", "B - 2.5", "**B**: 2.5", "**B: 2.5**", "B 2.5", "b: 2.5."),
-    "(B) **2.5**",
+    *("(B) **2.5**", "B (2.5)", "“B”", "‘B’", "B,", "B;", "B!", "Answer: B", "answer (B)"),
+    *("<b>B</b>", "（B）", "B：2.5"),
 ]  # fmt: skip
 
 
@@ -81,6 +84,9 @@ def test_a_letter_means_its_option_in_every_form_and_with_its_own_text(answer):
         *(
             "B 2.5 and A 1",
             "every option",
+            "The answer is B",
+            "B (1)",
+            "Answer: A, B",
             "A B C D",
             "A: 2.5",
             "-",

@@ -270,6 +270,15 @@ TAGS_THAT_ARE_TEXT = [
     'Action: say\nAction Input: {"t": "use </think> here"}',
     '<tool_call>{"name": "say", "arguments": {"t": ["<think>", "a \\"</think>\\" b"]}}</tool_call>',
     '[\n  "<think>",\n  "x"\n]',
+    "The pattern r'<think>(.*?)</think>' finds 7",
+    're.sub("<think>.*?</think>", "", s) gives 7',
+    "It prints “<think>hm</think>”: 7",
+    r"\boxed{\texttt{<think>}}",
+    "It opens with (<think>) and ends with [ </think> ]: 7",
+    "<answer></think></answer>",
+    "> ```\n> <think>\n> ```\n7",
+    "- a\n- ```\n  </think>\n  ```\n7",
+    "> 1. ~~~xml\n>    <think>\n>    ~~~\n\n7",
 ]
 
 

@@ -272,6 +272,9 @@ SHARES = [(0.9, 0.1), (0.6, 0.4), (0.8, 0.2), (0.55, 0.45), (0.7, 0.2, 0.1), (0.
         lambda x: torch.tensor([x] * 4, dtype=torch.bfloat16),
         lambda x: torch.tensor([x] * 4, dtype=torch.float16, requires_grad=True),
         lambda x: [x] * 4,
+        lambda x: torch.tensor([x] * 4).tolist(),
+        lambda x: [float(np.float32(x))] * 4,
+        lambda x: [torch.tensor(x).item()] * 4,
     ],
 )
 def test_rewards_of_any_precision_whose_decimals_add_up_to_the_threshold_are_a_success(shares, made):
@@ -287,6 +290,7 @@ def test_a_reward_of_low_precision_below_the_threshold_is_none():
         kinds_of(giving(below, torch.tensor(below), np.float16(0.999), torch.tensor(0.99, dtype=torch.bfloat16)))
         == ["wrong"] * 4
     )
+    assert kinds_of(giving(float(below), 1 - 1e-9, 0.9999, 127 / 128)) == ["wrong"] * 4
     groups = make_groups(success_reward=0.9)
     assert kinds_of(lambda completions: np.array([0.9, 0.89, 0.9, 0.91], np.float32), groups=groups) == [
         *("correct", "wrong", "correct", "correct")

@@ -40,6 +40,12 @@ NUMBER = re.compile(r"-?\d+(?:\.\d+)?")
 FORMULA = re.compile(r"\$\$(.+?)\$\$|\\\[(.+?)\\\]|\\\((.+?)\\\)|(?<!\\)\$([^$]+)\$", re.DOTALL)
 """A formula between the marks of mathematics."""
 
+BARE_FORMULA = re.compile(r"(?<!\S)[^\sA-Za-z\\]*\\[A-Za-z]+[^?!;\n]*")
+"""LaTeX that no marks are around, to the end of its line."""
+
+BLANKS = ("", "?", "_", r"\square", r"\ldots", r"\dots", "...")
+"""What stands behind an equals sign for the answer."""
+
 CALCULATION = re.compile(r"[\d(][\d\s.()+\-*/^×÷·]*[\d)!]")
 """Numbers and signs in plain text; a calculation where one of the signs is an operator."""
 
@@ -117,8 +123,14 @@ def _longest_formula(problem: Problem) -> str | None:
     """The question itself, as a formula: whoever boxes it has calculated nothing."""
     prompt = _prompt(problem)
     marked = [next(filter(None, found)).strip() for found in FORMULA.findall(prompt)]
+    bare = [re.split(r"[.,]\s", found)[0].rstrip(" .,") for found in BARE_FORMULA.findall(prompt)]
     calculations = [found for found in CALCULATION.findall(prompt) if OPERATOR.search(found)]
-    return max(marked or calculations, key=len, default=None)
+    found: list[str] = marked or bare or calculations
+    longest = max(found, key=len, default=None)
+    if longest is None:
+        return None
+    question, _, blank = longest.rpartition("=")
+    return question.strip() if question and blank.strip().replace("__", "").rstrip(" .?") in BLANKS else longest
 
 
 def is_same_answer(junk: str, reference: str) -> bool:

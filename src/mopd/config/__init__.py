@@ -10,7 +10,7 @@ reads it.
 """
 
 from mopd.config.config import Config
-from mopd.config.describing import config_keys, config_markdown, first_difference, flatten
+from mopd.config.describing import config_keys, config_markdown, flatten
 from mopd.config.evaluation import EvaluationConfig
 from mopd.config.judging import RewardsConfig, SandboxConfig, VerificationConfig
 from mopd.config.learning import (
@@ -77,7 +77,6 @@ __all__ = [
     "build_config",
     "config_keys",
     "config_markdown",
-    "first_difference",
     "flatten",
     "load_config",
     "override_config",

@@ -1,4 +1,4 @@
-"""The configuration as people read it: every key, and where two configurations differ."""
+"""The configuration as people read it: every key with its meaning, and its values by dotted key."""
 
 from __future__ import annotations
 
@@ -107,18 +107,6 @@ def _type_name(annotation: Any) -> str:
     if issubclass(annotation, BaseModel):
         return "tables"
     return {"str": "string", "int": "integer", "float": "number", "bool": "boolean"}[annotation.__name__]
-
-
-def first_difference(ours: Config, theirs: Config) -> tuple[str, Any, Any] | None:
-    """The first key (dotted) in which two configurations differ with both values.
-
-    `run` and `rewards.folder` are not compared: they say where things are, not what they are.
-    """
-    a, b = flatten(ours.model_dump(mode="json")), flatten(theirs.model_dump(mode="json"))
-    for key in [*a, *(key for key in b if key not in a)]:
-        if key not in ("run", "rewards.folder") and a.get(key) != b.get(key):
-            return key, a.get(key), b.get(key)
-    return None
 
 
 def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

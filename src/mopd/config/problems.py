@@ -88,6 +88,9 @@ class ProblemsConfig(SourceConfig):
     training problems' own sources. Training problems with the prompt of a held-out one are removed."""
     held_out_split: str | None = None
     """Split of `held_out_source`; alone, the split of a `hub:` source that held-out problems are drawn from."""
+    over_long: Literal["refuse", "leave_out"] = "refuse"
+    """What becomes of problems whose prompt and completion are over the student's window, or whose prompt is over
+    `context.tokens`: a run is refused, or they are left out, of training and held-out ones alike, and counted."""
     train_on_half_of_held_out_tests: bool = False
     """Train on the held-out problems too, each with a seeded half of its tests. What is then measured is no held-out
     figure: whoever quotes it must say that training saw half of the tests of the very problems. Only to compare with

@@ -1,23 +1,26 @@
 """Thinking spans, `<think>...</think>`: what a model writes for itself is neither shown to peers nor judged.
 
-Where a tag is named, and not used, it is text like any other: in a fenced block, in backticks, alone in quotation
-marks, or in a string of JSON.
+Where a tag is named, and not used, it is text like any other: in a fenced block, in backticks, in quotation marks,
+alone in brackets or in an answer tag, or in a string of JSON.
 """
 
 from __future__ import annotations
 
 import re
 
-from mopd.core.fences import OPENING, block_at
+from mopd.core.fences import OPENING, Fences
 
 _OPEN = "<think>"
 _WORD = r"[A-Za-z0-9_]"
+_QUOTED = "|".join(rf"{begin}(?:</?think>|<think>[^{begin}{end}\n]*</think>){end}" for begin, end in ('""', "''", "“”"))
 _TOKEN = re.compile(
     r"(?P<tag></?think>)"
     rf"|(?P<fence>(?:^|(?<=<think>)|(?<=</think>)){OPENING})"
-    # a tag alone in backticks or quotation marks
+    # a tag alone in backticks or quotation marks, or a pair of them from mark to mark, as in r"<think>.*?</think>"
     r"|(?<!`)`[ \t]*</?think>[ \t]*`(?!`)"
-    r"|(?<![\w.,;!?])(?:\"</?think>\"|'</?think>'|“</?think>”)(?!\w)"
+    rf"|(?<![\w.,;!?])[rbfuRBFU]{{0,2}}(?:{_QUOTED})(?!\w)"
+    # a tag alone in brackets, as in \texttt{<think>}, or in an answer tag
+    r"|[({\[][ \t]*</?think>[ \t]*[)}\]]|<answer>\s*</?think>\s*</answer>"
     # code on one line; one backtick counts where it clings to the code, so that a stray one hides no tag
     rf"|(?<!{_WORD})(?<!`)`(?![`\s])[^`\n]*(?<!\s)`(?!`)(?!{_WORD})"
     r"|(?<!`)(?P<ticks>`{2,16})(?!`)[^\n]*?(?<!`)(?P=ticks)(?!`)"
@@ -38,13 +41,14 @@ def strip_thinking(text: str) -> str:
     """
     if "think>" not in text:
         return text.strip()
+    fences = Fences(text)
     kept: list[str] = []
     depth = begin = position = 0
     may_be_thinking = True  # the template may have opened a span; known once the first tag is read
     while token := _TOKEN.search(text, position):
         position = token.end()
         if token["fence"] is not None:
-            position = _behind_block(text, token, is_answer=not (depth or may_be_thinking))
+            position = _behind_block(text, fences, token.span(), is_answer=not (depth or may_be_thinking))
         elif token["tag"] is not None:
             if depth == 0:
                 kept.append(text[begin : token.start()])
@@ -59,13 +63,15 @@ def strip_thinking(text: str) -> str:
     return "".join(kept if depth else [*kept, text[begin:]]).strip()
 
 
-def _behind_block(text: str, fence: re.Match[str], is_answer: bool) -> int:
-    """Where reading goes on behind a fence. In an answer a block left open runs to the end of the text; in thinking
-    it hides no tag, since the answer may begin behind it.
+def _behind_block(text: str, fences: Fences, opening: tuple[int, int], is_answer: bool) -> int:
+    """Where reading goes on behind the opening fence of a block.
+
+    In an answer a block left open runs to the end of the text; in thinking it hides no tag, since the answer may begin
+    behind it.
     """
-    block = block_at(text, fence.start(), is_strict=not is_answer)
+    block = fences.block_at(opening[0], is_strict=not is_answer)
     if is_answer:
         return len(text) if block is None else block.end
     if block is None or _ANSWER_BEGINS.search(text, block.begin, block.end):
-        return fence.end()
+        return opening[1]
     return block.end

@@ -33,7 +33,8 @@ class Problem:
     """One problem: what the student reads, and what a verifier needs to judge an attempt.
 
     `columns` are what its record holds, and fields that mopd reads from columns of another name (`solution`, `tests`).
-    Where such a field has the name of a column of the record, that column's own value is in `shadowed`.
+    Where such a field has the name of a column of the record, that column's own value is in `shadowed`. `where` is the
+    file and line that it was read from, where it was.
 
     Example: `Problem("sort-digits-7", ({"role": "user", "content": "31"},), "13", "exact", "sorting")`.
     """
@@ -45,6 +46,12 @@ class Problem:
     domain: str = "default"
     columns: Mapping[str, Any] = field(default_factory=dict)
     shadowed: Mapping[str, Any] = field(default_factory=dict)
+    where: str = field(default="", compare=False)
+
+    @property
+    def named(self) -> str:
+        """As errors name it."""
+        return f"problem {self.id}" + (f" ({self.where})" if self.where else "")
 
     @property
     def own_columns(self) -> dict[str, Any]:

@@ -85,4 +85,6 @@ def _prepared(config: Config, target: str, reward_functions: Given) -> Setup:
 def _figures(setup: Setup, seed: int | None, quiet: bool, step: int) -> dict[str, Any]:
     config = setup.config
     seed = config.seed if seed is None else seed
-    return {"model": config.student, "seed": seed, **evaluate(setup, ProgressDisplay(quiet), seed=seed, step=step)}
+    left_out = {"left_out": dict(found)} if (found := setup.problems.split.left_out) else {}
+    figures = evaluate(setup, ProgressDisplay(quiet), seed=seed, step=step)
+    return {"model": config.student, "seed": seed, **figures, **left_out}

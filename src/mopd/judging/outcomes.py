@@ -87,7 +87,7 @@ def value_of(value: Any) -> Value:
     if not isinstance(value, int | float):
         return Failure(f"returned an object of type {type(value).__name__} as a reward")
     if -LARGEST <= value <= LARGEST:  # false for NaN
-        return float(value)
+        return _without_float32(float(value))
     return Failure("returned a reward that is not finite")
 
 
@@ -110,6 +110,16 @@ def _as_meant(value: np.generic | torch.Tensor) -> Any:
         if again.item() == number:
             return short
     return number
+
+
+def _without_float32(value: float) -> float:
+    """A number that went through float32, as `tolist` of a tensor gives it, as the decimal that it stood for.
+
+    By chance, no other number but a whole one or a short binary fraction is a float32 exactly.
+    """
+    if value.is_integer() or float(np.float32(value)) != value:
+        return value
+    return float(_as_meant(np.float32(value)))
 
 
 def json_value(value: Any) -> str | float | None:

@@ -15,6 +15,7 @@ from multiprocessing.connection import Connection
 from typing import Any
 
 from mopd.core.errors import MopdError
+from mopd.core.streams import lasting_streams
 from mopd.judging.importing import Entry, import_entry
 from mopd.judging.outcomes import Answer, Failure, Log, json_value, listed, text_of
 from mopd.judging.signatures import RewardFunction, accepted_arguments
@@ -58,14 +59,17 @@ def main() -> None:
     """Answer until the connection closes."""
     connection: Connection[Any, Any] = Connection(int(sys.argv[1]))
     threading.Thread(target=_end_with, args=(int(sys.argv[2]),), daemon=True).start()
-    functions = imported(*connection.recv())
-    connection.send(Answer(functions if isinstance(functions, Failure) else None))
-    while not isinstance(functions, Failure):
-        try:
-            index, arguments = connection.recv()
-        except EOFError:
-            break
-        connection.send(answer(functions[index], arguments))
+    with lasting_streams():  # what functions print may have no reader any more, and is no error of theirs
+        functions = imported(*connection.recv())
+        connection.send(Answer(functions if isinstance(functions, Failure) else None))
+        while not isinstance(functions, Failure):
+            try:
+                index, arguments = connection.recv()
+            except EOFError:
+                break
+            found = answer(functions[index], arguments)
+            sys.stdout.flush()  # what it printed is seen while the run goes on, and stays where the process is killed
+            connection.send(found)
     os._exit(0)  # whatever threads functions have left running
 
 

@@ -18,7 +18,7 @@ FROM_FOLDER = "use the model's folder (safetensors), which says everything in tr
 
 DESCRIBING = (
     *("GGUF.", "general.", "quantize.", "tokenizer.ggml.fim_", "tokenizer.ggml.prefix_token", "tokenizer.ggml.suffix_"),
-    *("tokenizer.ggml.middle_", "tokenizer.ggml.eog", "tokenizer.ggml.seperator_", "tokenizer.ggml.separator_"),
+    *("tokenizer.ggml.middle_", "tokenizer.ggml.seperator_", "tokenizer.ggml.separator_"),
     *("tokenizer.ggml.cls_", "tokenizer.ggml.mask_", "tokenizer.ggml.token_type_count", "tokenizer.chat_templates"),
     *("tokenizer.chat_template.", "tokenizer.huggingface.", "tokenizer.ggml.image", "tokenizer.ggml.nl_token_id"),
 )
@@ -39,9 +39,15 @@ SAME_AS: dict[str, tuple[str, ...]] = {
     "expert_used_count": ("num_experts_per_tok",),
     "expert_shared_count": ("n_shared_experts",),
     "expert_feed_forward_length": ("moe_intermediate_size",),
+    "expert_weights_norm": ("norm_topk_prob",),
+    "use_parallel_residual": ("use_parallel_residual",),
     "vocab_size": ("vocab_size",),
 }
 """Keys that transformers does not read for every architecture, and where the model's configuration says the same."""
+
+
+ON_UNLESS_SAID = ("attention.causal", "expert_weights_norm", "use_parallel_residual")
+"""Switches that models have on: to switch them off says something."""
 
 
 @dataclass(frozen=True)
@@ -215,7 +221,7 @@ def _is_read(gguf: Gguf, key: str, config: Any) -> bool:
         return True
     group, _, name = key.partition(".")
     if group == "tokenizer":
-        return any(name in names for names in GGUF_TOKENIZER_MAPPING.values()) or not _says_something(gguf.keys[key])
+        return any(name in names for names in GGUF_TOKENIZER_MAPPING.values()) or not gguf.keys[key]
     if group != gguf.architecture:
         return False
     if name in READ_OF_SCALING or name in _keys_of_configuration(gguf):
@@ -223,16 +229,11 @@ def _is_read(gguf: Gguf, key: str, config: Any) -> bool:
     value = gguf.keys[key]
     if any(getattr(config, other, None) is not None and _equal(getattr(config, other), value) for other in _same(name)):
         return True
-    return not _says_something(value)
+    return bool(value) == (name in ON_UNLESS_SAID)  # 0, false and the empty text switch nothing on
 
 
 def _same(name: str) -> tuple[str, ...]:
     return SAME_AS.get(name, ())
-
-
-def _says_something(value: Any) -> bool:
-    """False for what switches nothing on: 0, false, the empty text."""
-    return bool(value)
 
 
 def _equal(one: Any, other: Any) -> bool:

@@ -22,6 +22,8 @@ WEIGHTS = ("*.safetensors", "*.bin")
 def open_pretrained(name: str) -> tuple[Any, Any]:
     """(model, tokenizer) of a folder, a `.gguf` file, or a hub id such as `Qwen/Qwen3-0.6B`. Raises StudentError."""
     hide_transformers_bars()
+    if not name.strip():
+        raise StudentError("a student has a name", "an empty text", "set student; see whether a variable is set")
     path = Path(name).expanduser()
     if name.endswith(".gguf"):
         return _open_gguf(path)
@@ -129,7 +131,7 @@ def _open_hub(name: str) -> tuple[Any, Any]:
     from transformers.utils import cached_file
 
     try:
-        AutoConfig.from_pretrained(name)
+        config = AutoConfig.from_pretrained(name)
         adapter = cached_file(name, ADAPTER, _raise_exceptions_for_missing_entries=False)
     except Exception as error:
         raise StudentError(
@@ -140,6 +142,7 @@ def _open_hub(name: str) -> tuple[Any, Any]:
         ) from error
     if adapter is not None:
         _refuse_adapter(name)
+    _refuse_quantised(name, config.to_dict())
     return _open(name, is_local=False)
 
 
@@ -171,16 +174,47 @@ def _check_folder(path: Path) -> None:
             f"{path}, which has no config.json",
             "check the key student",
         )
+    _refuse_quantised(str(path), _read_json(path / "config.json"))
     if not any(file for pattern in WEIGHTS for file in path.glob(pattern)):
         raise StudentError(
             "a student's folder holds weights (*.safetensors)",
             f"{path} has none",
             "fetch the weights too; `hf download ID --local-dir DIR` fetches all files",
         )
-    for index in path.glob("*.index.json"):
-        _check_shards(path, index)
+    used = next((path / name for name in OPENED if (path / name).exists()), None)
+    if used is not None and used.suffix == ".json":
+        _check_shards(path, used)
     for file in sorted(path.glob("*.safetensors")):
         _check_safetensors(file)
+
+
+OPENED = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json")
+"""What transformers opens of a folder: the first of these that is there."""
+
+
+def _read_json(file: Path) -> dict[str, Any]:
+    """An object; empty where the file holds none, which transformers then says."""
+    try:
+        found = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _refuse_quantised(name: str, config: Mapping[str, Any]) -> None:
+    """Some ways can be opened here and on no GPU, some the other way round; none of them can be trained as it is."""
+    method = config.get("quantization_config")
+    if method:
+        kind = method.get("quant_method") if isinstance(method, Mapping) else method
+        raise StudentError(
+            "a student's weights are not quantised: all of them are trained",
+            f"{name} has a quantization_config ({kind})",
+            "use the model that it was made from, or a .gguf file, whose weights are made full again",
+        )
+
+
+INTEGERS_AS_WEIGHTS = ("I8", "I16", "F8_E4M3", "F8_E5M2", "F8_E8M0", "F4")
+"""Numbers, in the words of a safetensors file, that are weights only with a scale. (Masks are BOOL or U8, ids I64.)"""
 
 
 def _check_shards(path: Path, index: Path) -> None:
@@ -198,8 +232,10 @@ def _check_shards(path: Path, index: Path) -> None:
 
 def _check_safetensors(file: Path) -> None:
     """A file is as long as its header says. Half a download is named before anything reads it."""
-    size = file.stat().st_size
+    header: dict[str, Any] = {}
+    size = 0
     try:
+        size = file.stat().st_size
         with open(file, "rb") as opened:
             header_size = int.from_bytes(opened.read(8), "little")
             header = json.loads(opened.read(header_size)) if header_size < size else {}
@@ -213,6 +249,13 @@ def _check_safetensors(file: Path) -> None:
             f"{file}, {size} bytes, is shorter than its header says or is no safetensors file",
             "fetch it again; the download stopped half-way, or only a pointer file was fetched",
         )
+    for name, entry in header.items():
+        if name != "__metadata__" and len(entry["shape"]) > 1 and entry["dtype"] in INTEGERS_AS_WEIGHTS:
+            raise StudentError(
+                "weights are floating-point numbers of 16 bits or more",
+                f"{file}: {name} is {entry['dtype']}, and nothing says by what it is scaled",
+                "use the model that it was made from",
+            )
 
 
 # --- GGUF -----------------------------------------------------------------------------------------------------------

@@ -5,10 +5,13 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
+from collections import Counter
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from mopd.config import Config
 from mopd.core.errors import ConfigError, ProblemError, RunError, StudentError
+from mopd.core.types import Problem
 from mopd.method.contexts import render_context
 from mopd.models.devices import resolve_device
 from mopd.models.student import Student
@@ -27,11 +30,13 @@ def _check_feedback(student: Student) -> None:
         ) from error
 
 
-def check_window(student: Student, problems: ProblemSet, config: Config) -> None:
-    """Refuse problems and budgets that do not fit the student's window. Raises ConfigError or ProblemError."""
+def check_window(student: Student, problems: ProblemSet, config: Config) -> ProblemSet:
+    """The problems that fit the student's window; all of them, unless `problems.over_long` leaves some out.
+
+    Raises ConfigError or ProblemError where budgets or problems do not fit.
+    """
     completion, window = config.sampling.completion_tokens, student.window
-    needs_context = config.objective.kind == "distill" or config.warmup is not None
-    if needs_context and config.context.tokens + completion > window:
+    if _needs_context(config) and config.context.tokens + completion > window:
         raise ConfigError(
             f"context.tokens + sampling.completion_tokens fit the student's window of {window} tokens"
             f"{student.window_note}",
@@ -40,24 +45,74 @@ def check_window(student: Student, problems: ProblemSet, config: Config) -> None
         )
     if config.context.feedback != "never":
         _check_feedback(student)
+    problems = _fitting(student, problems, config)
     _check_template(student, problems, config)
-    for problem in (*problems.train, *problems.held_out):
-        tokens = len(student.tokenizer.encode_prompt(problem.messages))
-        if tokens + completion > window:
-            raise ProblemError(
-                f"a prompt and its completion fit the student's window of {window} tokens{student.window_note}",
-                f"problem {problem.id}: {tokens} + {completion}",
-                "leave the problem out or lower sampling.completion_tokens",
+    return problems
+
+
+def _needs_context(config: Config) -> bool:
+    return config.objective.kind == "distill" or config.warmup is not None
+
+
+@dataclass(frozen=True)
+class _Excess:
+    """Why a problem does not fit: the law it breaks, by how much, what would make room, and as what it is counted."""
+
+    law: str
+    got: str
+    do: str
+    counted_as: str
+
+
+def _fitting(student: Student, problems: ProblemSet, config: Config) -> ProblemSet:
+    """The problems without those that do not fit, which are counted in the report of the split. Raises ProblemError."""
+    kept: dict[str, list[Problem]] = {"train": [], "held_out": []}
+    excesses: list[tuple[Problem, _Excess]] = []
+    for part, found in kept.items():
+        for problem in getattr(problems, part):
+            excess = _excess(student, problem, config)
+            if excess is None:
+                found.append(problem)
+            else:
+                excesses.append((problem, excess))
+    if not excesses:
+        return problems
+    if config.problems.over_long == "refuse":
+        problem, excess = excesses[0]
+        count = f", the first of {len(excesses)} problems" if len(excesses) > 1 else ""
+        do = f"{excess.do}, or set problems.over_long = 'leave_out': such problems are then counted"
+        raise ProblemError(excess.law, f"{problem.named}{count}: {excess.got}", do)
+    for part, found in kept.items():
+        if getattr(problems, part) and not found:
+            problem, excess = excesses[-1]
+            raise ProblemError(f"some problems of both parts remain: {excess.law}", f"no {part} problem", excess.do)
+    reasons = Counter(excess.counted_as for _, excess in excesses)
+    split = replace(problems.split, left_out={**problems.split.left_out, **reasons})
+    return replace(problems, train=tuple(kept["train"]), held_out=tuple(kept["held_out"]), split=split)
+
+
+def _excess(student: Student, problem: Problem, config: Config) -> _Excess | None:
+    """Why a problem does not fit; None where it does."""
+    completion, encode = config.sampling.completion_tokens, student.tokenizer.encode_prompt
+    tokens = len(encode(problem.messages))
+    if tokens + completion > student.window:
+        return _Excess(
+            f"a prompt and its completion fit the student's window of {student.window} tokens{student.window_note}",
+            f"{tokens} + {completion}",
+            "lower sampling.completion_tokens",
+            f"prompt and completion are longer than the student's window of {student.window} tokens",
+        )
+    if _needs_context(config):
+        template, budget = config.context.template or student.template, config.context.tokens
+        tokens = len(render_context(problem.messages, (), (), template=template, encode=encode).token_ids)
+        if tokens > budget:
+            return _Excess(
+                f"a problem without any peer fits context.tokens = {budget}",
+                f"{tokens} tokens with closing instruction and header",
+                "raise context.tokens",
+                f"the problem alone is longer than context.tokens = {budget}",
             )
-        if needs_context:  # raises where problem, closing instruction and header alone are over the budget
-            render_context(
-                problem.messages,
-                (),
-                (),
-                template=config.context.template or student.template,
-                budget=config.context.tokens,
-                encode=student.tokenizer.encode_prompt,
-            )
+    return None
 
 
 def _check_template(student: Student, problems: ProblemSet, config: Config) -> None:
@@ -69,7 +124,7 @@ def _check_template(student: Student, problems: ProblemSet, config: Config) -> N
         if roles[0] == "system" and not student.tokenizer.shows_turn(problem.messages, 0):
             raise StudentError(
                 "the student's chat template shows a system turn",
-                f"it drops that of problem {problem.id}",
+                f"it drops that of {problem.named}",
                 "put its text into the user turn, or set another chat_template in the tokenizer",
             )
         context = render_context(problem.messages, ("1",), ("2",), template=template)
@@ -77,7 +132,7 @@ def _check_template(student: Student, problems: ProblemSet, config: Config) -> N
         if headers[0] is None or headers[0] != headers[1]:
             raise StudentError(
                 "the student's chat template shows the last user turn and opens the answer to prompt and context alike",
-                f"behind the last turn of problem {problem.id}: {headers[0]!r} and {headers[1]!r}",
+                f"behind the last turn of {problem.named}: {headers[0]!r} and {headers[1]!r}",
                 "set chat.options (for example enable_thinking = false), or another chat_template in the tokenizer",
             )
 

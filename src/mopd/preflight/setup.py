@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -42,11 +43,13 @@ def prepare(
     folder: Path | None = None,
     *,
     trains: bool = True,
+    tell: Callable[[str], object] = str,
 ) -> Setup:
     """The setup of a run before any warm-up, with threads and graders of this process set up and everything checked.
 
     The student is opened from `folder`, where given: a run is resumed from its checkpoint, wherever the student came
-    from. What does not train, as an evaluation, may have fewer problems than a step takes. Raises MopdError.
+    from. What does not train, as an evaluation, may have fewer problems than a step takes. `tell` is
+    told of a check that takes seconds. Raises MopdError.
     """
     keep_freed_memory()
     if config.compute.threads is not None:
@@ -54,7 +57,7 @@ def prepare(
     names = {problem.verifier for problem in problems.train + problems.held_out}
     prepare_verifiers(set() if config.rewards.functions else names, config)
     student = load_student(str(folder or config.student), config.seed, config.compute, config.chat.options)
-    check_window(student, problems, config)
+    problems = check_window(student, problems, config)
     engine = open_engine(config, student)
-    try_out(config, problems, student, engine, trains)
+    try_out(config, problems, student, engine, trains, tell)
     return Setup(config, problems, WatchedJudge(judge), student, engine)

@@ -7,7 +7,7 @@ tokens written and then scored show all of them, and cost a second on a model of
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -25,7 +25,7 @@ from mopd.rollouts.engine import Engine, SamplingRequest
 from mopd.scoring.hidden_states import can_share_prefixes
 from mopd.scoring.rows import Row
 from mopd.scoring.scorer import Scorer
-from mopd.verifiers import demonstration, in_format
+from mopd.verifiers import MULTIPLE_CHOICE, demonstration, in_format
 
 MOST_APART = 1e-3
 """Share of the probability that decoding and scoring may give to different tokens, in float32; 1e-6 is rounding."""
@@ -36,11 +36,27 @@ MOST_APART_NATS = 0.5
 STEPS = 3
 """Tokens that are decoded, more than a convolution's shortest memory."""
 
-TRIED = {"exact": 1000, "multiple_choice": 1000, "tool_use": 1000, "math": 32, "reasoning_gym": 8, "code": 4}
-"""Problems of each verifier whose reference is tried, spread over all: as many as take no time."""
+SAMPLED = {"reasoning_gym": 8, "code": 4}
+"""Verifiers that take seconds for a problem, and how many of their problems are tried, spread over all."""
+
+ALIKE = ("exact", "math")
+"""Verifiers that read nothing of a problem but its reference: of equal ones the first is tried."""
+
+WHOLE = (*ALIKE, "tool_use", *MULTIPLE_CHOICE)
+"""Verifiers all of whose references are tried."""
+
+MANY = 500
+"""References whose trial may take seconds, behind each so many of which that is told."""
 
 
-def try_out(config: Config, problems: ProblemSet, student: Student, engine: Engine, trains: bool = True) -> None:
+def try_out(
+    config: Config,
+    problems: ProblemSet,
+    student: Student,
+    engine: Engine,
+    trains: bool = True,
+    tell: Callable[[str], object] = str,
+) -> None:
     """Try what the run will do. Raises StudentError for what the student cannot do, ProblemError for the problems.
 
     Reward functions and verifiers of the user's own are not called: they may cost money, and see a run's first rollouts
@@ -55,7 +71,7 @@ def try_out(config: Config, problems: ProblemSet, student: Student, engine: Engi
     except Exception as error:  # whatever an architecture raises must not come in the middle of a run
         raise _refusal(student, f"{type(error).__name__}: {' '.join(str(error).split())[:300]}") from error
     if not config.rewards.functions:
-        check_references(problems.train + problems.held_out)
+        check_references(problems.train + problems.held_out, tell)
 
 
 # --- the student ----------------------------------------------------------------------------------------------------
@@ -155,23 +171,38 @@ def check_enough(config: Config, problems: ProblemSet) -> None:
         problems.take(max(range(config.steps), key=lambda s: ends[s + 1] - ends[s]), pace.count, config.seed)
 
 
-def check_references(problems: Sequence[Problem]) -> None:
+def check_references(problems: Sequence[Problem], tell: Callable[[str], object] = str) -> None:
     """Refuse references that their verifier cannot read: verdicts on such a problem would be errors.
 
-    A completion that solves each problem is judged and one that hardly does, of all problems where that takes no time.
-    Raises ProblemError.
+    A completion that solves each problem is judged and one that hardly does; of problems that take seconds, a few.
+    What may take seconds is told. Raises ProblemError.
     """
-    for name in dict.fromkeys(problem.verifier for problem in problems):
-        those = [problem for problem in problems if problem.verifier == name]
-        if name not in TRIED:
-            continue
-        for group in verify([_as_group(problem) for problem in those[:: math.ceil(len(those) / TRIED[name])]]):
+    tried = _tried(problems)
+    for begin in range(0, len(tried), MANY):
+        if len(tried) > MANY:
+            tell(f"references tried: {begin} of {len(tried)}")
+        for group in verify([_as_group(problem) for problem in tried[begin : begin + MANY]]):
             if failed := next((verdict for verdict in group.verdicts if verdict.kind == "error"), None):
                 raise ProblemError(
                     "the verifier of a problem can read its reference",
-                    f"problem {group.problem.id}: {failed.feedback}",
+                    f"{group.problem.named}: {failed.feedback}",
                     "mend the problem or leave it out; `mopd verify` judges completions of your own",
                 )
+
+
+def _tried(problems: Sequence[Problem]) -> list[Problem]:
+    """The problems whose references are tried; none of verifiers of the user's own."""
+    found: dict[object, Problem] = {}
+    for place, problem in enumerate(problems):
+        if problem.verifier in WHOLE:
+            key = problem.reference if problem.verifier in ALIKE else place
+            found.setdefault((problem.verifier, key), problem)
+    for name, most in SAMPLED.items():
+        those = [problem for problem in problems if problem.verifier == name]
+        found |= {
+            (name, place): problem for place, problem in enumerate(those[:: max(1, math.ceil(len(those) / most))])
+        }
+    return list(found.values())
 
 
 def _as_group(problem: Problem) -> Group:

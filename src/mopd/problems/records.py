@@ -174,6 +174,7 @@ def _to_problem(record: Record, reading: Reading) -> Problem:
         domain=reading.domain or str(_get(record, "domain", reading) or "default"),
         columns={**record.values, **taken},
         shadowed={name: record.values[name] for name in taken if name in record.values},
+        where=record.where,
     )
 
 

@@ -21,8 +21,9 @@ class SplitReport:
 
     `removed_count` training problems were removed, since their normalised prompt is held out. `near_duplicate_count`
     held-out problems have a near-duplicate in training; `near_duplicate` is one such pair, (held-out id, training id).
-    `left_out` counts the records that a `record_schema` took for no problems, by reason. `trained_on_count` held-out
-    problems are trained on with half of their tests: figures on them are then no held-out figures.
+    `left_out` counts the records that a `record_schema` took for no problems, and problems that are too long, by
+    reason. `trained_on_count` held-out problems are trained on with half of their tests: figures on them are then no
+    held-out figures.
     """
 
     removed_count: int = 0

@@ -66,7 +66,7 @@ def _print_warmup(warmup: dict[str, Any], console: Console) -> None:
 def _print_split(split: dict[str, Any], console: Console) -> None:
     """What was not taken, and whatever makes held-out figures less than independent of training."""
     for reason, count in split.get("left_out", {}).items():
-        console.print(f"{count} records were left out: {reason}", markup=False)
+        console.print(f"{count} records were left out: {reason}", markup=False, soft_wrap=True)
     if count := split.get("trained_on_count"):
         console.print(
             f"[yellow]{count} held-out problems were trained on, with half of their tests: "

@@ -26,8 +26,9 @@ FREE = (
 
 A key that nobody thought of is taken to shape the student, and may not."""
 
-PLACES = ("run", "rewards.folder")
-"""Keys that say where things are, not what they are; what lies there is compared by `inputs`."""
+COMPARED = ("run", "rewards.folder", "compute.dtype")
+"""Keys that say where things are, not what they are, or that mean one thing on one machine and another on the next
+(`auto`); what they come to is compared by `inputs`."""
 
 Changes = dict[str, tuple[Any, Any]]
 """Dotted keys with what they were and what they are now."""
@@ -44,7 +45,7 @@ def changed_settings(own: Config, asked: Config) -> Changes:
         was, now = before.get(key), after.get(key)
         if was == now or key == "run":
             continue
-        if not (key in PLACES or key.startswith(FREE) or _are_places(key, was, now)):
+        if not (key in COMPARED or key.startswith(FREE) or _are_places(key, was, now)):
             raise RunError(
                 "a run is resumed under the configuration it began with",
                 f"{key} = {json.dumps(now)}, but the run has {json.dumps(was)}",

@@ -170,15 +170,24 @@ def load_model_weights(model: Any, folder: Path) -> None:
 
 
 def _named_tensors(model: Any) -> dict[str, Any]:
-    """Parameters by name; tied ones once."""
-    return {name: parameter.detach().contiguous() for name, parameter in model.named_parameters()}
+    """Parameters by name, tied ones once, and the buffers that belong to a model's file."""
+    tensors = {**dict(model.named_parameters()), **_kept_buffers(model)}
+    return {name: tensor.detach().contiguous() for name, tensor in tensors.items()}
+
+
+def _kept_buffers(model: Any) -> dict[str, Any]:
+    """Buffers that a file of the model holds, as biases of experts' scores; others follow from its configuration."""
+    kept = model.state_dict().keys()
+    return {name: buffer for name, buffer in model.named_buffers() if name in kept}
 
 
 def _restore(model: Any, tensors: dict[str, Any]) -> None:
+    """Copy tensors into a model. Earlier versions wrote no buffers: those then stay as they are."""
     parameters = dict(model.named_parameters())
     if missing := set(parameters) - set(tensors):
         raise KeyError(f"no tensor {sorted(missing)[0]}")
-    if other := [name for name, parameter in parameters.items() if tensors[name].shape != parameter.shape]:
+    ours = {**parameters, **{name: own for name, own in _kept_buffers(model).items() if name in tensors}}
+    if other := [name for name, own in ours.items() if tensors[name].shape != own.shape]:
         raise ValueError(f"tensor {other[0]} has the shape {list(tensors[other[0]].shape)}")
-    for name, parameter in parameters.items():
-        parameter.data.copy_(tensors[name])
+    for name, own in ours.items():
+        own.data.copy_(tensors[name])

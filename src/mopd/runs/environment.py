@@ -15,17 +15,27 @@ def describe_environment() -> dict[str, Any]:
     """What produced a run's numbers: versions, processor, threads, commit."""
     import torch
 
-    packages = ("mopd", "torch", "transformers", "tokenizers", "safetensors", "numpy", "math-verify", "reasoning-gym")
     return {
         "python": platform.python_version(),
         "platform": platform.platform(),
         "processors": os.cpu_count(),
         "torch_threads": torch.get_num_threads(),
         "cuda": torch.version.cuda if torch.cuda.is_available() else None,
-        "packages": {name: _version(name) for name in packages},
+        "packages": package_versions(),
         "commit": _commit(),
         "source": hashlib.sha256("\x1f".join(package_source()).encode()).hexdigest()[:16],
     }
+
+
+PACKAGES = (
+    *("mopd", "torch", "transformers", "tokenizers", "safetensors", "numpy"),
+    *("sympy", "latex2sympy2_extended", "pint", "reasoning-gym"),
+)
+
+
+def package_versions() -> dict[str, str | None]:
+    """The versions of this package and of those by which its numbers come about."""
+    return {name: _version(name) for name in PACKAGES}
 
 
 def package_source() -> list[str]:

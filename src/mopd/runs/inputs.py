@@ -8,6 +8,7 @@ number in its last digits, and a user cannot always have the old ones back: a ch
 from __future__ import annotations
 
 import ast
+import dis
 import functools
 import hashlib
 import importlib.util
@@ -22,9 +23,11 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from mopd import verifiers
 from mopd.core.errors import MopdError, RunError
 from mopd.core.types import Problem
 from mopd.judging.signatures import unwrapped
+from mopd.models.student import Student
 from mopd.models.template_date import written_at
 from mopd.models.tokenizer import ChatTokenizer
 from mopd.problems import ProblemSet
@@ -46,12 +49,13 @@ def describe_problems(problems: ProblemSet) -> Inputs:
     }
 
 
-def describe_inputs(problems: ProblemSet, functions: Sequence[Callable[..., Any]], tokenizer: ChatTokenizer) -> Inputs:
-    """All inputs of a run. The tokenizer is that of the run's moment (`freeze_day`)."""
+def describe_inputs(problems: ProblemSet, functions: Sequence[Callable[..., Any]], student: Student) -> Inputs:
+    """All inputs of a run. The student's tokenizer is that of the run's moment (`freeze_day`)."""
     return {
         "problems": describe_problems(problems),
-        "reward_functions": _digest(map(_function_source, functions)),
-        "template": _digest(rendered(problems, tokenizer)),
+        "reward_functions": _digest(map(_function_source, functions) if functions else own_verifiers(problems)),
+        "template": _digest(rendered(problems, student.tokenizer)),
+        "dtype": str(student.dtype).removeprefix("torch."),
     }
 
 
@@ -73,11 +77,32 @@ def check_inputs(recorded: Inputs, found: Inputs, do: str) -> None:
     ):
         if name in recorded and name in found and recorded[name] != found[name]:
             raise RunError(must, "another one", f"{back} as it was; {do}")
+    if "dtype" in found and found["dtype"] != (was := recorded.get("dtype", found["dtype"])):
+        raise RunError(
+            "a run computes in the dtype that it began in, also where compute.dtype = 'auto' means another here",
+            f"{found['dtype']}, but it began in {was}",
+            f"set compute.dtype={was}; {do}",
+        )
 
 
 def freeze_day(tokenizer: ChatTokenizer, began: str) -> None:
     """Templates that write the date write that of the moment at which the run began, whenever they are asked."""
     tokenizer.moment = datetime.fromisoformat(began)
+
+
+def own_verifiers(problems: ProblemSet) -> list[str]:
+    """The sources of the verifiers of these problems that a user has registered; the others are this package's."""
+    names = sorted({problem.verifier for problem in problems.train + problems.held_out})
+    found = [(name, verifiers.get(name)) for name in names]
+    return [
+        f"{name} {getattr(one, '__qualname__', '')} {_function_source(one)}"
+        for name, one in found
+        if _is_own_verifier(one)
+    ]
+
+
+def _is_own_verifier(function: Any) -> bool:
+    return (getattr(function, "__module__", None) or "").partition(".")[0] != "mopd"
 
 
 # --- digests --------------------------------------------------------------------------------------------------------
@@ -125,7 +150,7 @@ def _function_source(function: Callable[..., Any]) -> str:
             texts = [_meaning(inspect.getsource(inner if inspect.isroutine(inner) else type(inner)))]
         except (OSError, TypeError):
             texts = [type(inner).__qualname__]
-    return "\x1f".join([bound, *texts])
+    return "\x1f".join([bound, *_closed_over(inner), *texts])
 
 
 def _bound_arguments(function: Any) -> list[Any]:
@@ -134,6 +159,23 @@ def _bound_arguments(function: Any) -> list[Any]:
     while isinstance(function, functools.partial):
         found.append([list(function.args), dict(function.keywords)])
         function = function.func
+    return found
+
+
+def _closed_over(function: Any) -> list[str]:
+    """The plain values that a function has from the function that made it, but for those that it sets itself."""
+    code, cells = getattr(function, "__code__", None), getattr(function, "__closure__", None)
+    if code is None or not cells:
+        return []
+    own = {step.argval for step in dis.get_instructions(code) if step.opname == "STORE_DEREF"}
+    found = []
+    for name, cell in zip(code.co_freevars, cells, strict=True):
+        try:
+            value = cell.cell_contents
+        except ValueError:  # not set yet
+            continue
+        if name not in own and isinstance(value, bool | int | float | str | tuple | None):
+            found.append(f"{name}={value!r}")
     return found
 
 

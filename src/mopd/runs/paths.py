@@ -65,6 +65,8 @@ def _existing(text: str) -> str:
     """The absolute path of what is there; any other text as it is, so that errors show what was given."""
     try:
         path = absolute(text)
+        if not text.strip():  # an unset variable is not the working directory
+            return text
         return str(path) if text.startswith("~") or path.exists() else text
     except (OSError, RuntimeError, ValueError):
         return text

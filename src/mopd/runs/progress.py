@@ -5,9 +5,8 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import IO, cast
 
 from rich.console import Console
 from rich.progress import (
@@ -21,44 +20,14 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from mopd.core.streams import Lasting
+
 LINE_EVERY_S = 15.0
-
-
-class _Shown:
-    """Standard error for as long as somebody reads it: what cannot be shown ends no run."""
-
-    def __init__(self) -> None:
-        self._is_open = sys.stderr is not None
-
-    def write(self, text: str) -> int:
-        self._try(lambda: sys.stderr.write(text))
-        return len(text)
-
-    def flush(self) -> None:
-        self._try(lambda: sys.stderr.flush())
-
-    def isatty(self) -> bool:
-        return self._is_open and sys.stderr.isatty()
-
-    @property
-    def encoding(self) -> str:
-        return getattr(sys.stderr, "encoding", None) or "utf-8"
-
-    def fileno(self) -> int:
-        return sys.stderr.fileno()
-
-    def _try(self, show: Callable[[], object]) -> None:
-        if not self._is_open:
-            return
-        try:
-            show()
-        except (OSError, ValueError):  # a closed pipe, a terminal that is gone, a file that was closed
-            self._is_open = False
 
 
 def say(text: str) -> None:
     """One line on standard error, also where progress is not shown."""
-    shown = _Shown()
+    shown = Lasting(lambda: sys.stderr)
     shown.write(f"{text}\n")
     shown.flush()
 
@@ -103,7 +72,7 @@ class ProgressDisplay:
 
     def __init__(self, quiet: bool = False) -> None:
         self.quiet = quiet
-        self._console = Console(file=cast(IO[str], _Shown()))
+        self._console = Console(file=Lasting(lambda: sys.stderr).as_text())
         self._bars: Progress | None = None
         self._depth = 0
 

@@ -1,4 +1,5 @@
-"""SIGTERM, by which machines end processes: a run then saves a checkpoint and exits with 143."""
+"""SIGTERM, by which machines end processes, and SIGHUP, by which a terminal that goes away does: a run then saves a
+checkpoint and exits with 143, or 129."""
 
 from __future__ import annotations
 
@@ -8,47 +9,53 @@ from types import FrameType, TracebackType
 
 
 class Terminated(SystemExit):
-    """SIGTERM came. Python exits with 143, as for a process that the signal ended."""
+    """A signal came. Python exits with 128 and its number, as for a process that the signal ended."""
 
-    def __init__(self) -> None:
-        super().__init__(128 + signal.SIGTERM)
+    def __init__(self, number: int = signal.SIGTERM) -> None:
+        self.name = signal.Signals(number).name
+        super().__init__(128 + number)
+
+
+ENDING = (signal.SIGTERM, signal.SIGHUP)
 
 
 class Stopping:
-    """While entered, SIGTERM raises Terminated: at once, or where `hold` was called, at `release`.
+    """While entered, SIGTERM and SIGHUP raise Terminated: at once, or where `hold` was called, at `release`.
 
-    It leaves a handler that somebody else has set as it is, and does nothing outside the main thread.
+    It leaves what somebody else has set as it is (`nohup` ignores SIGHUP), and does nothing outside the main thread.
     """
 
     def __init__(self) -> None:
-        self._is_held = self._is_asked = self._is_installed = False
+        self._is_held = False
+        self._asked: int | None = None
+        self._installed: list[signal.Signals] = []
 
     def __enter__(self) -> Stopping:
-        is_main = threading.current_thread() is threading.main_thread()
-        if is_main and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
-            signal.signal(signal.SIGTERM, self._handle)
-            self._is_installed = True
+        if threading.current_thread() is threading.main_thread():
+            self._installed = [number for number in ENDING if signal.getsignal(number) is signal.SIG_DFL]
+            for number in self._installed:
+                signal.signal(number, self._handle)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        if self._is_installed:
-            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        for number in self._installed:
+            signal.signal(number, signal.SIG_DFL)
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
-        if self._is_asked:
+        if self._asked is not None:
             return  # asked again: it is on its way
-        self._is_asked = True
+        self._asked = number
         if not self._is_held:
-            raise Terminated
+            raise Terminated(number)
 
     def hold(self) -> None:
         """From here on a state is in the making that cannot be saved half-way."""
         self._is_held = True
 
     def release(self) -> None:
-        """The state is whole. Raises Terminated where SIGTERM came in the meantime."""
+        """The state is whole. Raises Terminated where a signal came in the meantime."""
         self._is_held = False
-        if self._is_asked:
-            raise Terminated
+        if self._asked is not None:
+            raise Terminated(self._asked)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
@@ -51,7 +51,7 @@ def train(
         problems = prepare_problems(config)  # before anything is written: bad input leaves no trace
         problems.check_steps(config.steps, config.problems_per_step)
         judge = make_judge(config, problems, reward_functions)
-        setup = prepare(config, problems, judge)
+        setup = prepare(config, problems, judge, tell=_teller(quiet))
         moment = datetime.now().isoformat()
         with _closing(Run.begin(config, {"began": moment} | _inputs(setup, moment), fresh)) as run:
             return _Training(run, setup, quiet, began, stopping).go()
@@ -76,25 +76,29 @@ def resume(
         problems = prepare_problems(run.config)
         problems.check_steps(run.config.steps, run.config.problems_per_step)
         judge = make_judge_again(run.config, problems, reward_functions)
-        setup = _prepared_again(run, problems, judge)
+        setup = _prepared_again(run, problems, judge, quiet)
         run.accept(_inputs(setup, run.began()))
         return _Training(run, setup, quiet, began, stopping).go()
 
 
-def _prepared_again(run: Run, problems: ProblemSet, judge: Judge) -> Setup:
+def _prepared_again(run: Run, problems: ProblemSet, judge: Judge, quiet: bool) -> Setup:
     """The setup of a run that goes on, with its student from the newest checkpoint."""
     if run.newest is None:
-        return prepare(run.config, problems, judge)
+        return prepare(run.config, problems, judge, tell=_teller(quiet))
     folder, _ = run.newest
     with from_checkpoint(folder):
-        return prepare(run.config, problems, judge, folder)
+        return prepare(run.config, problems, judge, folder, tell=_teller(quiet))
+
+
+def _teller(quiet: bool) -> Callable[[str], object]:
+    return str if quiet else say
 
 
 def _inputs(setup: Setup, began: str) -> dict[str, Any]:
     """What the run depends on besides its configuration. From here on templates write the day on which it `began`."""
     freeze_day(setup.student.tokenizer, began)
     functions = getattr(setup.judge, "functions", ())
-    return describe_inputs(setup.problems, functions, setup.student.tokenizer)
+    return describe_inputs(setup.problems, functions, setup.student)
 
 
 @contextmanager
@@ -156,8 +160,8 @@ class _Training:
                 self._save(0, stepper)
             self.done = done or 0
             self._train(stepper, self.done)
-        except Terminated:
-            self._save_at_end(stepper)
+        except Terminated as ended:
+            self._save_at_end(stepper, ended.name)
             raise
         self.seconds["total"] = time.perf_counter() - self.began
         summary = self._summary()
@@ -169,13 +173,13 @@ class _Training:
         self.run.save(steps, self.setup.student, stepper.teacher, stepper.learner.optimizer)
         self.stopping.release()
 
-    def _save_at_end(self, stepper: Stepper) -> None:
-        """SIGTERM came: keep the steps done so far, and say where they are."""
+    def _save_at_end(self, stepper: Stepper, by: str) -> None:
+        """A signal came: keep the steps done so far, and say where they are."""
         newest = self.run.newest
         if self.done is not None and (newest is None or newest[1].step < self.done):
             self.run.save(self.done, self.setup.student, stepper.teacher, stepper.learner.optimizer)
         kept = "nothing was learnt yet" if self.run.newest is None else f"the run is saved in {self.run.newest[0]}"
-        say(f"ended by SIGTERM; {kept}; it goes on with `mopd train --resume {self.run.path}`")
+        say(f"ended by {by}; {kept}; it goes on with `mopd train --resume {self.run.path}`")
 
     def _warm_up(self) -> None:
         """Warm up, with the figures before it, and record what it did."""

@@ -16,7 +16,6 @@ the same groups. All randomness comes from (seed, step, problem, rollout), so a 
 from __future__ import annotations
 
 import math
-import sys
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
@@ -30,7 +29,7 @@ from mopd.learning.teacher import LocalTeacher
 from mopd.method.lessons import LessonMaker
 from mopd.preflight.setup import Setup
 from mopd.rollouts.engine import sample_groups
-from mopd.runs.progress import Phase
+from mopd.runs.progress import Phase, say
 from mopd.scoring.scorer import Scorer
 from mopd.training.metrics import group_metrics, lesson_metrics, nonfinite_metrics
 from mopd.training.nothing_learnt import EarlyNotice
@@ -103,7 +102,7 @@ class Stepper:
         metrics = group_metrics(groups) | judging | lesson_metrics(records) | contexts | learning.metrics
         metrics |= nonfinite_metrics(metrics)
         if told := self.notice.after(step, metrics):
-            print(told, file=sys.stderr, flush=True)  # whatever is quiet: it is no progress
+            say(told)  # whatever is quiet: it is no progress
         durations = {f"time/{phase}_s": seconds for phase, seconds in clock.seconds.items()}
         return StepResult(groups, records, metrics | durations | {"time/step_s": time.perf_counter() - began})
 

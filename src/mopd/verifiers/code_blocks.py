@@ -1,4 +1,4 @@
-"""Blocks of code in a completion, and which of them is the program that is judged."""
+"""Which of a completion's fenced blocks is the program that is judged."""
 
 from __future__ import annotations
 
@@ -6,36 +6,15 @@ import ast
 import builtins
 import re
 import sys
-from collections.abc import Iterator
-from dataclasses import dataclass
 
+from mopd.core.fences import FencedBlock, Fences
 from mopd.sandbox.harness.names import unbound_names
-
-_CONTAINERS = r"(?:(?:>|[-*+](?=[ \t])|[0-9]{1,9}[.)](?=[ \t]))[ \t]*)*"
-_FENCE = re.compile(rf"([ \t]*{_CONTAINERS})(`{{3,}}|~{{3,}})(.*)")
-"""An opening fence, behind the quotes and items of lists that its line is in or begins."""
-
-_CLOSING = re.compile(r"([ \t]*)(`{3,}|~{3,})[ \t]*")
-_ITEM = re.compile(r"[ \t]*(?:>[ \t]*)*(?:[-*+]|[0-9]{1,9}[.)])[ \t]")
-_QUOTE = re.compile(r" {0,3}>[ \t]?")
-
-CLOSES_WITHIN = 3
-"""A closing fence is indented at most so many columns further than what it is in, the text or an item of a list; else
-it is text of the block."""
 
 _PYTHON = re.compile(r"(?:python|py)[\d.]*(?:[^\w.-].*)?|\S+\.py", re.IGNORECASE)
 """A tag that says Python: python, py, python3, {.python}, python:main.py, main.py. A session of it (pycon) is none."""
 
 _ACTS = {"print", "input", "open", "exec"}
 """Builtin functions that a whole program calls, if it neither defines nor imports anything."""
-
-
-@dataclass(frozen=True)
-class Block:
-    """A closed fenced block: its tag, empty where it has none, and its text without the fence's indentation."""
-
-    tag: str
-    text: str
 
 
 def last_block(completion: str) -> str | None:
@@ -46,7 +25,7 @@ def last_block(completion: str) -> str | None:
     before it defines, as an example of its use does. Where that leaves no block, it is the last one tagged Python, else
     the last one without a tag, so that its error can be told.
     """
-    blocks = [block for block in blocks_of(completion) if not block.tag or _PYTHON.fullmatch(block.tag)]
+    blocks = [block for block in Fences(completion).closed() if not block.tag or _PYTHON.fullmatch(block.tag)]
     if len(blocks) > 1:
         blocks = _programs(blocks) or [block for block in blocks if block.tag] or blocks
     return blocks[-1].text if blocks else None
@@ -57,75 +36,9 @@ def demonstrate(program: str) -> str:
     return f"```python\n{program}\n```"
 
 
-def blocks_of(completion: str) -> Iterator[Block]:
-    """The closed fenced blocks, as CommonMark has them, in order.
-
-    It is kinder than CommonMark in two ways: an opening fence may be indented at will, since models indent by habit,
-    and lines of an item of a list that are indented too little stay in the block.
-    """
-    fence, tag, quotes, columns, lines = "", "", 0, 0, list[str]()
-    had_item = False
-    for line in completion.split("\n"):
-        inside = _without_quotes(line, quotes) if fence else None
-        if fence and inside is None:  # the quote ends here, and the block with it
-            yield Block(tag, "\n".join(lines))
-            fence = ""
-        if not fence:
-            had_item = had_item or _ITEM.match(line) is not None
-            opening = _FENCE.fullmatch(line.rstrip("\r")) if "```" in line or "~~~" in line else None
-            if opening and not (opening[2][0] == "`" and "`" in opening[3]):
-                fence, tag, lines = opening[2], _tag(opening[3]), []
-                quotes, columns = opening[1].count(">"), _columns(opening[1])
-        elif _closes(inside or "", fence, columns if had_item or columns > CLOSES_WITHIN else 0):
-            yield Block(tag, "\n".join(lines))
-            fence = ""
-        else:
-            lines.append(_without_indentation(inside or "", columns))
-
-
-def _tag(info: str) -> str:
-    """The first word behind a fence, as R Markdown and Pandoc also write it: {python}, {.python .numbered}."""
-    words = info.replace("{", " {").split() if info.lstrip().startswith("{") else info.split()
-    return words[0].lstrip("{.").rstrip("}") if words else ""
-
-
-def _columns(before: str) -> int:
-    """How far a fence is indented, in the quote that it may be in."""
-    quoted = before.rpartition(">")[2]
-    return len(quoted.expandtabs(4)) - (">" in before and quoted[:1] in (" ", "\t"))
-
-
-def _without_quotes(line: str, quotes: int) -> str | None:
-    """A line without the marks of quotes; None where it is not in them."""
-    begin = 0
-    for _ in range(quotes):
-        mark = _QUOTE.match(line, begin)
-        if mark is None:
-            return None
-        begin = mark.end()
-    return line[begin:]
-
-
-def _closes(line: str, fence: str, columns: int) -> bool:
-    closing = _CLOSING.fullmatch(line.rstrip("\r"))
-    if closing is None or not closing[2].startswith(fence):
-        return False
-    return len(closing[1].expandtabs(4)) <= columns + CLOSES_WITHIN
-
-
-def _without_indentation(line: str, columns: int) -> str:
-    """A line without its first `columns` columns, as far as they are white space. A tab goes to a multiple of four."""
-    column = 0
-    for index, character in enumerate(line):
-        if column >= columns or character not in " \t":
-            return " " * (column - columns) + line[index:]
-        column += 1 if character == " " else 4 - column % 4
-    return " " * (column - columns)
-
-
-def _programs(blocks: list[Block]) -> list[Block]:
+def _programs(blocks: list[FencedBlock]) -> list[FencedBlock]:
     """The blocks that are programs of their own."""
-    found: list[Block] = []
+    found: list[FencedBlock] = []
     defined: set[str] = set()
     for block in blocks:
         tree = _tree(block.text)
@@ -146,13 +59,13 @@ def _tree(text: str) -> ast.Module | None:
         return None
 
 
-def _is_program(block: Block, tree: ast.Module | None) -> bool:
+def _is_program(block: FencedBlock, tree: ast.Module | None) -> bool:
     if block.text.lstrip().startswith(">>>"):
         return False
     if tree is None:
         return bool(block.tag)  # a program with an error in it
     if block.tag:
-        return any(not _is_mere_value(node) for node in tree.body)
+        return any(not _does_nothing(node) for node in tree.body)
     defines = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Import, ast.ImportFrom)
     return any(
         isinstance(node, defines)
@@ -161,8 +74,10 @@ def _is_program(block: Block, tree: ast.Module | None) -> bool:
     )
 
 
-def _is_mere_value(node: ast.stmt) -> bool:
-    """True for a statement that is a value and does nothing, as a sample of output is."""
+def _does_nothing(node: ast.stmt) -> bool:
+    """True for `pass`, and for a statement that is a mere value, as a sample of output is."""
+    if isinstance(node, ast.Pass):
+        return True
     return isinstance(node, ast.Expr) and not any(isinstance(part, ast.Call | ast.Await) for part in ast.walk(node))
 
 

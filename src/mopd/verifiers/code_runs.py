@@ -87,11 +87,18 @@ class _Calls:
             case = case_of_raised(reply)
             return Case(case.outcome, case.raised, case.line, case.message, shown)
         try:
-            got = decode(reply["value"], lambda _: object())
+            got = decode(reply["value"], lambda _: _Unsent())
             is_same, text = are_same_values(got, wanted, self.compare), repr(got)
         except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError):
             return Case("wrong", message="What it returned cannot be read.", given=shown)
         return Case("passed" if is_same else "wrong", given=shown, wanted=repr(wanted), got=text)
+
+
+class _Unsent:
+    """What a program returned that is no value. It equals nothing."""
+
+    def __repr__(self) -> str:
+        return "an object that is no value"
 
 
 def _no_handle(value: object) -> int:

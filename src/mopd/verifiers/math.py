@@ -1,10 +1,10 @@
 """Mathematics: the last box, judged equal to the reference in a worker process.
 
-The parts: `math_boxes` finds what is boxed, `math_notation` writes it in one way, `math_reading` takes it apart,
-`math_numbers` and `math_units` know numbers and units, `math_expressions`, `math_values` and `math_sets` compute,
-`math_quantities` and `math_comparison` decide. A box in a thinking span is none. The same text is the same answer,
-whatever can be read of it. Where the *reference* cannot be read, any other answer gets kind `error`, not `wrong`:
-nobody can tell whether it is.
+The parts: `math_boxes` finds what is boxed, `math_notation` writes it in one way, `math_reading` takes it apart (with
+`math_splitting`) into `math_answers`, `math_numbers` and `math_units` know numbers and units, `math_expressions`,
+`math_values` and `math_sets` compute, `math_quantities` and `math_comparison` decide. A box in a thinking span is none.
+The same text is the same answer, whatever can be read of it. Where the *reference* cannot be read, any other answer
+gets kind `error`, not `wrong`: nobody can tell whether it is.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from mopd.verifiers.math_notation import plain
 from mopd.verifiers.pool import GraderFailure, grade
 
 if TYPE_CHECKING:
-    from mopd.verifiers.math_reading import Reading
+    from mopd.verifiers.math_answers import Reading
 
 MAX_ANSWER_CHARACTERS = 2000
 """A longer box is no answer to grade: it is `unparsable`, so that no expression can occupy the grader."""
@@ -89,6 +89,7 @@ def prepare_worker() -> None:
     """Import the libraries, and let the parser learn common forms."""
     for latex in _WARM_UP:
         grade_in_worker({"reference": latex, "answer": f"{latex}+0", "boxes": []})
+    grade_in_worker({"reference": r"5\text{ km}", "answer": r"5\text{ m}", "boxes": []})  # imports pint
 
 
 def grade_in_worker(task: dict[str, Any]) -> dict[str, Any]:
@@ -126,11 +127,13 @@ def _read(text: str, other: str, is_reference: bool) -> Reading | None:
 
 
 def _count_of(reading: Reading) -> int:
-    """How many values a list has; 1 for what is no list."""
-    from mopd.verifiers.math_reading import Either, Listed, Named
+    """How many values a list has, or sets a union; 1 for what is neither."""
+    from mopd.verifiers.math_answers import Either, Listed, Named, Union
 
     if isinstance(reading, Either):
         return max(map(_count_of, reading.readings))
     if isinstance(reading, Named):
         return _count_of(reading.value)
+    if isinstance(reading, Union):
+        return len(reading.parts)
     return len(reading.items) if isinstance(reading, Listed) else 1

@@ -1,6 +1,6 @@
-"""Boxes in a text: which are complete, which count, and how deep brackets are in each other.
+r"""Boxes in a text: which are complete, which count, and how deep brackets are in each other.
 
-May import: nothing. Every function takes linear time, whatever the text.
+`\fbox{7}` and `\boxed 7` are boxes, too. May import: `math_units`. Every function takes linear time, whatever the text.
 """
 
 from __future__ import annotations
@@ -9,8 +9,15 @@ import re
 from collections.abc import Iterable
 from typing import NamedTuple
 
-_BOX_OR_BRACE = re.compile(r"\\boxed\s*\{|\\(?!\\boxed).|[{}]", re.DOTALL)
+from mopd.verifiers.math_units import quantity
+
+_BOX_OR_BRACE = re.compile(
+    r"\\(?:boxed|fbox)(?:\s*\{|\s+(?P<bare>-?\d+(?:\.\d+)?))|\\(?!\\(?:boxed|fbox)).|[{}]", re.DOTALL
+)
 _PERCENT = re.compile(r"\s*\$?\s*(?:\\?%|\\text\s*\{\s*percent|percent\b|pct\b)")
+_UNIT = re.compile(r"(?:\s|~|\\[,;: ])*(?:\\(?:text|mathrm|mbox)\s*\{[^{}]*\}(?:\^\{?-?\d\}?)?|\^\s*\{?\\circ\}?)")
+"""What may be the unit of a number that is in the box without it."""
+
 _SENTENCE_END = re.compile(r"[.!?](?=\s)|\n\s*\n")
 
 
@@ -31,7 +38,9 @@ def outer_boxes(text: str) -> tuple[list[Box], bool]:
     starts: list[tuple[int, int, int]] = []  # of open boxes: braces open before it, where it and its content begin
     depth = 0
     for token in _BOX_OR_BRACE.finditer(text):
-        if token[0].startswith("\\boxed"):
+        if token["bare"]:
+            closed.append((token.start(), *token.span("bare"), token.end()))
+        elif token[0].startswith(("\\boxed", "\\fbox")):
             starts.append((depth, token.start(), token.end()))
             depth += 1
         elif token[0] == "{":
@@ -69,8 +78,16 @@ def unboxed(reference: str) -> str | None:
     closed, is_open = outer_boxes(reference)
     if is_open:
         return None
-    contents = [box.content + (r"\%" if _PERCENT.match(reference, box.end) else "") for box in closed]
+    contents = [box.content + _unit_behind(reference, box) for box in closed]
     return ", ".join(_without_repeats(contents)) if closed else reference
+
+
+def _unit_behind(text: str, box: Box) -> str:
+    """The unit or the percent sign that stands behind a box instead of in it."""
+    if _PERCENT.match(text, box.end):
+        return r"\%"
+    found = _UNIT.match(text, box.end)
+    return found[0] if found and quantity(f"5{found[0]}").unit else ""
 
 
 def _without_repeats(contents: Iterable[str]) -> list[str]:

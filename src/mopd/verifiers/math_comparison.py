@@ -4,27 +4,33 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
-import sympy  # type: ignore[import-untyped]
+import sympy
 
 from mopd.verifiers import math_values as values
-from mopd.verifiers.math_expressions import Unreadable, expression
-from mopd.verifiers.math_numbers import Based, Clock, number
-from mopd.verifiers.math_quantities import are_same_quantities
-from mopd.verifiers.math_reading import (
+from mopd.verifiers.math_answers import (
     Bracketed,
     Chain,
+    Common,
     Either,
     Inequality,
     Listed,
     Named,
+    Ratio,
     Reading,
     Union,
     Value,
     Words,
 )
+from mopd.verifiers.math_expressions import Unreadable, expression
+from mopd.verifiers.math_numbers import Based, Clock, number
+from mopd.verifiers.math_quantities import are_same_quantities
 from mopd.verifiers.math_sets import are_same_set, is_set, is_solved, solved
+
+_CASED = "="
+"""Begins a name whose case counts."""
 
 
 def are_same(reference: Reading, answer: Reading) -> bool:
@@ -37,6 +43,8 @@ def are_same(reference: Reading, answer: Reading) -> bool:
         return _are_same_equations(reference, answer)
     if is_set(reference) or is_set(answer):
         return _are_same_sets(reference, answer)
+    if _is_matrix(reference) or _is_matrix(answer):
+        reference, answer = _as_matrix(reference), _as_matrix(answer)
     if isinstance(reference, Listed) or isinstance(answer, Listed):
         return _are_same_lists(reference, answer)
     if isinstance(reference, Bracketed) and isinstance(answer, Bracketed):
@@ -46,7 +54,21 @@ def are_same(reference: Reading, answer: Reading) -> bool:
     return _are_same_single(reference, answer)
 
 
+def _is_matrix(reading: Reading) -> bool:
+    return isinstance(reading, Value) and r"\begin" in reading.latex
+
+
+def _as_matrix(reading: Reading) -> Reading:
+    """A tuple as the column that it is beside a matrix."""
+    if not isinstance(reading, Bracketed) or not all(isinstance(item, Value) for item in reading.items):
+        return reading
+    rows = r" \\ ".join(item.latex for item in reading.items if isinstance(item, Value))
+    return Value(rf"\begin{{pmatrix}}{rows}\end{{pmatrix}}")
+
+
 def _are_same_single(reference: Reading, answer: Reading) -> bool:
+    if isinstance(reference, Ratio) or isinstance(answer, Ratio):
+        return _are_same_ratios(reference, answer)
     if isinstance(reference, Clock) or isinstance(answer, Clock):
         return _are_same_times(reference, answer)
     if isinstance(reference, Words) and isinstance(answer, Words):
@@ -72,6 +94,9 @@ def _are_same_times(first: Reading, second: Reading) -> bool:
     """Times are the same by the clock; 12:16 is the ratio 3:4 where the other is no time but is written as a ratio."""
     if isinstance(first, Clock) and isinstance(second, Clock):
         return first.is_same(second)
+    for told, bare in ((first, second), (second, first)):  # 3 p.m. without what stands behind the hour
+        if isinstance(told, Clock) and told.half and told.seconds % 3600 == 0 and isinstance(bare, Value):
+            return bare.latex == str(told.seconds // 3600) and not bare.unit
     ratios = []
     for each in (first, second):
         if isinstance(each, Clock) and not each.half and each.seconds % 60 == 0:
@@ -79,6 +104,24 @@ def _are_same_times(first: Reading, second: Reading) -> bool:
         elif isinstance(each, Value) and (found := re.fullmatch(r"(\d+)\s*:\s*(\d+)", each.latex)):
             ratios.append((int(found[1]), int(found[2])))
     return len(ratios) == 2 and ratios[0][0] * ratios[1][1] == ratios[1][0] * ratios[0][1]
+
+
+def _are_same_ratios(first: Reading, second: Reading) -> bool:
+    ours, theirs = _terms(first), _terms(second)
+    if ours is None or theirs is None or len(ours) != len(theirs):
+        return False
+    return all(values.are_equal(one * theirs[0], other * ours[0]) for one, other in zip(ours, theirs, strict=True))
+
+
+def _terms(reading: Reading) -> list[Any] | None:
+    """The terms of a ratio; 10:20:30 may be one."""
+    if isinstance(reading, Clock) and not reading.half:
+        return [
+            sympy.Integer(part) for part in (reading.seconds // 3600, reading.seconds // 60 % 60, reading.seconds % 60)
+        ]
+    if not isinstance(reading, Ratio) or not all(isinstance(item, Value) for item in reading.items):
+        return None
+    return [expression(item.latex) for item in reading.items if isinstance(item, Value)]
 
 
 # --- several values -------------------------------------------------------------------------------------------------
@@ -91,14 +134,16 @@ def _are_same_in_order(first: Sequence[Reading], second: Sequence[Reading]) -> b
 def _are_same_lists(reference: Reading, answer: Reading) -> bool:
     """Lists without an order; a tuple has its order, and values with different names have that of the names."""
     first, second = _items(reference), _items(answer)
-    if isinstance(reference, Bracketed) or isinstance(answer, Bracketed):
+    if _differ_in_case(first) or _differ_in_case(second):
+        first, second = _with_case(first), _with_case(second)
+    if isinstance(reference, Bracketed) or (isinstance(answer, Bracketed) and _have_own_names(first)):
         orders = (_ordered(reference), _ordered(answer))
         if orders[0] is not None and orders[1] is not None:
             return _are_same_in_order(orders[0], orders[1])
     if _have_own_names(first) != _have_own_names(second) and len(first) == len(second):
         named, others = (first, second) if _have_own_names(first) else (second, first)
         if not any(isinstance(item, Named) for item in others):
-            orders_of_named = (named, sorted(named, key=_name))
+            orders_of_named = (named, sorted(named, key=_sort_key))
             return any(
                 _are_same_in_order(*((order, others) if named is first else (others, order)))
                 for order in orders_of_named
@@ -122,7 +167,7 @@ def _ordered(reading: Reading) -> Sequence[Reading] | None:
     if isinstance(reading, Bracketed):
         return reading.items
     items = _items(reading)
-    return sorted(items, key=_name) if _have_own_names(items) else items
+    return sorted(items, key=_sort_key) if _have_own_names(items) else items
 
 
 def _have_own_names(items: Sequence[Reading]) -> bool:
@@ -135,6 +180,24 @@ def _name(item: Reading) -> str:
     return item.name if isinstance(item, Named) else ""
 
 
+def _sort_key(item: Reading) -> tuple[str, str]:
+    return _name(item).lower(), _name(item)
+
+
+def _same_name(first: Named, second: Named) -> bool:
+    """Whether two names are one. Case does not count, but where a list has a name in both cases."""
+    return first.name == second.name or (first.name[0] != _CASED and first.name.lower() == second.name.lower())
+
+
+def _differ_in_case(items: Sequence[Reading]) -> bool:
+    names = {_name(item) for item in items}
+    return len({name.lower() for name in names}) < len(names)
+
+
+def _with_case(items: Sequence[Reading]) -> Sequence[Reading]:
+    return [replace(item, name=_CASED + item.name) if isinstance(item, Named) else item for item in items]
+
+
 def _are_same_sets(reference: Reading, answer: Reading) -> bool:
     if isinstance(reference, Inequality) and isinstance(answer, Inequality):
         return _are_same_inequalities(reference, answer)
@@ -145,7 +208,7 @@ def _are_same_inequalities(first: Inequality, second: Inequality) -> bool:
     known = solved(first), solved(second)
     if known[0] is not None and known[1] is not None:
         return known[0][0] == known[1][0] and are_same_set(first, second, are_same)
-    if len(first.sides) != len(second.sides):
+    if known[0] is not None or len(first.sides) != len(second.sides):
         return False
     turned = {"<": ">", ">": "<", "<=": ">=", ">=": "<=", "!=": "!="}
     back = Inequality(second.sides[::-1], tuple(turned[sign] for sign in second.relations[::-1]))
@@ -166,7 +229,9 @@ def _are_same_inequalities(first: Inequality, second: Inequality) -> bool:
 
 def _are_same_equations(reference: Reading, answer: Reading) -> bool:
     if isinstance(reference, Named) and isinstance(answer, Named):
-        return reference.name == answer.name and are_same(reference.value, answer.value)
+        return _same_name(reference, answer) and are_same(reference.value, answer.value)
+    if isinstance(answer, Chain) and isinstance(reference, Named) and _is_numeric([reference.value]):
+        return _is_true(answer) and are_same(reference.value, answer.sides[-1])
     sides = _two_sides(reference), _two_sides(answer)
     if sides[0] is not None and sides[1] is not None:
         return values.ratio(_difference(*sides[0]), _difference(*sides[1])) is not None
@@ -185,7 +250,7 @@ def _two_sides(reading: Reading) -> tuple[str, str] | None:
     """The sides of an equation of values, where at least one has an unknown."""
     if isinstance(reading, Named) and isinstance(reading.value, Value):
         return reading.name, reading.value.latex
-    if isinstance(reading, Chain) and len(reading.sides) == 2 and not _is_numeric(reading):
+    if isinstance(reading, Chain) and len(reading.sides) == 2 and not _is_numeric(reading.sides):
         sides = [_as_value(side) for side in reading.sides]
         if sides[0] is not None and sides[1] is not None:
             return sides[0].latex, sides[1].latex
@@ -196,14 +261,14 @@ def _difference(first: str, second: str) -> Any:
     return expression(first) - expression(second)
 
 
-def _is_numeric(chain: Chain) -> bool:
-    found = [_as_value(side) for side in chain.sides]
-    return all(side is not None and not expression(side.latex).free_symbols for side in found)
+def _is_numeric(readings: Sequence[Reading]) -> bool:
+    found = [_as_value(reading) for reading in readings]
+    return all(each is not None and not expression(each.latex).free_symbols for each in found)
 
 
 def _is_true(chain: Chain) -> bool:
     """Whether an equation is one of numbers, all of which are equal."""
-    if not _is_numeric(chain):
+    if not _is_numeric(chain.sides):
         return False
     sides = [side for side in chain.sides if isinstance(side, Value)]
     return all(values.are_equal(expression(sides[0].latex), expression(side.latex)) for side in sides[1:])
@@ -230,11 +295,13 @@ def _values_in(reading: Reading) -> Iterator[str]:
         yield from _values_in(reading.value)
     elif isinstance(reading, Either):
         yield from _values_in(reading.readings[0])
-    elif isinstance(reading, (Listed, Bracketed, Union, Chain)):
+    elif isinstance(reading, (Listed, Bracketed, Union, Common, Ratio, Chain)):
         parts = {
             Listed: "items",
             Bracketed: "items",
             Union: "parts",
+            Common: "parts",
+            Ratio: "items",
             Chain: "sides",
         }
         for part in getattr(reading, parts[type(reading)]):

@@ -35,6 +35,7 @@ _SYMBOLS = {
     **{"°": r"^\circ ", "º": r"^\circ ", "℃": r"^\circ\text{C}", "℉": r"^\circ\text{F}", "′": "'", "⁄": "/"},
     **{"ℝ": r"\mathbb{R}", "ℤ": r"\mathbb{Z}", "ℕ": r"\mathbb{N}", "ℚ": r"\mathbb{Q}", "ℂ": r"\mathbb{C}"},
     **{"→": r"\to ", "⇒": r"\Rightarrow ", "∑": r"\sum ", "∏": r"\prod ", "∫": r"\int ", "∖": r"\setminus "},
+    **{"⌊": r"\lfloor ", "⌋": r"\rfloor ", "⌈": r"\lceil ", "⌉": r"\rceil ", "’": "'", "ⅈ": "i", "ⅇ": "e"},
     **{"⟨": r"\langle ", "⟩": r"\rangle ", "…": r"\ldots ", "ℓ": "l", "ϕ": r"\phi ", "ϵ": r"\epsilon "},
     **{"µ": r"\mu ", "Ω": r"\Omega ", "€": r"\text{ euro}", "£": r"\text{ pound_sterling}", "％": r"\%"},
 }
@@ -42,6 +43,8 @@ _RAISED = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻⁽⁾ⁿⁱ", "012345
 _LOWERED = str.maketrans("₀₁₂₃₄₅₆₇₈₉₊₋₍₎", "0123456789+-()")
 _RAISED_RUN = re.compile("[⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻⁽⁾ⁿⁱ]+")
 _LOWERED_RUN = re.compile("[₀₁₂₃₄₅₆₇₈₉₊₋₍₎]+")
+_BAR = "\u0305"
+_BARRED = re.compile(rf"(?:\d{_BAR})+")
 _ROOT = re.compile(r"([√∛∜])\s*(\d+(?:\.\d+)?|\\?[A-Za-z]+|(?=[({]))")
 _ROOTS = {"√": r"\sqrt", "∛": r"\sqrt[3]", "∜": r"\sqrt[4]"}
 
@@ -49,11 +52,33 @@ _TURNED_BRACKETS = re.compile(r"(?<![\w)}\]])([\[\]])([^\[\]()]*[,;][^\[\]()]*)(
 _SIZE = re.compile(r"\\m?(?:left|right|[bB]igg?[lrm]?)(?![A-Za-z])\.?")
 _NOTHING = re.compile(r"\\!|\\(?:displaystyle|textstyle|limits|nolimits|thinmuskip|null|phantom\{[^{}]*\})(?![A-Za-z])")
 _SPACE = re.compile(r"(?<!\\)\\(?:[,:;> ]|(?:quad|qquad|thinspace|enspace|enskip|medspace|thickspace)(?![A-Za-z]))|~")
+_FACTORIAL_EQUALS = re.compile(r"(?<=[\d)])!=")
+_TO = re.compile(r"^\s*(\d+)\s*(?:\\text\s*\{\s*to\s*\}|to(?![A-Za-z]))\s*(\d+)\s*$")
+_BARE_SET = re.compile(r"\\mathbb\s+([A-Z])(?![A-Za-z])")
+_POSITIVE = re.compile(r"\\mathbb\{R\}\s*(?:[\^_]\s*(?:\+|\{\s*\+\s*\})|_\s*\{\s*>\s*0\s*\})")
+_WITHOUT = re.compile(r"\\mathbb\{R\}\s*[-/]\s*(\\\{|\\left\s*\\\{)")
+_SYSTEM = re.compile(
+    r"(?:\\\{\s*)?\\begin\{(cases|aligned|align\*?|gathered|array|split)\}(?:\{[lcr]+\})?((?:(?!\\begin|\\\\|(?<!=)&(?!=))[^=])*"
+    r"=(?:(?!\\begin|&(?!=)).)*)\\end\{\1\}",
+    re.DOTALL,
+)
+_COLUMN = re.compile(
+    r"(?P<name>(?:[^=]*=)?\s*)\\begin\{(?P<kind>[pb]matrix)\}"
+    r"(?P<rows>(?:(?!\\begin|\\end|&).)*\\\\(?:(?!\\begin|\\end|&).)*)\\end\{(?P=kind)\}\s*",
+    re.DOTALL,
+)
+_ROW_END = re.compile(r"\\\\(?:\[[^\]]*\])?")
+_TEXT_COMMA = re.compile(r"\\text\s*\{\s*,\s*\}")
+_BETWEEN_EQUATIONS = re.compile(r"(?<==)([^=,]*?[^=,\s])\s*\\q?quad\s*(?=[A-Za-z]\w*\s*=)")
 _WRAPPED = r"\\(?:mathrm|operatorname\*?|text|textrm|textnormal|mbox|textup|mathit|mathsf)\s*\{\s*(%s)\s*\}"
-_UPRIGHT_LETTER = re.compile(_WRAPPED % "[ei]" + r"|\{\s*\\rm\s+([ei])\s*\}")
+_UPRIGHT_LETTER = re.compile(_WRAPPED % "[abceijknopqrvwxyzXYZ]" + r"|\{\s*\\rm\s+([ei])\s*\}")
 _UPRIGHT_GREEK = re.compile(_WRAPPED % r"\\[A-Za-z]+")
 _UPRIGHT_FUNCTION = re.compile(_WRAPPED % "|".join(name for name in FUNCTIONS if name not in _AMBIGUOUS))
 _UPRIGHT_NUMBER = re.compile(_WRAPPED % r"-?\d+(?:\.\d+)?")
+_UNBRACED = re.compile(
+    r"\\(mathrm|mathit|mathsf|mathbf|boldsymbol|rm|hat|vec|bar|tilde|overline)(?:\s+|(?=\d))([A-Za-z0-9])(?![A-Za-z])"
+    r"|\\(rm)\s*\{([^{}]*)\}"
+)
 _OLD_ROMAN = re.compile(r"\{\s*\\(?:rm|bf|it)\s+([^{}]*)\}")
 _FORMULA = re.compile(r"(?<!\\)\$([^$]*[^$\\])\$|\\\(((?:(?!\\\)).)*)\\\)")
 _SIGNED_POWER = re.compile(r"\^\s*([-+]\d+)")
@@ -64,24 +89,43 @@ _NAME = re.compile(
     rf"(?<![\\A-Za-z_])(?!(?:{'|'.join(_AMBIGUOUS)})(?!\s*[(^_]))"
     rf"({'|'.join((*FUNCTIONS, *GREEK, *_INFINITE))})(?![A-Za-z])(?:(?<=sqrt)\s*(\d+))?"
 )
+_GLUED = re.compile(r"(?<![A-Za-z\\])(\d*[a-z]?)(arcsin|arccos|arctan|sin|cos|tan|cot|ln|log|lg)([xyt])(?![A-Za-z])")
+_LOG_BASE = re.compile(r"(?<![A-Za-z])\\?log(\d+)\s*(?=\()")
+_ROUNDED = re.compile(r"(?<![A-Za-z\\])(floor|ceil)(?:ing)?\s*\(([^()]*)\)")
+_SEC = re.compile(r"(?<![A-Za-z\\\d])(?<!\d )sec(?=\s+[a-z](?![A-Za-z]))")
 _SAME_FUNCTION = {"asin": "arcsin", "acos": "arccos", "atan": "arctan"}
 _OPENED = re.compile(r"\\(sqrt|cbrt|abs)\s*(?=\()|\^\s*(?=\()")
 _BRACED = {"sqrt": r"\sqrt{%s}", "cbrt": r"\sqrt[3]{%s}", "abs": "|%s|", None: "^{%s}"}
 _E_NOTATION = re.compile(r"(?<![\w.])(\d+(?:\.\d+)?)[eE]([+-]?\d+)(?![\w.])")
 
 _SPACED_THOUSANDS = re.compile(r"(?<![\w.,])(?<!\d )\d{1,3}(?: \d{3})+(?![\d/]| \d)(?:\.\d+)?")
+_HALF_OF = re.compile(
+    r"(?<![\w.,}/^])(?<!\d )(\d+)/(\d+) +(?=[A-Za-z](?![A-Za-z])[^A-Za-z]*$|\\(?:pi|sqrt)(?![A-Za-z]))"
+)
 _SPACED_PLACES = re.compile(r"(?<![\w.])\d+\.\d{3}(?: \d{3})* \d{1,3}(?![\d/.])")
+_APOSTROPHES = re.compile(r"(?<![\w.,'])\d{1,3}(?:'\d{3})+(?!\d)")
+_POINTED_THOUSANDS = re.compile(r"(?<![\w.,])\d{1,3}(?:(?:\.\d{3})+,\d+|(?:\.\d{3}){2,})(?![\d.,])")
+_LARGE = {"hundred": 2, "thousand": 3, "million": 6, "billion": 9, "trillion": 12}
+_LARGE_NUMBER = re.compile(
+    rf"(\d)\s*(?:({'|'.join(_LARGE)})\b|\\(text[a-z]*|mathrm|mbox)\s*\{{\s*({'|'.join(_LARGE)})\b\s*([^{{}}]*)\}})"
+)
 _MARKED_COMMA = re.compile(r"(\d)\s*(?:\{\s*,\s*\}|,\\!\s*|\\!,\s*)\s*(?=\d)")
 _MARKED_NUMBER = re.compile(r"\d+(?:\x00\d+)+(?:\.\d+)?")
 _MIXED_NUMBER = re.compile(
     r"(?<![\w.}/^_])(\d+) ?(?:(?<= )(\d+)/(\d+)|\\[dtc]?frac\s*(?:\{(\d+)\}\s*\{(\d+)\}|(\d)\s*(\d)))(?![\d.])"
 )
-_FRACTION = re.compile(r"\\[dtc]?frac\s*(?:\{\s*([^{}]+?)\s*\}|(\d))\s*(?:\{\s*([^{}]+?)\s*\}|(\d))")
+_PART = r"\s*(?:\{\s*([^{}]+?)\s*\}|(\d|\s[A-Za-z]|\\(?:pi|alpha|beta|theta)(?![A-Za-z])))"
+_FRACTION = re.compile(rf"\\[dtc]?frac{_PART}{_PART}")
+_SHORT_BINOMIAL = re.compile(r"\\([dt]?binom)\s*(\d)\s*(\d)")
 _SHORT_ROOT = re.compile(r"\\sqrt\s*(\[[^\[\]]*\])?\s*([\dA-Za-z]|\\[A-Za-z]+)")
 _SHORT_LOGARITHM = re.compile(r"\\log\s*_\s*(\d)\s*(?=\d)")
-_REPEATING = re.compile(r"(?<![\w.])(\d*)\.(\d*)(?:\\(?:overline|bar)\s*(?:\{(\d+)\}|(\d))|\((\d+)\)(?![\d(]))")
+_REPEATING = re.compile(
+    r"(?<![\w.,])(\d*)(?:\.|(?<=\d),)(\d*)(?:\\(?:overline|bar)\s*(?:\{(\d+)\}|(\d))|\((\d+)\)(?![\d(]))"
+)
 _DOTTED = re.compile(r"(?<![\w.])(\d*)\.(\d*)\\dot\s*\{?(\d)\}?(?:(\d*)\\dot\s*\{?(\d)\}?)?")
-_GOES_ON = re.compile(r"(?<![\w.])(\d*)\.(\d*?)(\d+?)\3{2,}\s*(?:\.\.\.|\\[lc]?dots)")
+_GOES_ON = re.compile(
+    r"(?<![\w.])(\d*)\.(\d*?)(?:(\d)\3+|(\d{2,}?)\4+)\s*(?:\.\.\.|\\(?:[lc]?dots|dotsb|dotsc)(?![A-Za-z]))"
+)
 
 
 def plain(text: str) -> str:
@@ -103,16 +147,43 @@ def _without_full_stop(text: str) -> str:
 
 def latex(text: str) -> str:
     """What a person reads in `text`, in the LaTeX that is parsed."""
-    text = _without_unicode(_FORMULA.sub(lambda found: f" {found[1] or found[2]} ", text))
+    text = _with_sets(_without_unicode(_FORMULA.sub(lambda found: f" {found[1] or found[2]} ", text)))
+    text = _FACTORIAL_EQUALS.sub("! =", text)
+    text = _TO.sub(r"\1:\2", text)
     text = _COMMAND_TWICE.sub(r"\\", text) if r"\begin" not in text else text
-    text = _SIZE.sub("", text).replace("{:}", ":")
+    text = _rows(_SIZE.sub("", text).replace("{:}", ":"))
+    text = _TEXT_COMMA.sub(", ", _BETWEEN_EQUATIONS.sub(r"\1, ", text.replace(r"\colon", ":")))
     text = _joined_at_marked_commas(text)
     text = " ".join(_SPACE.sub(" ", _NOTHING.sub("", text)).split())
+    text = _UNBRACED.sub(_braced, text)
     text = _OLD_ROMAN.sub(r"\\mathrm{\1}", _UPRIGHT_LETTER.sub(lambda found: f" {found[1] or found[2]} ", text))
     for pattern, form in ((_UPRIGHT_GREEK, r" \1 "), (_UPRIGHT_FUNCTION, r"\\\1 "), (_UPRIGHT_NUMBER, r" \1 ")):
         text = pattern.sub(form, text)
     text = _SIGNED_POWER.sub(r"^{\1}", " ".join(_with_plain_names(text).split()))
     return _TURNED_BRACKETS.sub(_interval, _with_numbers(text))
+
+
+def _with_sets(text: str) -> str:
+    """Sets of numbers with their usual names: the positive numbers as an interval, a minus between sets as a slash."""
+    text = _BARE_SET.sub(r"\\mathbb{\1}", text)
+    text = _POSITIVE.sub(r"(0, \\infty)", text)
+    return _WITHOUT.sub(r"\\mathbb{R} \\setminus \1", text)
+
+
+def _rows(text: str) -> str:
+    """Equations that stand below each other as a list, a column of values as a tuple."""
+    text = _SYSTEM.sub(lambda found: _listed(found[2].replace("&=", "=").replace("=&", "=")), text)
+    column = _COLUMN.fullmatch(text)
+    return f"{column['name']}({_listed(column['rows'])})" if column else text
+
+
+def _listed(rows: str) -> str:
+    return ", ".join(row.strip().rstrip(",;") for row in _ROW_END.split(rows) if row.strip()).replace(", =", "=")
+
+
+def _braced(found: re.Match[str]) -> str:
+    name, letter = found[1] or found[3], found[2] or found[4]
+    return f"\\{'mathrm' if name == 'rm' else name}{{{letter}}}"
 
 
 def _interval(found: re.Match[str]) -> str:
@@ -128,6 +199,7 @@ def _without_unicode(text: str) -> str:
         return text
     text = _RAISED_RUN.sub(lambda run: f"^{{{run[0].translate(_RAISED)}}}", text)
     text = _LOWERED_RUN.sub(lambda run: f"_{{{run[0].translate(_LOWERED)}}}", text)
+    text = _BARRED.sub(lambda run: f"\\overline{{{run[0].replace(_BAR, '')}}}", text)
     text = _ROOT.sub(lambda root: _ROOTS[root[1]] + (f"{{{root[2]}}}" if root[2] else ""), text)
     return "".join(map(_latex_character, text))
 
@@ -153,10 +225,14 @@ def _latex_character(character: str) -> str:
 def _with_plain_names(text: str) -> str:
     """Names of functions and letters as commands, outside of words; operators of programs as those of mathematics."""
     parts = _TEXT_SPAN.split(text.replace("**", "^").replace("*", r" \cdot "))
-    parts[::2] = [
-        _with_braces(_E_NOTATION.sub(r"\1 \\times 10^{\2}", _NAME.sub(_command, part))) for part in parts[::2]
-    ]
+    parts[::2] = map(_with_commands, parts[::2])
     return "".join(parts)
+
+
+def _with_commands(text: str) -> str:
+    text = _SEC.sub(r"\\sec", _LOG_BASE.sub(r"\\log_{\1} ", _GLUED.sub(r"\1\\\2 \3", text)))
+    text = _ROUNDED.sub(lambda found: rf"\l{found[1]} {found[2]}\r{found[1]}", text)
+    return _with_braces(_E_NOTATION.sub(r"\1 \\times 10^{\2}", _NAME.sub(_command, text)))
 
 
 def _command(name: re.Match[str]) -> str:
@@ -203,14 +279,28 @@ def _without_comma(number: re.Match[str]) -> str:
 
 def _with_numbers(text: str) -> str:
     """Numbers without spaces between their digits; mixed and repeating ones as the fraction that they are."""
-    text = _FRACTION.sub(lambda part: f"\\frac{{{part[1] or part[2]}}}{{{part[3] or part[4]}}}", text)
+    text = _FRACTION.sub(
+        lambda part: f"\\frac{{{(part[1] or part[2]).strip()}}}{{{(part[3] or part[4]).strip()}}}", text
+    )
+    text = _SHORT_BINOMIAL.sub(r"\\\1{\2}{\3}", text)
     text = _SHORT_ROOT.sub(lambda root: f"\\sqrt{root[1] or ''}{{{root[2]}}}", text)
     text = _SHORT_LOGARITHM.sub(r"\\log_{\1} ", text)
+    text = _APOSTROPHES.sub(lambda number: number[0].replace("'", ""), text)
+    text = _POINTED_THOUSANDS.sub(lambda number: number[0].replace(".", "").replace(",", "."), text)
+    text = _LARGE_NUMBER.sub(_power_of_ten, text)
     text = _SPACED_THOUSANDS.sub(lambda number: number[0].replace(" ", ""), text)
+    text = _HALF_OF.sub(r"\\frac{\1}{\2} ", text)
     text = _SPACED_PLACES.sub(lambda number: number[0].replace(" ", ""), text)
     for pattern in (_REPEATING, _DOTTED, _GOES_ON):
         text = pattern.sub(_repeating_fraction, text)
     return _MIXED_NUMBER.sub(_improper_fraction, text)
+
+
+def _power_of_ten(number: re.Match[str]) -> str:
+    """`5 million` as the number that it is, with what stands behind it in the same text as its unit."""
+    digit, plain_name, command, name, rest = number.groups()
+    unit = f"\\{command}{{ {rest}}}" if rest else ""
+    return f"{digit} \\times 10^{{{_LARGE[plain_name or name]}}}{unit}"
 
 
 def _repeating_fraction(number: re.Match[str]) -> str:

@@ -26,10 +26,18 @@ _LITERAL = re.compile(
     r"|(?P<over>\d+)\s*/\s*(?P<under>\d+))"
     r"(?:\s*(?:\\times|\\cdot)\s*10\s*\^\s*(?:\{\s*(?P<power>[-+]?\d+)\s*\}|(?P<digit>\d)))?"
 )
-_BASED = re.compile(r"\(?\s*([0-9A-Za-z]+)\s*\)?\s*_\s*(?:\{\s*(.+?)\s*\}|(\d|\\[a-z]+\{[a-z]+\}))")
-_WITH_BASE = re.compile(r"([0-9A-Z]+)\s*(?:\\text\s*\{)?\s*\(?\s*(?:in |to )?base[ -](\d+|[a-z]+)\s*\)?\s*\}?")
+_DIGITS = r"(-?[0-9A-Za-z]+(?:\.[0-9A-Za-z]+)?)"
+_BASED = re.compile(rf"\(?\s*{_DIGITS}\s*\)?\s*_\s*(?:\{{\s*(.+?)\s*\}}|(\d|\\[a-z]+\{{[a-z]+\}}))")
+_WITH_BASE = re.compile(
+    rf"{_DIGITS}\s*(?:\\text\s*\{{)?\s*\(?\s*(?:in |to )?base[ -]\s*\}}?\s*(\d+|[a-z]+)"
+    r"\s*(?:\\text\s*\{\s*)?\)?\s*\}?"
+)
 _BASE_NAMES = ("two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve")
-_CLOCK = re.compile(r"(\d{1,2})(?::(\d{2}))?(?::(\d{2}))?\s*((?:a|p)\.?\s?m\.?|noon|midnight)?", re.IGNORECASE)
+_CLOCK = re.compile(
+    r"(\d{1,2})(?::(\d{2}))?(?::(\d{2}))?\s*((?:a|p)\.?\s?m\.?|noon|midnight|o'?\s?clock)?", re.IGNORECASE
+)
+_POINT_IN_TIME = re.compile(r"(?<=^\d)\.(?=\d\d\s*[ap]\.?\s?m)|(?<=^\d\d)\.(?=\d\d\s*[ap]\.?\s?m)", re.IGNORECASE)
+_TWELVES = ("noon", "midnight")
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +47,11 @@ class Number:
     value: Fraction
     last_place: Fraction = Fraction(0)
     digits: int = 0
+
+    @property
+    def is_exact(self) -> bool:
+        """Whether it stands for no number but itself."""
+        return not self.last_place or self.digits < ROUNDED_DIGITS
 
     def times(self, factor: Fraction) -> Number:
         """The same number in a unit so many times smaller."""
@@ -97,25 +110,22 @@ class Based:
     digits: str
     base: int
 
-    @property
-    def value(self) -> int:
-        """Its value."""
-        return int(self.digits, self.base)
-
 
 def based(text: str) -> Based | None:
     """The number to a base that a text is: 1011_2, (1011)_{2}, 1011 base two."""
+    text = re.sub(r"(?<=\d) (?=\d+ ?_)", "", text)
     found = _BASED.fullmatch(text) or _WITH_BASE.fullmatch(text)
-    if found is None or not found[1][0].isalnum() or not re.search(r"\d", found[1]):
+    if found is None or not re.search(r"\d", found[1]):
         return None
     written = re.sub(r"\\[a-z]+|[{}()\s]|base", "", next(group for group in found.groups()[1:] if group))
     base = int(written) if written.isdecimal() and len(written) < 3 else 0
     base = _BASE_NAMES.index(written) + 2 if written in _BASE_NAMES else base
     try:
-        int(found[1], base or 1)
+        int(found[1].replace(".", ""), base or 1)
     except ValueError:
         return None
-    return Based(found[1].lstrip("0").upper() or "0", base)
+    sign, digits = ("-", found[1][1:]) if found[1].startswith("-") else ("", found[1])
+    return Based(sign + (digits.lstrip("0").upper() or "0"), base)
 
 
 # --- times of the day -----------------------------------------------------------------------------------------------
@@ -148,10 +158,13 @@ class Clock:
 def clock(text: str) -> Clock | None:
     """The time of the day that a text is: 2:30, 12:00:05, 3:15 p.m., 3 pm."""
     bare = re.sub(r"\\(?:text|mathrm|textrm|mbox)\s*\{([^{}]*)\}", r" \1", text).replace(r"\colon", ":")
-    found = _CLOCK.fullmatch(" ".join(bare.replace(" :", ":").replace(": ", ":").split()))
+    written = " ".join(bare.replace(" :", ":").replace(": ", ":").split())
+    found = _CLOCK.fullmatch(_POINT_IN_TIME.sub(":", "12 " + written if written.lower() in _TWELVES else written))
     if found is None or (found[2] is None and found[4] is None):
         return None
     hours, minutes, seconds = (int(group or 0) for group in found.groups()[:3])
+    if found[4] and found[4].lower().startswith("o"):
+        return Clock(3600 * hours, "") if found[2] is None and 0 < hours <= 12 else None
     half = {"n": "p", "m": "a"}.get(found[4][0].lower(), found[4][0].lower()) if found[4] else ""
     if hours > (12 if half else 24) or minutes > 59 or seconds > 59 or (half and hours == 0):
         return None

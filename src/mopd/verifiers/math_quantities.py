@@ -5,18 +5,23 @@ Imported in worker processes only.
 
 from __future__ import annotations
 
+import re
 from fractions import Fraction
 from typing import Any
 
-import sympy  # type: ignore[import-untyped]
+import sympy
 
 from mopd.verifiers import math_values as values
-from mopd.verifiers.math_expressions import Undecided, expression, is_calculation
+from mopd.verifiers.math_answers import Value
+from mopd.verifiers.math_expressions import Undecided, expression, has_like_terms, is_calculation
 from mopd.verifiers.math_numbers import Number, are_same_number, number
-from mopd.verifiers.math_reading import Value
 from mopd.verifiers.math_units import DEGREE, PERCENT, measure
 
-_PI_DEGREES = r"(%s) \cdot \frac{\pi}{180}"
+_PARTS_OF_DEGREE = {DEGREE: 1, "deg": 1, "arcminute": 60, "arcsecond": 3600}
+
+_COMPLEX = re.compile(
+    r"(?P<real>[-+]?\s*\d+(?:\.\d+)?(?=\s*[-+]))?\s*(?P<imaginary>[-+]?\s*(?:\d+(?:\.\d+)?)?)\s*(?:\\cdot\s*)?i"
+)
 
 
 def are_same_quantities(reference: Value, answer: Value) -> bool:
@@ -37,7 +42,8 @@ def are_same_quantities(reference: Value, answer: Value) -> bool:
 
 
 def _in_radians(value: Value) -> str:
-    return _PI_DEGREES % value.latex if value.unit.removesuffix("s") in (DEGREE, "deg") else value.latex
+    part = _PARTS_OF_DEGREE.get(value.unit.removesuffix("s"))
+    return rf"({value.latex}) \cdot \frac{{\pi}}{{{180 * part}}}" if part else value.latex
 
 
 def _are_same_measured(reference: Value, answer: Value) -> bool:
@@ -66,25 +72,59 @@ def _are_same_values(reference: str, answer: str, factor: Fraction = Fraction(1)
     wanted, given = number(reference), number(answer)
     if wanted is not None and given is not None:
         return are_same_number(wanted.times(factor), given)
-    if wanted is not None and is_calculation(answer):
+    if wanted is not None and is_calculation(answer, wanted.is_exact):
         return False
     if wanted is not None or given is not None:
         written, other = (wanted.times(factor), answer) if wanted is not None else (given, reference)
         assert written is not None
         read = expression(other) if wanted is not None else _carried_out(reference)
         return _is_value_of(written, read, Fraction(1) if wanted is not None else factor)
-    pair = _carried_out(reference), expression(answer)
-    return _are_equal(pair[0] if factor == 1 else pair[0] * sympy.Rational(factor), pair[1])
+    parts = [(_parts(text), expression(text)) for text in (reference, answer)]
+    if parts[0][0] is not None or parts[1][0] is not None:
+        return factor == 1 and _are_same_parts(*parts)
+    wanted_value, given_value = parts[0][1], parts[1][1]
+    is_same = factor == 1 and _are_equal(wanted_value, given_value)
+    if not is_same:
+        carried_out = _carried_out(reference)
+        if factor != 1 or carried_out is not wanted_value:
+            is_same = _are_equal(carried_out if factor == 1 else carried_out * sympy.Rational(factor), given_value)
+    return is_same and (bool(wanted_value.free_symbols) or not has_like_terms(answer) or has_like_terms(reference))
+
+
+def _parts(text: str) -> tuple[Number, Number] | None:
+    """The real and the imaginary part of a complex number that is written with decimals."""
+    found = _COMPLEX.fullmatch(text)
+    if found is None or "." not in text:
+        return None
+    signed = [(found[group] or "0").replace(" ", "") for group in ("real", "imaginary")]
+    parts = number(signed[0]), number(signed[1] + "1" if signed[1] in ("", "+", "-") else signed[1])
+    return None if parts[0] is None or parts[1] is None else (parts[0], parts[1])
+
+
+def _are_same_parts(
+    first: tuple[tuple[Number, Number] | None, Any], second: tuple[tuple[Number, Number] | None, Any]
+) -> bool:
+    """Whether two complex numbers are the same in both parts, of which at least one is written with decimals."""
+    if first[0] is not None and second[0] is not None:
+        return all(map(are_same_number, first[0], second[0]))
+    written, read = (first[0], second[1]) if first[0] is not None else (second[0], first[1])
+    found = values.parts_of(read)
+    if written is None or found is None:
+        return False
+    return all(
+        part.stands_for(size) or abs(part.value - size) * 10**40 <= max(map(abs, found))
+        for part, size in zip(written, found, strict=True)
+    )
 
 
 def _carried_out(reference: str) -> Any:
-    """What a reference stands for; a sum or an integral without unknowns in it is computed. Raises Undecided."""
+    """What a reference stands for; a sum or an integral in it is computed. Raises Undecided."""
     read = expression(reference)
     kinds = (sympy.Integral, sympy.Sum, sympy.Product, sympy.Limit)
-    if not isinstance(read, sympy.Expr) or read.free_symbols or not read.has(*kinds):
+    if not isinstance(read, sympy.Expr) or not read.has(*kinds):
         return read
     found = read.doit()
-    if found.has(*kinds):
+    if found.has(*kinds, sympy.Piecewise):
         raise Undecided
     return found
 
@@ -97,7 +137,7 @@ def _is_value_of(written: Number, read: Any, factor: Fraction) -> bool:
     if not written.last_place or read.free_symbols:
         return values.are_equal(sympy.Rational(written.value), read)
     found = values.digits_of(read)
-    return found is not None and written.stands_for(found)
+    return found is not None and (written.stands_for(found) or values.are_equal(sympy.Rational(written.value), read))
 
 
 def _are_equal(reference: Any, answer: Any) -> bool:

@@ -1,18 +1,32 @@
 """What an answer is: a value, words, a time, a list, brackets, a union, named values, an equation, an inequality.
 
 The text is taken apart from outside to inside. Only single values are left to the parser of LaTeX, when they are
-compared. May import: `math_notation`, `math_numbers`, `math_units`.
+compared. May import: `math_answers`, `math_notation`, `math_numbers`, `math_splitting`, `math_units`.
 """
 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from typing import NamedTuple
 
+from mopd.verifiers.math_answers import (
+    Bracketed,
+    Chain,
+    Common,
+    Either,
+    Inequality,
+    Listed,
+    Named,
+    Ratio,
+    Reading,
+    Union,
+    Value,
+    Words,
+)
 from mopd.verifiers.math_notation import KNOWN_WORDS
-from mopd.verifiers.math_numbers import Based, Clock, based, clock
-from mopd.verifiers.math_units import quantity
+from mopd.verifiers.math_numbers import based, clock
+from mopd.verifiers.math_splitting import inside_of, split
+from mopd.verifiers.math_units import compound, quantity
 
 MAX_ITEMS = 200
 """A longer list cannot be read: all of its items may have to be compared with each other."""
@@ -22,84 +36,9 @@ class Unread(Exception):
     """The text is nothing that can be read."""
 
 
-@dataclass(frozen=True, slots=True)
-class Value:
-    """One value: its LaTeX, and its unit, "" without one."""
-
-    latex: str
-    unit: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Words:
-    """Words, in small letters. `is_marked` if the text itself says that they are no product of letters."""
-
-    text: str
-    is_marked: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Listed:
-    """Values without an order; `is_or` where the text says that one of them holds."""
-
-    items: tuple[Reading, ...]
-    is_or: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Bracketed:
-    """Values in an order: a tuple, or with two of them an interval."""
-
-    opening: str
-    items: tuple[Reading, ...]
-    closing: str
-
-
-@dataclass(frozen=True, slots=True)
-class Union:
-    """A union of sets, without those of `but`."""
-
-    parts: tuple[Reading, ...]
-    but: tuple[Reading, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Named:
-    """A value with its name: `x = 5`, `f(x) = x^2`, `|AB| = 1`."""
-
-    name: str
-    value: Reading
-
-
-@dataclass(frozen=True, slots=True)
-class Chain:
-    """An equation of values without a name, `3 + 4 = 7`, or with unknowns, `2x + y = 1`."""
-
-    sides: tuple[Reading, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Inequality:
-    """A chain of sides with the relations between them."""
-
-    sides: tuple[str, ...]
-    relations: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Either:
-    """Two readings of a text that may mean either."""
-
-    readings: tuple[Reading, ...]
-
-
-Reading = Value | Words | Based | Clock | Listed | Bracketed | Union | Named | Chain | Inequality | Either
-
-_OPENING = {"(", "[", "{", r"\{", r"\lbrace", r"\begin", "|("}
-_CLOSING = {")", "]", "}", r"\}", r"\rbrace", r"\end", ")|"}
-_TOKEN = re.compile(r"\\[A-Za-z]+|\\.|.", re.DOTALL)
 _AND_OR = re.compile(
-    r",?\s*(?:\\(?:text[a-z]*|mathrm|mbox)\s*\{\s*,?\s*(and|or)\s*\}|(?<![A-Za-z\\])(and|or)(?![a-z])|\\(lor|vee)(?![a-z]))\s*,?"
+    r",?\s*(?:\\(?:text[a-z]*|mathrm|mbox)\s*\{\s*,?\s*(and|or)\s*\}|(?<![A-Za-z\\])(and|or)(?![a-z])(?![^{}]*\})"
+    r"|\\(lor|vee)(?![a-z])|\\(?:land|wedge)(?![a-z]))\s*,?"
 )
 _RELATION = {
     **dict.fromkeys((r"\le", r"\leq", r"\leqslant", "<="), "<="),
@@ -108,15 +47,21 @@ _RELATION = {
 }
 _RELATIONS = re.compile(r"\\(?:leqslant|geqslant|leq|geq|le|ge|lt|gt|neq|ne)(?![A-Za-z])|<=|>=|!=|<|>")
 _THOUSANDS = re.compile(r"(?<![\w.,])-?[1-9]\d{0,2}(?:,\d{3})+(?!\d|,\d)")
+_WITH_PLACES = re.compile(r"-?\d+\.\d+")
 _DECIMAL_COMMA = re.compile(r"-?\d+,\d+")
 _SUBSCRIPT = re.compile(r"_\s*(?:\{[^{}]*\}|\w)|\^\s*\{?\s*(?:\*|\\prime)\s*\}?")
 _ARGUMENTS = re.compile(r"(?<=[A-Za-z}')])\s*\([^()=]*\)")
+_FIRST_SIGN = re.compile(r"^(?:=|\\(?:approx|simeq|sim)(?![A-Za-z]))\s*")
+_NO_NAMES = ("e", "i", r"\pi", r"\infty")
 _NAME = re.compile(r"[A-Za-z\\{}'|:/\s]*[A-Za-z][A-Za-z\\{}'|:/\s]*")
+_POINT = re.compile(r"([A-Z](?:_\d|')?)\s*\(([^()]*)\)")
 _TEXT = re.compile(r"\\(?:text[a-z]*|mathrm|mathsf|mathit|mathbf|mbox|operatorname)\s*\{([^{}]*)\}")
 _RUN = re.compile(r"(?<![A-Za-z\\])[A-Za-z]{2,}")
 _LETTERS = re.compile(r"[A-Za-z][A-Za-z\s'.,!?-]*")
 _UNIT_INSIDE = re.compile(r"\d\s*\\(?:text[a-z]*|mathrm|mbox)\s*\{")
 _LIMIT = re.compile(r"\\lim\s*_\s*\{[^{}]*\}")
+_ARTICLE = re.compile(r"^(?:an?|the) (?=[a-z]{2})")
+_FIGURE = re.compile(r"\\(angle|triangle|overline|overrightarrow)\s*\{?\s*([A-Z]{2,})\s*\}?")
 _PLAIN_PRODUCT = re.compile(r"[xyz]{2,3}")
 
 
@@ -136,25 +81,29 @@ def read(text: Text) -> Reading:
     latex = text.latex.strip().rstrip(",;").strip() if not text.latex.rstrip().endswith(r"\,") else text.latex.strip()
     if not latex:
         raise Unread
-    found = _words(latex) or clock(latex)
+    found = clock(latex) or _words(latex)
     if found is not None:
         return found
     is_or = any(groups[0] == "or" or groups[1] == "or" or groups[2] for groups in _AND_OR.findall(latex))
-    latex = _AND_OR.sub(" , ", latex)
-    items = _split(latex, (",", ";"))
+    parts = _AND_OR.split(latex)[:: _AND_OR.groups + 1]
+    are_groups = is_or and all("=" in part and len(split(part, (",",))) > 1 for part in parts)
+    latex = (" ; " if are_groups else " , ").join(parts)
+    items = split(latex, (",", ";"))
     if len(items) > 1:
-        return _list(text, latex, items, is_or)
+        return _list(text.part(latex), latex, items, is_or)
     return _item(text.part(latex))
 
 
 def _list(text: Text, latex: str, items: list[str], is_or: bool) -> Reading:
     """A list; or a number, where its commas may as well be those of thousands or of a decimal."""
     number = _THOUSANDS.sub(lambda found: _joined(found, latex), latex)
-    if number != latex and not name_of(_split(latex, ("=",))[0]):
+    if number != latex and _WITH_PLACES.fullmatch(number):
+        return read(text.part(number))
+    if number != latex and not name_of(split(latex, ("=",))[0]):
         return Either((read(text.part(number)), _items(text, items, is_or)))
     if number != latex:
         return read(text.part(number))
-    value = _split(latex, ("=",))[-1].strip()
+    value = split(latex, ("=",))[-1].strip()
     if _DECIMAL_COMMA.fullmatch(value):
         return Either((read(text.part(latex.replace(",", "."))), _items(text, items, is_or)))
     return _items(text, items, is_or)
@@ -163,11 +112,17 @@ def _list(text: Text, latex: str, items: list[str], is_or: bool) -> Reading:
 def _items(text: Text, items: list[str], is_or: bool) -> Reading:
     if len(items) > MAX_ITEMS:
         raise Unread
-    groups = _split(text.latex, (";",))
+    groups = split(text.latex, (";",))
     if len(groups) > 1 and all("=" in group and "," in group for group in groups):
         return Listed(tuple(read(text.part(group)) for group in groups))
+    if len(groups) > 1 and all(_DECIMAL_COMMA.fullmatch(group.strip()) for group in groups):
+        return Listed(tuple(read(text.part(group.replace(",", "."))) for group in groups))
     readings = [read(text.part(item)) for item in items]
     first = readings[0]
+    if isinstance(first, Inequality) and first.relations == ("!=",):
+        readings = [
+            Inequality((first.sides[0], each.latex), ("!=",)) if isinstance(each, Value) else each for each in readings
+        ]
     if isinstance(first, Named) and not any(isinstance(each, (Named, Inequality, Chain)) for each in readings[1:]):
         return Named(first.name, Listed((first.value, *readings[1:]), is_or))
     return Listed(tuple(readings), is_or)
@@ -175,15 +130,17 @@ def _items(text: Text, items: list[str], is_or: bool) -> Reading:
 
 def _item(text: Text) -> Reading:
     """What a text without commas outside of brackets is."""
-    latex = text.latex.strip()
+    latex = _FIRST_SIGN.sub("", text.latex.strip())
+    text = text.part(latex)
     for mark in (r"\Rightarrow", r"\implies", r"\iff", r"\to", r"\equiv", r"\mapsto", r"\forall", r"\exists", r"\pmod"):
         if re.search(re.escape(mark) + r"(?![A-Za-z])", _LIMIT.sub("", latex)):
             raise Unread
-    is_in_braces = _inside(latex, r"\{", r"\}") is not None
+    is_in_braces = inside_of(latex, r"\{", r"\}") is not None
     if _RELATIONS.search(latex) and r"\begin" not in latex and not is_in_braces:
-        return _inequality(text)
+        parts = split(latex, (r"\cup",))
+        return _inequality(text) if len(parts) == 1 else Union(tuple(read(text.part(part)) for part in parts))
     for sign, belongs in (("=", False), (r"\approx", False), (r"\in", True)):
-        sides = _split(latex, (sign,))
+        sides = split(latex, (sign,))
         if len(sides) > 1:
             return _equation(text, sides, sign) if not belongs else Named(name_of(sides[0]), read(text.part(sides[-1])))
     found = based(latex)
@@ -194,7 +151,7 @@ def _item(text: Text) -> Reading:
 
 def _equation(text: Text, sides: list[str], sign: str) -> Reading:
     if sign == "=":
-        sides[-1] = _split(sides[-1], (r"\approx",))[0]
+        sides[-1] = split(sides[-1], (r"\approx",))[0]
     elif not name_of(sides[0]):
         return read(text.part(sides[0]))
     if any(not side.strip() for side in sides):
@@ -209,10 +166,10 @@ def _equation(text: Text, sides: list[str], sign: str) -> Reading:
 
 def _named(text: Text, written: str, name: str, value: Reading) -> Reading:
     """A named value; a tuple of names and a tuple of values are values with names each."""
-    inside = _inside(written, "(", ")")
+    inside = inside_of(written, "(", ")")
     if inside is None or "," not in inside:
         return Named(name, value)
-    names = [name_of(part) for part in _split(inside, (",",))]
+    names = [name_of(part) for part in split(inside, (",",))]
     if isinstance(value, Bracketed) and len(value.items) == len(names) and all(names):
         return Listed(tuple(map(Named, names, value.items)))
     return value
@@ -222,12 +179,12 @@ def name_of(text: str) -> str:
     """The name that a side of an equation is; "" where it is none. A tuple of names is one."""
     written = re.sub(r"\\(?:overline|angle|text[a-z]*|mathrm|displaystyle|vec|overrightarrow)(?![A-Za-z])", "", text)
     bare = _SUBSCRIPT.sub("", written)
-    inside = _inside(bare.strip(), "(", ")")
+    inside = inside_of(bare.strip(), "(", ")")
     if inside is not None and "," in inside:
-        return re.sub(r"\s", "", written) if all(map(name_of, _split(inside, (",",)))) else ""
-    if not _NAME.fullmatch(_ARGUMENTS.sub("", bare)) or bare.strip() in ("e", "i", r"\pi"):
+        return re.sub(r"\s", "", written) if all(map(name_of, split(inside, (",",)))) else ""
+    if not _NAME.fullmatch(_ARGUMENTS.sub("", bare)) or bare.strip() in _NO_NAMES:
         return ""
-    return re.sub(r"[\s{}|]|\\quad", "", written).lower()
+    return re.sub(r"[\s{}|]|\\quad", "", written)
 
 
 def _inequality(text: Text) -> Reading:
@@ -240,20 +197,30 @@ def _inequality(text: Text) -> Reading:
 
 def _set(text: Text) -> Reading | None:
     """A union, a difference, a set in braces."""
-    parts = _split(text.latex, (r"\setminus", r"\backslash"))
+    parts = split(text.latex, (r"\setminus", r"\backslash"))
     if len(parts) == 2:
         return Union((read(text.part(parts[0])),), (read(text.part(parts[1])),))
-    parts = _split(text.latex, (r"\cup",))
+    parts = split(text.latex, (r"\cup",))
     if len(parts) > 1:
         return Union(tuple(read(text.part(part)) for part in parts))
+    parts = split(text.latex, (r"\cap",))
+    if len(parts) > 1:
+        return Common(tuple(read(text.part(part)) for part in parts))
+    parts = split(text.latex, (":",))
+    if len(parts) > 2:
+        return Ratio(tuple(read(text.part(part)) for part in parts))
     for opening, closing in ((r"\{", r"\}"), (r"\lbrace", r"\rbrace"), ("{", "}")):
-        inside = _inside(text.latex, opening, closing)
+        inside = inside_of(text.latex, opening, closing)
         if inside is not None and not inside.strip() and opening != "{":
             return Value(r"\emptyset")
         if inside is not None:
-            condition = _split(inside, (":", r"\mid", r"\vert", "|"))
-            is_builder = len(condition) == 2 and opening != "{" and name_of(_split(condition[0], (r"\in",))[0])
-            found = read(text.part(condition[1] if is_builder else inside))
+            condition = split(inside, (":", r"\mid", r"\vert", "|"))
+            is_builder = len(condition) == 2 and opening != "{" and name_of(split(condition[0], (r"\in",))[0])
+            if is_builder or opening == "{":
+                found = read(text.part(condition[-1] if is_builder else inside))
+            else:
+                items = split(inside, (",", ";"))
+                found = _items(text.part(inside), items, False) if len(items) > 1 else read(text.part(inside))
             if opening != "{" and not isinstance(found, (Listed, Either)):
                 return found if is_builder or isinstance(found, Inequality) else Listed((found,))
             return found
@@ -262,10 +229,16 @@ def _set(text: Text) -> Reading | None:
 
 def _bracketed(text: Text) -> Reading | None:
     """A tuple or an interval; what is in the brackets where there is no comma."""
+    named = _POINT.fullmatch(text.latex)
+    if named and len(split(named[2], (",",))) > 1:
+        return Named(named[1], read(text.part(f"({named[2]})")))
     for opening in "([":
         for closing in ")]":
-            inside = _inside(text.latex, opening, closing)
-            items = _split(inside, (",", ";")) if inside is not None else []
+            inside = inside_of(text.latex, opening, closing)
+            items = split(inside, (",", ";")) if inside is not None else []
+            groups = split(inside or "", (";",))
+            if len(groups) > 1 and all(_DECIMAL_COMMA.fullmatch(group.strip()) for group in groups):
+                items = [group.replace(",", ".") for group in groups]
             if len(items) > 1 and len(items) <= MAX_ITEMS:
                 return Bracketed(opening, tuple(read(text.part(item)) for item in items), closing)
             if inside is not None and len(items) == 1 and opening + closing == "()":
@@ -275,14 +248,14 @@ def _bracketed(text: Text) -> Reading | None:
 
 def _value(text: Text) -> Reading:
     """A single value; two of them where it has a sign for plus or minus."""
-    found = quantity(text.latex, text.with_lone_letters)
+    found = compound(text.latex) or quantity(text.latex, text.with_lone_letters)
     if found.unit and _UNIT_INSIDE.search(found.value):  # 2 ft 6 in is two values
         raise Unread
     if r"\pm" in found.value or r"\mp" in found.value:
         plus = found.value.replace(r"\pm", "+").replace(r"\mp", "-")
         minus = found.value.replace(r"\pm", "-").replace(r"\mp", "+")
         return Listed((Value(plus.lstrip(" +"), found.unit), Value(minus, found.unit)))
-    inside = _inside(found.value, "(", ")")
+    inside = inside_of(found.value, "(", ")")
     if found.unit and inside is not None:
         return Value(inside, found.unit)
     words = _TEXT.fullmatch(found.value)
@@ -291,6 +264,9 @@ def _value(text: Text) -> Reading:
 
 def _words(latex: str) -> Words | None:
     """The words that a text is: all letters, of which at least two are side by side and no known function or letter."""
+    figure = _FIGURE.fullmatch(latex)
+    if figure:
+        return Words(f"{figure[1]} {_ordered_corners(*figure.groups())}", is_marked=True)
     bare = " ".join(_TEXT.sub(r" \1 ", latex).replace(r"\ ", " ").split()).strip(" .!?,")
     while bare.startswith("(") and bare.endswith(")"):
         bare = bare[1:-1].strip()
@@ -300,24 +276,8 @@ def _words(latex: str) -> Words | None:
     runs = [run for run in _RUN.findall(bare) if run not in KNOWN_WORDS]
     if not runs or ("," in bare and not is_marked) or (re.search(r"\b(?:and|or)\b|,", bare) and len(runs) < 3):
         return None
-    return Words(" ".join(re.sub(r"[^\w\s]", " ", bare).lower().split()), is_marked)
-
-
-# --- taking apart ---------------------------------------------------------------------------------------------------
-
-
-def _split(text: str, separators: tuple[str, ...]) -> list[str]:
-    """The parts of a text between separators that are in no brackets."""
-    parts, depth, start = [], 0, 0
-    for token in _TOKEN.finditer(text):
-        if token[0] in separators and depth == 0:
-            parts.append(text[start : token.start()])
-            start = token.end()
-        elif token[0] in _OPENING:
-            depth += 1
-        elif token[0] in _CLOSING:
-            depth = max(0, depth - 1)
-    return [*parts, text[start:]]
+    words = " ".join(re.sub(r"[^\w\s]", " ", bare).lower().split())
+    return Words(_ARTICLE.sub("", words) if is_marked or " " in words[2:] else words, is_marked)
 
 
 def _joined(number: re.Match[str], text: str) -> str:
@@ -327,17 +287,8 @@ def _joined(number: re.Match[str], text: str) -> str:
     return number[0] if is_inside else number[0].replace(",", "")
 
 
-def _inside(text: str, opening: str, closing: str) -> str | None:
-    """What is in the brackets around the whole text; None where it has none around it."""
-    text = text.strip()
-    if not text.startswith(opening) or not text.endswith(closing) or len(text) < len(opening + closing):
-        return None
-    depth = 0
-    for token in _TOKEN.finditer(text):
-        if token[0] in _OPENING:
-            depth += 1
-        elif token[0] in _CLOSING:
-            depth -= 1
-            if depth == 0 and token.end() < len(text):
-                return None
-    return text[len(opening) : -len(closing)]
+def _ordered_corners(figure: str, corners: str) -> str:
+    """The corners of a figure in the one order that all names of it have: the angle ABC is CBA, the vector AB no BA."""
+    if figure == "triangle":
+        return "".join(sorted(corners))
+    return corners if figure == "overrightarrow" else min(corners, corners[::-1])

@@ -9,16 +9,29 @@ from collections.abc import Callable, Sequence
 from fractions import Fraction
 from typing import Any, NamedTuple
 
-import sympy  # type: ignore[import-untyped]
+import sympy
 
-from mopd.verifiers.math_expressions import Undecided, expression
+from mopd.verifiers.math_answers import (
+    Bracketed,
+    Common,
+    Inequality,
+    Listed,
+    Named,
+    Reading,
+    Union,
+    Value,
+    Words,
+)
+from mopd.verifiers.math_expressions import FUNCTION, Undecided, expression
 from mopd.verifiers.math_numbers import number
-from mopd.verifiers.math_reading import Bracketed, Inequality, Listed, Named, Reading, Union, Value, name_of
+from mopd.verifiers.math_reading import name_of
 from mopd.verifiers.math_values import Undefined, digits_of
 
 _INFINITE = {r"\infty": 1, r"+\infty": 1, r"-\infty": -1}
 _ALL = (r"\mathbb{R}", r"\mathbf{R}", r"\R", r"\text{all real numbers}")
 _NONE = (r"\emptyset", r"\varnothing")
+_ALL_IN_WORDS = ("all real numbers", "all reals", "all real x", "any real number", "real numbers", "every real number")
+_NONE_IN_WORDS = ("no solution", "no solutions", "no real solution", "no real solutions", "empty set")
 _TURNED = {"<": ">", ">": "<", "<=": ">=", ">=": "<=", "!=": "!="}
 
 
@@ -54,9 +67,20 @@ def is_set(reading: Reading) -> bool:
     """Whether a reading can only be a set of numbers."""
     if isinstance(reading, Value):
         return reading.latex in (*_ALL, *_NONE)
+    if isinstance(reading, Words):
+        return reading.text in (*_ALL_IN_WORDS, *_NONE_IN_WORDS)
     if isinstance(reading, Listed):
-        return any(isinstance(item, (Inequality, Union)) for item in reading.items)
-    return isinstance(reading, (Union, Inequality))
+        return any(isinstance(item, (Inequality, Union)) for item in reading.items) and _have_one_name(reading)
+    return isinstance(reading, (Union, Common, Inequality))
+
+
+def _have_one_name(listed: Listed) -> bool:
+    """Whether the items of a list are about one unknown, and not about one each."""
+    names = {item.name.lower() for item in listed.items if isinstance(item, Named)}
+    for item in listed.items:
+        known = solved(item) if isinstance(item, Inequality) else None
+        names |= {known[0]} if known is not None else set()
+    return len(names) < 2
 
 
 def are_same_set(first: Reading, second: Reading, are_same: Callable[[Reading, Reading], bool]) -> bool:
@@ -80,29 +104,41 @@ def _are_same_end(first: End, second: End, are_same: Callable[[Reading, Reading]
 
 def solved(inequality: Inequality) -> tuple[str, tuple[Segment, ...]] | None:
     """The name and the numbers of an inequality that says what values the name has; None for any other."""
-    places = [place for place, side in enumerate(inequality.sides) if name_of(side)]
+    places = [
+        place
+        for place, side in enumerate(inequality.sides)
+        if name_of(side.removeprefix("-")) and not FUNCTION.search(side) and r"\sqrt" not in side
+    ]
     if len(places) != 1 or len(inequality.sides) > 3 or (len(inequality.sides) == 3 and places != [1]):
         return None
     side = inequality.sides[places[0]]
+    is_turned = side.startswith("-")
     found: Sequence[Segment] = _LINE
     for place, relation in enumerate(inequality.relations):
         is_left = place == places[0]
         bound = inequality.sides[place + 1 if is_left else place]
+        bound = _negative(bound) if is_turned else bound
         try:
             part = _bounded(
-                relation if is_left else _TURNED[relation], bound, is_absolute=side.startswith(("|", r"\l"))
+                relation if is_left != is_turned else _TURNED[relation],
+                bound,
+                is_absolute=side.startswith(("|", r"\l")),
             )
         except Undefined:
             return None
         found = _common(found, part)
-    return name_of(side), tuple(found)
+    return name_of(side.removeprefix("-")).lower(), tuple(found)
+
+
+def _negative(bound: str) -> str:
+    return f"-{bound}" if number(bound) else f"-({bound})"
 
 
 def _bounded(relation: str, bound: str, is_absolute: bool) -> Sequence[Segment]:
     end = _end(Value(bound))
     if is_absolute:
         positive = _bounded(relation, bound, is_absolute=False)
-        mirrored = _bounded(_TURNED[relation], f"-{bound}" if number(bound) else f"-({bound})", is_absolute=False)
+        mirrored = _bounded(_TURNED[relation], _negative(bound), is_absolute=False)
         return _common(positive, mirrored) if relation in ("<", "<=") else _merged((*positive, *mirrored))
     below = Segment(_LOW, False, end, relation == "<=")
     above = Segment(end, relation == ">=", _HIGH, False)
@@ -114,26 +150,39 @@ def _bounded(relation: str, bound: str, is_absolute: bool) -> Sequence[Segment]:
 
 def _segments(reading: Reading) -> Sequence[Segment]:
     """The segments of a set. Raises Undefined for what is none."""
-    if isinstance(reading, Value) and reading.latex in (*_ALL, *_NONE):
-        return _LINE if reading.latex in _ALL else ()
+    if isinstance(reading, (Value, Words)) and is_set(reading):
+        name = reading.latex if isinstance(reading, Value) else reading.text
+        return _LINE if name in (*_ALL, *_ALL_IN_WORDS) else ()
     if isinstance(reading, Named):
-        return _segments(reading.value)
+        is_number = isinstance(reading.value, Value) and not is_set(reading.value)
+        return _segments(Listed((reading.value,)) if is_number else reading.value)
     if isinstance(reading, Bracketed) and len(reading.items) == 2:
         start, stop = _end(reading.items[0]), _end(reading.items[1])
         return (Segment(start, reading.opening == "[", stop, reading.closing == "]"),)
-    if isinstance(reading, Union):
-        found = [segment for part in reading.parts for segment in _segments(part)]
-        for part in reading.but:
-            found = list(_common(found, _others(_segments(part))))
-        return found
+    if isinstance(reading, (Union, Common)):
+        return _of_parts(reading)
     if isinstance(reading, Inequality):
         known = solved(reading)
         return known[1] if known is not None else _solution(reading)
-    if isinstance(reading, Listed) and all(isinstance(item, (Inequality, Union, Bracketed)) for item in reading.items):
-        return _of_several(reading)
     if isinstance(reading, Listed):
-        return [Segment(end, True, end, True) for end in map(_end, reading.items)]
+        return _of_several(reading)
     raise Undefined
+
+
+def _of_parts(reading: Union | Common) -> Sequence[Segment]:
+    if isinstance(reading, Common):
+        return _in_all([_segments(part) for part in reading.parts])
+    found = [segment for part in reading.parts for segment in _segments(part)]
+    for part in reading.but:
+        found = list(_common(found, _others(_segments(part))))
+    return found
+
+
+def _in_all(parts: Sequence[Sequence[Segment]]) -> Sequence[Segment]:
+    found = parts[0]
+    for part in parts[1:]:
+        found = _common(found, part)
+    return found
 
 
 def _solution(inequality: Inequality) -> Sequence[Segment]:
@@ -168,12 +217,12 @@ def _bound(end: Any) -> End:
 
 
 def _of_several(listed: Listed) -> Sequence[Segment]:
-    """Inequalities hold all together, unless the text says or, or no number satisfies all."""
+    """Conditions hold all together, unless the text says or, or no number satisfies all; numbers are points."""
+    if not all(isinstance(item, (Inequality, Union, Common, Bracketed, Named)) for item in listed.items):
+        return [Segment(end, True, end, True) for end in map(_end, listed.items)]
     parts = [_segments(item) for item in listed.items]
-    if all(isinstance(item, Inequality) for item in listed.items) and not listed.is_or:
-        common = parts[0]
-        for part in parts[1:]:
-            common = _common(common, part)
+    if all(isinstance(item, (Inequality, Named)) for item in listed.items) and not listed.is_or:
+        common = _in_all(parts)
         if common:
             return common
     return [segment for part in parts for segment in part]

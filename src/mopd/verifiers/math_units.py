@@ -2,7 +2,7 @@
 
 A unit left out is forgiven, another one is not: 5 km is 5 and 5000 m, but not 5 m. What a text names that is no unit of
 measure (5 apples, 3 ways) is a description and says nothing. `pint` knows the units; it is imported when two units are
-first compared, since it takes a second.
+first compared, since it takes a second: a worker does so before its first task.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 PERCENT = "percent"
 DEGREE = "degree"
 
-_WORDS = r"\\(?:text[a-z]*|mathrm|mathsf|mathit|mathbf|mbox|rm|operatorname)\s*\{(?:[^{}]|\{[^{}]*\})*\}"
+_WORDS = r"\\(?:text[a-z]*|mathrm|mathsf|mathit|mbox|rm|operatorname)\s*\{(?:[^{}]|\{[^{}]*\})*\}"
 _EXPONENT = r"(?:\s*\^\s*(?:\{\s*-?\d+\s*\}|-?\d))"
 _PIECE = rf"(?:{_WORDS}{_EXPONENT}?|\\(?:cdot|mu|Omega|degree|AA|times)(?![A-Za-z]){_EXPONENT}?|[/.*~]|\s)"
 _RATIO = rf"\\[dt]?frac\s*\{{\s*(?:{_PIECE})+\}}\s*\{{\s*(?:{_PIECE})+\}}"
@@ -29,21 +29,34 @@ _SYMBOL = (
     r"(?:[kKcdMGmnµTp]?(?:m|g|s|L|l|J|W|N|Pa|Hz|V|A|mol|eV|cal|Wh|Ω|F|C|T|Wb|H|B)|h|K|hr|hrs|min|sec|ft|in|yd|mi|lb|"
     r"lbs|oz|gal|mph|kph|kmh|atm|m?bar|psi|rad|ha|pt|qt|AU|ly|u|amu)"
 )
+_PREFIXED = re.compile(r"[kMGTPcdmnµup]?(?:ohms?|Sv|Bq|Gy|lm|lx|bits?|bytes?|bps|W|Wh|eV|cal|Pa|Hz|kat|M|S)")
 _TERM = rf"(?:{_SYMBOL}(?![A-Za-z]){_EXPONENT}?|[A-Za-z]{{3,}}(?![A-Za-z]){_EXPONENT}?)"
 _PLAIN = re.compile(
     rf"(?P<value>-?(?:[\d.,]*\d|\\[dt]?frac\{{\d+\}}\{{\d+\}}|.*\d\}}?|.*\\pi))(?P<gap>\s*)"
     rf"(?P<unit>{_TERM}(?:\s*(?:/|per|\\cdot)?\s*{_TERM})*)\s*",
     re.DOTALL,
 )
-_CURRENCY = re.compile(r"(?P<sign>-?)\s*\\?\$\s*(?P<value>[\d.,].*)|(?P<amount>.*\d)\s*\\?\$", re.DOTALL)
-_NAMES = {"sq": "square", "cu": "cubic", "per cent": "percent", "pct": "percent", "percentage": "percent"}
+_PIECES = re.compile(rf"(\d+(?:\.\d+)?)\s*(?:({_CIRCLE}|'{{1,2}})|((?:\\[,;: ]|~)*{_WORDS}|[A-Za-z]+))")
+_COMPOUND = re.compile(rf"(?:{_PIECES.pattern}\s*(?:\\[,;: ]|~)*){{2,}}".replace("(", "(?:").replace("(?:?", "(?"))
+_MINUTES = re.compile(r"(?P<value>-?\d+(?:\.\d+)?)\s*(?P<unit>'{1,2})")
+_CURRENCY = re.compile(
+    r"(?P<sign>-?)\s*(?:\\?\$|(?P<name>\\text\{ (?:euro|pound_sterling|yen|rupee)\}|\\pounds|\\euro|\\yen)(?![A-Za-z]))"
+    r"\s*(?P<value>[\d.,].*)|(?P<amount>.*\d)\s*\\?\$",
+    re.DOTALL,
+)
+_ANGLE = r"[A-Za-z]*(?:sin|cos|tan|cot|sec|csc)h?(?![A-Za-z])"
+_NAMES = {"sq": "square", "cu": "cubic", "degrees": DEGREE, "pct": "percent", "percentage": "percent"}
 _CIRCLES = {"": DEGREE, "c": "degC", "f": "degF", "celsius": "degC", "fahrenheit": "degF", "k": "kelvin"}
+_PRIMES = {"'": "arcminute", "''": "arcsecond"}
 _MONEY = ("dollar", "cent", "euro", "pound_sterling", "rupee", "yuan", "yen", "won", "peso", "rs", "usd", "eur")
 _DESCRIPTIONS = (
     *("unit", "point", "dot", "pixel", "hand", "turn", "rod", "pole", "chain", "link", "cable", "span", "mark"),
     *("face", "count", "particle", "cycle", "dozen", "pair"),
 )
-_NO_UNIT = re.compile(r"\b(?:and|or|if|when|for|where|only|mod|is|are|the|of|to|from|between|base)\b")
+_NO_UNIT = re.compile(
+    r"(?<![a-z] )\b(?:and|or)\b|\b(?:or|and) (?:more|less|fewer|greater|higher|lower|above|below)\b"
+    r"|\b(?:than|least|most|if|when|for|where|only|mod|is|are|the|of|to|from|between|base)\b"
+)
 
 
 class Quantity(NamedTuple):
@@ -57,9 +70,14 @@ def quantity(text: str, with_lone_letters: bool = False) -> Quantity:
     """The value and the unit of a text. A single letter is a unit only with a gap before it, and where asked for."""
     money = _CURRENCY.fullmatch(text)
     if money:
-        return Quantity(f"{money['sign'] or ''}{money['value'] or money['amount']}".strip(), "dollar")
+        name = re.sub(r"\\text|[\\{} ]", "", money["name"] or "dollar").replace("pounds", "pound_sterling")
+        return Quantity(f"{money['sign'] or ''}{money['value'] or money['amount']}".strip(), name)
+    minutes = _MINUTES.fullmatch(text)
+    if minutes:
+        return Quantity(minutes["value"], _spelled(minutes["unit"]))
     marked = _MARKED.fullmatch(text)
-    if marked and not _NO_UNIT.search(marked["unit"]):
+    is_of_angle = marked and re.match(_CIRCLE, marked["unit"]) and re.search(rf"\\{_ANGLE}", marked["value"])
+    if marked and not is_of_angle and not _NO_UNIT.search(marked["unit"]):
         return Quantity(marked["value"].strip(), _spelled(marked["unit"]))
     found = _PLAIN.fullmatch(text)
     if found and not re.search(r"[A-Za-z]", re.sub(r"\\[A-Za-z]+", "", found["value"])):
@@ -70,8 +88,31 @@ def quantity(text: str, with_lone_letters: bool = False) -> Quantity:
     return Quantity(text, "")
 
 
+def compound(text: str) -> Quantity | None:
+    """A value in several units, from the largest to the smallest, in the smallest: 5 ft 6 in is 66 in; else None."""
+    pieces = _PIECES.findall(text) if _COMPOUND.fullmatch(text) else []
+    units = [_spelled(circle or unit) for _, circle, unit in pieces]
+    measures = [measure(unit) for unit in units]
+    total, last = Fraction(0), measures[-1] if measures else None
+    for (digits, *_), found in zip(pieces, measures, strict=True):
+        if found is None or last is None or found.dimension != last.dimension or found.offset:
+            return None
+        total += Fraction(digits) * _ratio_of(found, last)
+    factors = [found.factor for found in measures if found is not None]
+    if len(pieces) < 2 or factors != sorted(factors, reverse=True):
+        return None
+    return Quantity(f"\\frac{{{total.numerator}}}{{{total.denominator}}}", units[-1])
+
+
+def _ratio_of(unit: Measure, other: Measure) -> Fraction:
+    """How many of the other unit one unit is; angles are measured by a rounded pi, which leaves a noise."""
+    return (unit.factor / other.factor).limit_denominator(10**9)
+
+
 def _spelled(unit: str) -> str:
     """A unit as pint spells it."""
+    if unit in _PRIMES:
+        return _PRIMES[unit]
     circle = re.search(_CIRCLE, unit)
     unit = re.sub(_CIRCLE, " ", unit)
     unit = re.sub(r"\\[dt]?frac\s*\{(.*)\}\s*\{(.*)\}", r"(\1)/(\2)", unit)
@@ -82,6 +123,7 @@ def _spelled(unit: str) -> str:
     unit = re.sub(r"micro\s*\{", "{micro", unit).replace("{", " ").replace("}", " ").replace("\\", "")
     unit = re.sub(r"(?<=[A-Za-z])\.(?=[A-Za-z])", "*", unit).replace(".", " ")
     unit = re.sub(r"\s*(\*\*|/|\*)\s*", r"\1", " ".join(unit.replace("micro ", "micro").split()))
+    unit = re.sub(r"\bper cent\b", "percent", re.sub(r"\bmetric tons?\b", "tonne", unit))
     unit = " ".join(_NAMES.get(word.lower(), word) for word in unit.split(" "))
     return _CIRCLES.get(unit.lower(), unit) if circle else unit
 
@@ -138,5 +180,5 @@ def _is_odd(name: str, registry: Any) -> bool:
     if name.lower().removesuffix("s") in _DESCRIPTIONS:
         return True
     prefix = readings[0][0]
-    is_symbol = len(name) < 3 or bool(re.fullmatch(_SYMBOL, name))
+    is_symbol = len(name) < 3 or bool(re.fullmatch(_SYMBOL, name)) or bool(_PREFIXED.fullmatch(name))
     return bool(prefix) and not is_symbol and not name.lower().startswith(prefix)

@@ -12,8 +12,8 @@ from fractions import Fraction
 from typing import Any
 
 import mpmath  # type: ignore[import-untyped]
-import sympy  # type: ignore[import-untyped]
-from sympy.core.function import AppliedUndef  # type: ignore[import-untyped]
+import sympy
+from sympy.core.function import AppliedUndef
 
 DIGITS = (120, 250)
 """Digits to which numbers are computed, twice: a true difference stays the same, a rounding error shrinks."""
@@ -186,6 +186,36 @@ def digits_of(read: Any, digits: int = 60) -> Fraction | None:
                 return None
             found = mpmath.re(complex_found)
         return _fraction(found)
+
+
+def size_of(read: Any) -> Any:
+    """The value of an expression without letters, real or complex; None where it has none."""
+    with mpmath.workdps(SYMBOLIC_DIGITS[0]):
+        try:
+            return mpmath.mpc(value(read, {}, False))
+        except Undefined:
+            return None
+
+
+def parts_of(read: Any) -> tuple[Fraction, Fraction] | None:
+    """The real and the imaginary part of a number to fifty digits; None for other expressions."""
+    found = size_of(read) if not read.free_symbols else None
+    if found is None:
+        return None
+    parts = _fraction(mpmath.re(found)), _fraction(mpmath.im(found))
+    return None if parts[0] is None or parts[1] is None else (parts[0], parts[1])
+
+
+def is_multiple(first: Any, second: Any) -> bool:
+    """Whether a number is a fraction of small numbers times another one."""
+    if not first or not second:
+        return False
+    with mpmath.workdps(SYMBOLIC_DIGITS[0]):
+        quotient = first / second
+        if abs(quotient.imag) > abs(quotient) * mpmath.mpf(10) ** -30 or not 1e-6 < abs(quotient) < 1e6:
+            return False
+        near = Fraction(str(quotient.real)).limit_denominator(10**6)
+        return bool(abs(quotient.real - mpmath.mpf(near.numerator) / near.denominator) < mpmath.mpf(10) ** -30)
 
 
 def _fraction(found: Any) -> Fraction | None:

@@ -10,19 +10,23 @@ from typing import Any
 Options = Mapping[str, tuple[str, ...]]
 """Label -> the texts by which an option may be called: all of it, and its first line."""
 
-_LINE = re.compile(r"^[ \t]*(?:[-+*•][ \t]+)?(?:\*\*|__)?[(\[]?([A-Za-z]|\d{1,2})[)\].:](?:\*\*|__)?", re.MULTILINE)
+_LINE = re.compile(
+    r"^[ \t]*(?:[-+*•][ \t]+)?(?:\*\*|__)?[(\[（]?([A-Za-z]|\d{1,2})[)\].:）：．、](?:\*\*|__)?", re.MULTILINE
+)
 _INLINE = re.compile(r"(?:^|(?<=\s))[(\[]?([A-Z])[)\].:](?=\s)")
 
 _WRAPPED = tuple(
     re.compile(pattern, re.DOTALL)
     for pattern in (
         r"\*\*(.*)\*\*", r"__(.*)__", r"\*(.*)\*", r"_(.*)_", r"`(.*)`", r'"(.*)"', r"'(.*)'",
+        r"[“„](.*)[”“]", r"‘(.*)’", r"<(b|i|strong|em)>(.*)</\1>",
         r"\$\$?([^$]*)\$\$?", r"\\\((.*)\\\)", r"\\\[(.*)\\\]",
-        r"\\(?:text|textbf|textit|mathrm|mathbf|boxed)\s*\{(.*)\}", r"\(([^()]*)\)", r"\[([^\[\]]*)\]", r"\{([^{}]*)\}",
-        r"(?i:option|choice)[ \t]+(.*)", r"(.*?)[.:]+", r"([^()\[\]]*)[)\]]",
+        r"\\(?:text|textbf|textit|mathrm|mathbf|boxed)\s*\{(.*)\}",
+        r"[(（]([^()（）]*)[)）]", r"\[([^\[\]]*)\]", r"\{([^{}]*)\}",
+        r"(?i:option|choice|answer)(?:[ \t]+|[ \t]*:\s*)(.*)", r"(.*?)[.:,;!：．。]+", r"([^()\[\]]*)[)\]]",
     )
 )  # fmt: skip
-_LABEL_AND_TEXT = re.compile(r"[(\[*_]*([A-Za-z]|\d{1,2})(?:[)\]*_.:]+\s*|\s+[-–—]?\s*)[*_]*(.+)", re.DOTALL)
+_LABEL_AND_TEXT = re.compile(r"[(\[（*_]*([A-Za-z]|\d{1,2})(?:[)\]*_.:）：．、]+\s*|\s+[-–—]?\s*)[*_]*(.+)", re.DOTALL)
 _BETWEEN = re.compile(r"\s*(?:[,;&]\s*(?:and\b)?|\band\b)\s*|\s+")
 
 MAX_CHARACTERS = 5000
@@ -84,7 +88,9 @@ def chosen(text: str, options: Options) -> frozenset[str]:
         if label := _label_of(text, options):
             return frozenset({label})
         behind = _LABEL_AND_TEXT.fullmatch(text)
-        if behind and _spaced(behind[2].strip("*_ ")) in options.get(behind[1].upper(), ()):
+        if behind and {_spaced(behind[2].strip("*_ ")), _spaced(_bare(behind[2]))} & {
+            *options.get(behind[1].upper(), ())
+        }:
             return frozenset({behind[1].upper()})
         inner = _unwrapped(text)
         if inner == text:
@@ -107,7 +113,7 @@ def _unwrapped(text: str) -> str:
     """The text without what is around it as a whole; itself where there is nothing."""
     for pattern in _WRAPPED:
         if match := pattern.fullmatch(text):
-            return match[1].strip()
+            return match[match.lastindex or 1].strip()
     return text
 
 

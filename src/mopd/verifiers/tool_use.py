@@ -25,7 +25,7 @@ import re
 from collections import Counter
 from typing import Any
 
-from mopd.core.fences import closed_blocks
+from mopd.core.fences import Fences
 from mopd.core.files import is_unicode
 from mopd.core.thinking import strip_thinking
 from mopd.core.types import Problem, Verdict
@@ -158,8 +158,8 @@ def _fenced_calls(text: str) -> tuple[list[Call], str]:
     """The calls in fenced blocks that hold JSON of calls and nothing else, and the text without these blocks."""
     calls: list[Call] = []
     rest, position = "", 0
-    for block in closed_blocks(text):
-        value = _json_of(block.content.strip()) if block.info.lower() in ("", "json") else None
+    for block in Fences(text).closed():
+        value = _json_of(block.text.strip()) if block.tag.lower() in ("", "json") else None
         if value is not None and _holds_calls(value):
             calls += _listed_calls(value)
             rest, position = rest + text[position : block.begin], block.end
@@ -219,8 +219,8 @@ def _list_of_calls(value: Any) -> list[Any]:
     calls = value
     if isinstance(value, dict) and "tool_calls" in value:
         calls = [] if value["tool_calls"] is None else value["tool_calls"]  # null, as servers write it
-    elif isinstance(value, dict) and any(key in value for key in ("name", "function", "Action")):
-        calls = [value]
+    if isinstance(calls, dict) and any(key in calls for key in ("name", "function", "Action")):
+        calls = [calls]
     if not isinstance(calls, list):
         raise _UnreadableError('The JSON is neither a call nor a list of calls nor an object with a list "tool_calls".')
     return calls

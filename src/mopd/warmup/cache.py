@@ -14,10 +14,11 @@ from mopd.config import Config, flatten
 from mopd.core.files import dump_json, write_folder_atomically
 from mopd.models.embedded import PREFIX
 from mopd.models.student import Student
+from mopd.models.tokenizer import ChatTokenizer
 from mopd.preflight.setup import Setup
 from mopd.runs.checkpoint import load_model_weights
-from mopd.runs.environment import package_source
-from mopd.runs.inputs import rendered, shown_and_judged
+from mopd.runs.environment import package_source, package_versions
+from mopd.runs.inputs import own_verifiers, rendered, shown_and_judged
 from mopd.runs.paths import absolute
 from mopd.runs.progress import say
 
@@ -67,20 +68,22 @@ MARK = "warmup.json"
 
 
 def cache_folder(setup: Setup, is_measured: bool) -> Path:
-    """A folder named by all that shapes a warmed-up student: weights, problems, configuration, this package, torch.
+    """A folder named by all that shapes a warmed-up student: model, tokenizer, problems, configuration, packages.
 
     What is measured before the warm-up is cached with it, so that a warm-up which is measured has another name.
     """
     config, model = setup.config, setup.student.model
     parts = [
-        _weights_digest(model),
+        _model_digest(model),
+        _tokenizer_digest(setup.student.tokenizer),
         repr((setup.student.dtype, next(model.parameters()).device.type)),
         json.dumps([_shaping_settings(config), is_measured]),
         getattr(setup.judge, "fingerprint", ""),
+        *(() if setup.config.rewards.functions else own_verifiers(setup.problems)),
         *rendered(setup.problems, setup.student.tokenizer),
         *map(shown_and_judged, setup.problems.train),
         *(map(shown_and_judged, setup.problems.held_out) if is_measured else ()),
-        torch.__version__,
+        json.dumps(package_versions()),
         *package_source(),
     ]
     digest = hashlib.sha256("\x1f".join(parts).encode()).hexdigest()[:16]
@@ -94,10 +97,29 @@ def _shaping_settings(config: Config) -> dict[str, Any]:
 
 
 @torch.no_grad()
-def _weights_digest(model: Any) -> str:
-    """A digest of the model's weights: their sums, tensor by tensor."""
-    sums = [(name, p.double().sum().item(), p.double().abs().sum().item()) for name, p in model.named_parameters()]
-    return hashlib.sha256(repr(sums).encode()).hexdigest()
+def _model_digest(model: Any) -> str:
+    """A digest of all that a model computes with: every bit of its tensors in their order, and its configuration."""
+    found = hashlib.sha256(_described(model.config).encode())
+    for name, tensor in [*model.named_parameters(), *model.named_buffers()]:
+        found.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode())
+        found.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
+    return found.hexdigest()
+
+
+def _described(config: Any) -> str:
+    """A model's configuration without where it came from."""
+    return json.dumps(
+        {**config.to_dict(), "_name_or_path": "", "transformers_version": ""}, sort_keys=True, default=str
+    )
+
+
+def _tokenizer_digest(tokenizer: ChatTokenizer) -> str:
+    """A digest of how text becomes ids and turns become text, and of what ends a completion."""
+    inner = tokenizer.inner
+    backend = getattr(inner, "backend_tokenizer", None)
+    text_to_ids = sorted(inner.get_vocab().items()) if backend is None else backend.to_str()
+    ends = [sorted(tokenizer.end_ids), tokenizer.end_id, tokenizer.pad_id]
+    return hashlib.sha256(repr([text_to_ids, inner.chat_template, ends]).encode("utf-8", "replace")).hexdigest()
 
 
 def load_cached(student: Student, folder: Path) -> dict[str, Any] | None:

@@ -9,7 +9,7 @@ from .names import MODULES, unbound_names
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Collection, Iterator
 
 
 class AskedNames:
@@ -44,11 +44,15 @@ class AskedNames:
                     found |= _builtins_under_test(part, self._unbound)
         return found
 
-    def _reached(self, node: ast.stmt) -> list[ast.stmt]:
+    def needs(self, node: ast.stmt, others: list[ast.stmt]) -> bool:
+        """Whether a statement uses what one of the others binds or may change, apart from the program's own names."""
+        return any(part in others for part in self._reached(node, without=self.own)[1:])
+
+    def _reached(self, node: ast.stmt, without: Collection[str] = ()) -> list[ast.stmt]:
         """A statement, and those that bind or may change what it uses, and so on."""
         reached, left = [node], [node]
         while left:
-            for name in _read_names(left.pop()):
+            for name in _read_names(left.pop()).difference(without):
                 new = [each for each in self._binders.get(name, []) if each not in reached]
                 reached += new
                 left += new

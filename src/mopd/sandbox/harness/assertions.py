@@ -6,6 +6,7 @@ from .conversation import Conversation
 from .crossing import Crossing
 from .mirrors import CannotDecide, number_of
 from .stand_ins import TESTS, StandIns
+from .surroundings import Surroundings
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -33,16 +34,18 @@ def run_tests(channel: Channel, request: dict[str, Any]) -> dict[str, Any]:
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         return {"broken": type(error).__name__}
     calls = _calls_of_tests(tree, entry_point)
-    units = [node for node in tree.body if _does_assert(node)] + calls
+    units = [node for node in tree.body if _does_assert(node, _asserting_functions(tree))] + calls
     if not units:
         return {"broken": "they assert nothing"}
     names = AskedNames(code, tree, entry_point)
     if not names.builtins_asked(units) and not any(map(names.ask, tree.body + calls)):
         return {"broken": "they ask the program nothing"}
     asserts = [node for node in ast.walk(tree) if isinstance(node, ast.Assert)]
-    stand_ins = StandIns({line for node in asserts for line in range(node.lineno, (node.end_lineno or 0) + 1)})
+    lines = {line for node in asserts for line in range(node.lineno, (node.end_lineno or 0) + 1)}
+    surroundings = Surroundings(tree)
+    stand_ins = StandIns(lines, surroundings)
     crossing = Crossing(stand_ins.own, stand_ins.met)
-    conversation = Conversation(channel, crossing, stand_ins.answer, lets_go=True)
+    conversation = Conversation(channel, crossing, stand_ins.answer, surroundings)
     stand_ins.begin(conversation, crossing)
     return _Run(stand_ins, names, units).verdict(tree.body + calls, calls)
 
@@ -52,8 +55,9 @@ class _Run:
 
     def __init__(self, stand_ins: StandIns, names: AskedNames, units: list[ast.stmt]) -> None:
         self.stand_ins, self.names, self.units = stand_ins, names, units
-        self.scope: dict[str, Any] = {"__name__": TESTS}
+        self.scope = _Scope(stand_ins)
         self.passed, self.failed = 0, 0
+        self.undecided: list[ast.stmt] = []
         self.first: dict[str, Any] | None = None
 
     def verdict(self, nodes: list[ast.stmt], calls: list[ast.stmt]) -> dict[str, Any]:
@@ -89,10 +93,13 @@ class _Run:
             raised = error
         self.stand_ins.end_unit(raised, drops_value=isinstance(node, ast.Expr))
         if self.stand_ins.undecided_because != before or isinstance(raised, CannotDecide):
+            self.undecided.append(node)
             return ""
         if raised is None:
             self.passed += node in self.units
             return ""
+        if self.stand_ins.has_lost_replacement() or self.names.needs(node, self.undecided):
+            return ""  # it may have failed for that alone
         if isinstance(raised, ImportError) and isinstance(node, (ast.Import, ast.ImportFrom)):
             return str(raised)
         self.failed += 1
@@ -110,6 +117,8 @@ class _Run:
             number = number_of(found[name])
             if number is not None:
                 self.stand_ins.asked_by_name.add(number)
+            if type(found[name]).__name__ not in ("Mirror", "function", "builtin_function_or_method"):
+                self.scope.live.add(name)
         return found
 
     def _builtins(self) -> dict[str, Any]:
@@ -133,6 +142,18 @@ class _Run:
         return found | {name: thing for name, thing in theirs.items() if type(thing).__name__ != "module"}
 
 
+class _Scope(dict):  # type: ignore[type-arg]  # where statements are run: Python asks it for their global names
+    """The names of the tests. A variable of the program is asked for each time, since the program may set it."""
+
+    def __init__(self, stand_ins: StandIns) -> None:
+        super().__init__(__name__=TESTS)
+        self._stand_ins = stand_ins
+        self.live: set[str] = set()
+
+    def __getitem__(self, name: str) -> Any:
+        return self._stand_ins.ask("find", name) if name in self.live else super().__getitem__(name)
+
+
 def _undefined(name: str) -> Any:
     def undefined(*_: Any, **__: Any) -> Any:
         raise NameError(f"name {name!r} is not defined")
@@ -140,12 +161,30 @@ def _undefined(name: str) -> Any:
     return undefined
 
 
-def _does_assert(node: ast.stmt) -> bool:
-    """True for a statement that asserts something when it is run, which a definition does not."""
+def _does_assert(node: ast.stmt, asserting: set[str]) -> bool:
+    """True for a statement that asserts something when it is run, which a definition does not; as `check(f)` may."""
     import ast
 
+    if _called_name(node):
+        return _called_name(node) in asserting
     is_definition = isinstance(node, (ast.FunctionDef, ast.ClassDef))
     return not is_definition and any(isinstance(inner, ast.Assert) for inner in ast.walk(node))
+
+
+def _called_name(node: ast.stmt) -> str | None:
+    """The name that a statement calls, if that is all it does."""
+    import ast
+
+    call = node.value if isinstance(node, ast.Expr) else None
+    return call.func.id if isinstance(call, ast.Call) and isinstance(call.func, ast.Name) else None
+
+
+def _asserting_functions(tree: ast.Module) -> set[str]:
+    """The tests' own functions that assert."""
+    import ast
+
+    functions = [node for node in tree.body if isinstance(node, ast.FunctionDef)]
+    return {node.name for node in functions if any(isinstance(inner, ast.Assert) for inner in ast.walk(node))}
 
 
 def _calls_of_tests(tree: ast.Module, entry_point: str | None) -> list[ast.stmt]:
@@ -153,6 +192,8 @@ def _calls_of_tests(tree: ast.Module, entry_point: str | None) -> list[ast.stmt]
     import ast
 
     functions = [node for node in tree.body if isinstance(node, ast.FunctionDef)]
+    called = {_called_name(node) for node in tree.body}
+    functions = [node for node in functions if node.name not in called]
     calls = [f"{node.name}()" for node in functions if node.name.startswith("test") and not node.args.args]
     if entry_point and any(node.name == "check" for node in functions):
         calls.append(f"check({entry_point})")

@@ -19,6 +19,10 @@ SOLUTION_CLASS = "Solution"
 """Where a function of a program is looked for that its module does not have."""
 
 
+LAZY: tuple[type, ...] = (range, type({}.keys()), type({}.values()), type({}.items()))
+"""Classes beside iterators whose objects compute their items when they are asked for them."""
+
+
 def serve(channel: Channel, request: dict[str, Any]) -> None:
     """Load a program and answer calls of what it defines. This process is the program's own from here on."""
     limit_this_process(request["cpu_s"])
@@ -49,7 +53,7 @@ def serve(channel: Channel, request: dict[str, Any]) -> None:
 def _result(asked: dict[str, Any], module: ModuleType) -> Any:
     """What a function of the program returns, as values alone: what is computed when it is asked for is a list."""
     value = named(module, asked["call"])(*decode(asked["args"], lambda _: None))
-    if isinstance(value, (type(_ for _ in ()), range, map, filter, zip)):
+    if hasattr(type(value), "__next__") or isinstance(value, LAZY):
         value = list(value)
     return encode(value, lambda _: 0)
 

@@ -11,8 +11,8 @@ executed by reading a message but the constructors of `VALUES`.
 
 from __future__ import annotations
 
-import operator
 import sys
+from _operator import is_  # `operator` takes longer to import
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -41,6 +41,12 @@ _PLACES = {tag: place for place, tag in CHANGING.items()}
 _FIXED = (tuple, frozenset)
 _VIEWS = [type({}.keys()), type({}.values()), type({}.items())]
 _CONSTANTS = {"NotImplemented": NotImplemented, "Ellipsis": Ellipsis}
+_MARKS = {
+    **dict.fromkeys(("MISSING", "KW_ONLY", "_FIELD", "_FIELD_CLASSVAR", "_FIELD_INITVAR"), "dataclasses"),
+    **dict.fromkeys(("_empty", "_POSITIONAL_ONLY", "_POSITIONAL_OR_KEYWORD", "_VAR_POSITIONAL"), "inspect"),
+    **dict.fromkeys(("_KEYWORD_ONLY", "_VAR_KEYWORD"), "inspect"),
+}
+"""Constants of modules that Python looks for by identity, as `dataclasses.asdict` and `inspect.signature` do."""
 
 
 class CannotCross(Exception):
@@ -221,13 +227,18 @@ def _encoded_atom(value: Any) -> dict[str, Any] | None:
         return {TAG: "bytes", "v": value.hex()}
     if type(value) is complex:
         return {TAG: "complex", "v": [value.real, value.imag]}
-    return {TAG: "constant", "v": str(value)} if value is NotImplemented or value is Ellipsis else None
+    if value is NotImplemented or value is Ellipsis:
+        return {TAG: "constant", "v": str(value)}
+    for name, module in _MARKS.items() if "dataclasses" in sys.modules or "inspect" in sys.modules else ():
+        if getattr(sys.modules.get(module), name, _MARKS) is value:
+            return {TAG: "mark", "v": name}
+    return None
 
 
 def _makings(value: Any) -> Any:
     """The arguments that make a value again; None where something more than its class and arguments makes it."""
     if isinstance(value, BaseException):
-        return None if value.__dict__ else value.args
+        return None if value.__dict__ else value.__reduce__()[1]  # with the file of an OSError
     made, args = value.__reduce_ex__(2)[:2]
     if made is type(value):
         return args
@@ -294,7 +305,7 @@ def _crosses_whole(value: Any) -> bool:
 
 
 def _are_same(ours: list[Any], theirs: list[Any]) -> bool:
-    return len(ours) == len(theirs) and all(map(operator.is_, ours, theirs))
+    return len(ours) == len(theirs) and all(map(is_, ours, theirs))
 
 
 _ATOMS: dict[str, Callable[[Any], Any]] = {
@@ -303,4 +314,5 @@ _ATOMS: dict[str, Callable[[Any], Any]] = {
     "complex": lambda inner: complex(*inner),
     "constant": _CONSTANTS.__getitem__,
     "class": lambda inner: known_class(*inner),
+    "mark": lambda inner: getattr(__import__(_MARKS[inner]), inner),
 }

@@ -46,6 +46,19 @@ SPECIAL = ARITHMETIC | UNARY | ORDERS | EQUALITIES | OTHERS
 """Methods that Python calls by itself: a stand-in has those of them that the class of the object has."""
 
 
+SAID = ("__name__", "__qualname__", "__module__", "__doc__")
+"""What is told of a function of the tests: `functools.wraps` copies it."""
+
+
+def hidden_class(name: str) -> Any:
+    """A class of Python's own that has no name of its own: `function`, `generator`; else the builtin one, or None."""
+    import builtins
+    import types
+
+    hidden = {kind.__name__: kind for kind in vars(types).values() if isinstance(kind, type)}
+    return hidden.get(name) or getattr(builtins, name, None)
+
+
 class Objects:
     """The objects of a program that tests have stand-ins for."""
 
@@ -98,7 +111,8 @@ class Objects:
         number = sent["v"]
         if number not in self._theirs:
             made = TestIterator if sent["is"] == "iterator" else TestFunction
-            self._theirs[number] = made(self._conversation, number, sent["name"])
+            kind = hidden_class(sent["class"]) or made
+            self._theirs[number] = made(self._conversation, number, {**sent["said"], "__class__": kind, "__dict__": {}})
         return self._theirs[number]
 
     def _class(self, kind: type) -> dict[str, Any]:
@@ -145,14 +159,40 @@ def plain_part(thing: Any) -> Any:
 
 
 class _Theirs:
-    """An object that stayed with the tests."""
+    """An object that stayed with the tests. What is not said of it, the program asks them for."""
 
-    def __init__(self, conversation: Conversation, number: int, name: str) -> None:
-        self._conversation, self.number, self.__name__ = conversation, number, name
+    __slots__ = ("_conversation", "_said", "number")
+
+    def __init__(self, conversation: Conversation, number: int, said: dict[str, Any]) -> None:
+        for name, value in (("_conversation", conversation), ("number", number), ("_said", said)):
+            object.__setattr__(self, name, value)
+
+    def __getattribute__(self, name: str) -> Any:
+        said = object.__getattribute__(self, "_said")
+        return said[name] if name in said else object.__getattribute__(self, name)
+
+    def __getattr__(self, name: str) -> Any:
+        return self._conversation.ask("get", self, name)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        """Ask for what the tests do not do."""
+        self._conversation.ask("set", self, name)
+
+    def __dir__(self) -> list[str]:
+        return [*object.__getattribute__(self, "_said")]
+
+    def __copy__(self) -> Any:
+        return self
+
+    def __deepcopy__(self, memo: Any) -> Any:
+        """Give itself: Python does not copy functions."""
+        return self
 
 
 class TestFunction(_Theirs):
     """A function of the tests."""
+
+    __slots__ = ()
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Have the tests call it."""
@@ -161,6 +201,8 @@ class TestFunction(_Theirs):
 
 class TestIterator(_Theirs):
     """An iterator of the tests."""
+
+    __slots__ = ()
 
     def __iter__(self) -> TestIterator:
         """Give itself, as iterators do."""

@@ -8,7 +8,8 @@ The first request is a Python literal in one line; it says what to do.
 - {do: "serve", code, cpu_s}: run the program in a fresh process, which from then on answers requests itself, in lines
   of JSON: {call: name, args}, to which it replies {value} or {raised}, and the questions of tests that assert.
 - {do: "test", code, entry_point}: run trusted tests in this process. Their questions go out as {ask, changes, values,
-  forget}, and are answered by {changes, values} or {raised, message, line, changes, values}, or by a question in turn.
+  forget}, with {listen} or {random} where `surroundings` has it, and are answered by {changes, values} or {raised,
+  message, line, changes, values}, with {printed} for who listens, or by a question in turn.
   Their verdict is the last reply. Nothing that was written by a model is ever run in this process.
 
 No expected output is ever sent to a program, so there is nothing to be forged: a program can only answer. What tests

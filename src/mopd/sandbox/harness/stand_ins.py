@@ -12,7 +12,6 @@ give back the object itself where a value is due. What cannot be decided so is `
 
 from __future__ import annotations
 
-import builtins
 import sys
 
 from .crossing import TAG, CannotCross, known_class
@@ -28,7 +27,7 @@ from .mirrors import (
     run_coroutine,
     special_method,
 )
-from .objects import ARITHMETIC, EQUALITIES, ORDERS, SPECIAL, UNARY
+from .objects import ARITHMETIC, EQUALITIES, ORDERS, SAID, SPECIAL, UNARY, hidden_class
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -36,6 +35,16 @@ if TYPE_CHECKING:
 
     from .conversation import Conversation
     from .crossing import Crossing
+    from .surroundings import Surroundings
+
+EQUAL_TO_VALUES = {
+    *(("builtins", "memoryview"), ("builtins", "mappingproxy"), ("collections", "ChainMap")),
+    *(("collections", "UserDict"), ("collections", "UserList"), ("collections", "UserString")),
+}
+"""Python's own classes that extend no plain one, and whose objects may be equal to an object of a plain one."""
+
+BEHIND = {"__globals__", "__closure__", "__self__", "__func__", "__builtins__", "__dict__", "gi_frame", "cr_frame"}
+"""Where no honest program looks: what the tests know is behind it. To the program these are not there."""
 
 TESTS = "tests"
 """The name of the module that tests are."""
@@ -44,8 +53,8 @@ TESTS = "tests"
 class StandIns:
     """All stand-ins of one run of tests, by their numbers with the program; and what of the tests' own it may call."""
 
-    def __init__(self, assertion_lines: set[int]) -> None:
-        self._assertion_lines = assertion_lines
+    def __init__(self, assertion_lines: set[int], surroundings: Surroundings) -> None:
+        self._assertion_lines, self._surroundings = assertion_lines, surroundings
         self.undecided_because: str | None = None
         self.asked_by_name: set[int] = set()
         self._known: dict[int, Any] = {}
@@ -90,6 +99,13 @@ class StandIns:
         self._handed_out.clear()
         if raised is None and self._has_lost_assertion:
             self.undecided("assert where the program takes what is raised")
+
+    def has_lost_replacement(self) -> bool:
+        """Whether a unit may have failed because the tests replaced what they could not replace for the program."""
+        replaced = self._surroundings.replaced
+        if replaced is not None:
+            self.undecided(f"replace {replaced} for the program")
+        return replaced is not None
 
     def told_of(self, error: BaseException) -> dict[str, Any] | None:
         """What the program told of an error; None where it is the tests' own."""
@@ -160,8 +176,9 @@ class StandIns:
             return any(item is args[0] or item == args[0] for item in thing)
         is_of_tests = number_of(type(thing)) in self.asked_by_name
         theirs = type(args[0])
-        is_same_class = (kind["module"], kind["name"]) == (theirs.__module__, theirs.__name__)
-        if name in EQUALITIES and not (is_defined and (is_of_tests or is_same_class)):
+        place = (kind["module"], kind["name"])
+        may_be_equal = is_of_tests or place == (theirs.__module__, theirs.__name__) or place in EQUAL_TO_VALUES
+        if name in EQUALITIES and not (is_defined and may_be_equal):
             return NotImplemented
         raise self.undecided(f"use {name} of an object that they did not make ({type(thing).__name__}) with a value")
 
@@ -189,16 +206,29 @@ class StandIns:
         if not any(thing is mine for mine in self._mine):
             self._mine.append(thing)
         number = next(index for index, mine in enumerate(self._mine) if mine is thing)
-        given = {"is": "iterator" if is_iterator else "function", "name": str(getattr(thing, "__name__", ""))}
-        return {TAG: "mine", "v": number, **given}
+        said = {name: getattr(thing, name, None) for name in SAID}
+        return {
+            **{TAG: "mine", "v": number, "is": "iterator" if is_iterator else "function"},
+            **{"class": type(thing).__name__, "said": {key: text for key, text in said.items() if type(text) is str}},
+        }
 
     def answer(self, what: str, *values: Any) -> Any:
-        """What the program may ask: to call a function that it was given, and the next item of an iterator."""
+        """What the program may ask: to call a function that it was given, and the next item of an iterator.
+
+        Of what else these have nothing is told, since what tests expect may be in it: only whether they have it.
+        """
         thing = values[0]
         if not any(thing is mine for mine in self._mine):
             raise TypeError("the tests gave no such thing")
         if what == "next":
             return next(thing)
+        if what in ("get", "set"):
+            name = str(values[1])
+            if name in BEHIND:
+                raise AttributeError(name)
+            if what == "get" and (name == "__annotations__" or not hasattr(thing, name)):
+                return getattr(thing, name)
+            raise self.undecided(f"pass a thing to the program that uses its {name}")
         args, kwargs = values[1:]
         try:
             return thing(*args, **dict(kwargs))
@@ -220,7 +250,7 @@ class StandIns:
             self._of_tests.discard(number)
             self._handed_out.add(number)
         if number not in self._known:
-            made = self._known[number] = kind.__new__(kind)
+            made = self._known[number] = kind.__new__(kind, *(args or ()))
             object.__setattr__(made, KEPT, (number, plain)) if args is None else be_raised(made, number, args)
         return self._known[number]
 
@@ -282,14 +312,9 @@ def _plain_hash(stand_in: Any) -> int:
 
 def _python_class(said: dict[str, Any]) -> Any:
     """Python's own class that objects of a program's class are instances of, where tests may look for it."""
-    import types
-
     if said["plain"]:
         return known_class("builtins", said["plain"])
-    if said["module"] != "builtins":
-        return None
-    hidden = {kind.__name__: kind for kind in vars(types).values() if isinstance(kind, type)}
-    return hidden.get(said["name"]) or getattr(builtins, said["name"], None)
+    return hidden_class(said["name"]) if said["module"] == "builtins" else None
 
 
 def _is_there(module: str, name: str, thing: Any) -> bool:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 
 from mopd.scoring.attention.dense import biased_attention, biases
-from mopd.scoring.attention.layout import Attend, Attended, Keys, Queries, Segment, segments_of
+from mopd.scoring.attention.layout import Attend, Attended, Keys, Queries, Segment, Values, segments_of
 from mopd.scoring.trie import Trie
 
 BLOCK = 128
@@ -32,7 +32,7 @@ def attend_in_blocks(segments: Sequence[Segment], device: torch.device) -> Atten
     bias_in = biases(torch.ones(BLOCK, longest, dtype=torch.bool).tril(longest - BLOCK), device)
     paths = [torch.from_numpy(segment.path).to(device) for segment in segments]
 
-    def attend(q: Queries, k: Keys, v: Keys, scale: float) -> Attended:
+    def attend(q: Queries, k: Keys, v: Values, scale: float) -> Attended:
         parts, bias = [], bias_in(q.dtype)
         for segment, path in zip(segments, paths, strict=True):
             keys, values = k.index_select(0, path), v.index_select(0, path)

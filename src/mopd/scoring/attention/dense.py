@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from mopd.scoring.attention.layout import Attend, Attended, Keys, Queries, last_descendants
+from mopd.scoring.attention.layout import Attend, Attended, Keys, Queries, Values, last_descendants
 from mopd.scoring.trie import Trie
 
 
@@ -19,7 +19,7 @@ def dense(trie: Trie, device: torch.device) -> Attend:
     nodes, last = torch.arange(len(trie.token_ids)), last_descendants(trie)
     bias_in = biases((nodes <= nodes[:, None]) & (nodes[:, None] <= last), device)
 
-    def attend(q: Queries, k: Keys, v: Keys, scale: float) -> Attended:
+    def attend(q: Queries, k: Keys, v: Values, scale: float) -> Attended:
         return biased_attention(q, k, v, bias_in(q.dtype), scale)
 
     return attend
@@ -40,7 +40,9 @@ def biases(
     return bias_in
 
 
-def biased_attention(q: Attended, k: Keys, v: Keys, bias: Float[Tensor, "new seen"], scale: float) -> Attended:
+def biased_attention(
+    q: Float[Tensor, "new heads size"], k: Keys, v: Values, bias: Float[Tensor, "new seen"], scale: float
+) -> Attended:
     """Attention by torch's fused kernels where they exist.
 
     A key head and its group are a batch and its heads, so keys and values are not copied for every query head.

@@ -92,11 +92,11 @@ def trie_attention(
     module: Any,
     query: Float[Tensor, "1 heads nodes size"],
     key: Float[Tensor, "1 kv_heads nodes size"],
-    value: Float[Tensor, "1 kv_heads nodes size"],
+    value: Float[Tensor, "1 kv_heads nodes value_size"],
     attention_mask: Any,
     scaling: float | None = None,
     **rest: Any,
-) -> tuple[Float[Tensor, "1 nodes heads size"], None]:
+) -> tuple[Float[Tensor, "1 nodes heads value_size"], None]:
     """A model's attention, by the strategy that `read_trie` prepared; in the value's dtype.
 
     Raises NotImplementedError where the model asks for a kind of attention that this is not.

@@ -17,12 +17,15 @@ Queries = Float[Tensor, "nodes heads size"]
 """Of all nodes of a trie, or of a forward pass."""
 
 Keys = Float[Tensor, "seen kv_heads size"]
-"""Keys or values; heads / kv_heads query heads share one."""
+"""heads / kv_heads query heads share one."""
 
-Attended = Float[Tensor, "new heads size"]
+Values = Float[Tensor, "seen kv_heads value_size"]
+"""Of the size of keys in most models."""
+
+Attended = Float[Tensor, "new heads value_size"]
 """What attention gives: of all nodes, or of those that it was asked for."""
 
-Attend = Callable[[Queries, Keys, Keys, float], Attended]
+Attend = Callable[[Queries, Keys, Values, float], Attended]
 """Queries, keys, values and the factor of the scores to what is attended. All are of one dtype."""
 
 

@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from mopd.scoring.attention.layout import Attend, Attended, Keys, Queries, Segment, segments_of
+from mopd.scoring.attention.layout import Attend, Attended, Keys, Queries, Segment, Values, segments_of
 from mopd.scoring.trie import Trie
 
 SAME = 2**11
@@ -33,7 +33,7 @@ def attend_in_batches(given: Sequence[Segment], device: torch.device) -> Attend:
     batches = batch_by_size(given)
     tables: dict[tuple[int, int, torch.dtype], _Tables] = {}
 
-    def attend(q: Queries, k: Keys, v: Keys, scale: float) -> Attended:
+    def attend(q: Queries, k: Keys, v: Values, scale: float) -> Attended:
         asked = (q.shape[1], k.shape[1], q.dtype)
         if asked not in tables:  # for the first layer; the others are like it
             tables[asked] = _tables(given, batches, *asked, device)
@@ -128,7 +128,7 @@ def _with_heads(nodes: Int[Tensor, "n x"], heads: int) -> Int[Tensor, " indices"
     return (nodes[:, None] * heads + torch.arange(heads)[:, None]).flatten()
 
 
-def _attend(q: Queries, k: Keys, v: Keys, tables: _Tables, scale: float) -> Attended:
+def _attend(q: Queries, k: Keys, v: Values, tables: _Tables, scale: float) -> Attended:
     heads, size = q.shape[1], v.shape[-1]
     q, k, v = (states.flatten(0, 1) for states in (q, k, v))
     parts = []

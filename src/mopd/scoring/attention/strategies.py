@@ -12,7 +12,7 @@ import torch
 from mopd.scoring.attention.blocks import attend_in_blocks, blocks
 from mopd.scoring.attention.dense import dense
 from mopd.scoring.attention.flex import flex
-from mopd.scoring.attention.layout import Attend, Attended, Keys, Queries, Segment, segments_of
+from mopd.scoring.attention.layout import Attend, Attended, Keys, Queries, Segment, Values, segments_of
 from mopd.scoring.attention.segments import attend_in_batches, segments
 from mopd.scoring.trie import Trie
 
@@ -41,7 +41,7 @@ def mixed(trie: Trie, device: torch.device) -> Attend:
             return attend_in_blocks(long, device)
         return _both(short, long, device)
 
-    def attend(q: Queries, k: Keys, v: Keys, scale: float) -> Attended:
+    def attend(q: Queries, k: Keys, v: Values, scale: float) -> Attended:
         return prepared(LONG_IN_HALF if q.dtype.itemsize == 2 else LONG)(q, k, v, scale)
 
     return attend
@@ -52,7 +52,7 @@ def _both(short: Sequence[Segment], long: Sequence[Segment], device: torch.devic
     nodes = torch.cat([torch.arange(segment.start, segment.start + segment.new) for segment in (*short, *long)])
     places = nodes.argsort().to(device)
 
-    def attend(q: Queries, k: Keys, v: Keys, scale: float) -> Attended:
+    def attend(q: Queries, k: Keys, v: Values, scale: float) -> Attended:
         return torch.cat([part(q, k, v, scale) for part in parts]).index_select(0, places)
 
     return attend
