@@ -147,15 +147,19 @@ class DivergenceConfig(Table):
     tail: bool = True
     """Add one bucket with the mass outside the support; without it both sides are renormalised."""
     clip: PositiveFloat | None = None
-    """Bound on a token's divergence, in nats; unset: none."""
+    """Bound c on a token's divergence D, in nats; unset: none. A token above it keeps its gradient's direction, scaled
+    by c / D: tokens of style have many times the divergence of those of content."""
+    entry_clip: PositiveFloat | None = None
+    """Bound on what one entry of the support adds to a token's divergence, p (log p - log q), in nats; unset: none. An
+    entry above it has no gradient, the others keep theirs."""
 
     @model_validator(mode="after")
     def _consistent(self) -> DivergenceConfig:
         if self.kind != "jensen_shannon" and self.weight != 0.5:
             raise ValueError(f"divergence.weight belongs to jensen_shannon, but kind is {self.kind}")
-        if self.kind == "sampled_reverse_kl" and self.clip is not None:
+        if self.kind == "sampled_reverse_kl" and (self.clip is not None or self.entry_clip is not None):
             raise ValueError(
-                "divergence.clip bounds a divergence, but sampled_reverse_kl has only its gradient estimate"
+                "clip and entry_clip bound a divergence, but sampled_reverse_kl has only its gradient's estimate"
             )
         if self.support == "full" and (self.k != 100 or not self.tail):
             raise ValueError("divergence.k and divergence.tail belong to student_top_k, but support is full")

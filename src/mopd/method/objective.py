@@ -65,11 +65,12 @@ def token_losses(batch: TokenBatch, config: Config, objective: ObjectiveConfig |
 def is_never_negative(config: Config) -> bool:
     """Whether the objective is at least 0 and 0 at its best: what is left of it bounds how far an update may lower it.
 
-    GRPO's has no such bound, and the value of `sampled_reverse_kl` is no divergence.
+    GRPO's has no such bound, the value of `sampled_reverse_kl` is no divergence, and a sum of bounded entries none either.
     """
-    objective = config.objective
+    objective, divergence = config.objective, config.divergence
     if objective.kind == "distill":
-        return not objective.grpo_weight and config.divergence.kind != "sampled_reverse_kl"
+        is_divergence = divergence.kind != "sampled_reverse_kl" and divergence.entry_clip is None
+        return is_divergence and not objective.grpo_weight
     return objective.kind == "sft"
 
 
