@@ -13,6 +13,7 @@ from mopd.config import build_config
 from mopd.core.seeding import derive_rng
 from mopd.core.types import Lesson, Rollout
 from mopd.learning.optimizer import Update, learning_rate_at
+from mopd.learning.teacher import Health
 from mopd.method.divergence import jensen_shannon
 from mopd.models.embedded import EMBEDDED
 from mopd.models.student import as_student
@@ -309,7 +310,7 @@ def test_ema_frozen_and_live_teachers_follow_as_named():
         for parameter in student.parameters():
             parameter += 1.0
     for teacher in teachers.values():
-        teacher.follow(student)
+        teacher.follow(student, Health(0.5, 9.0))
     for name, parameter in student.named_parameters():
         torch.testing.assert_close(dict(teachers["ema"].model.named_parameters())[name], start[name] + 0.05)
         assert torch.equal(dict(teachers["frozen"].model.named_parameters())[name], start[name])

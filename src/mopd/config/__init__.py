@@ -19,6 +19,7 @@ from mopd.config.learning import (
     FrozenTeacher,
     LiveTeacher,
     OptimizerConfig,
+    SnapshotTeacher,
     TeacherConfig,
 )
 from mopd.config.loading import build_config, load_config, override_config, override_key
@@ -67,6 +68,7 @@ __all__ = [
     "SandboxConfig",
     "SchemaName",
     "SftObjective",
+    "SnapshotTeacher",
     "SolutionsWarmup",
     "SourceConfig",
     "TeacherConfig",

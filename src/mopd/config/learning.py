@@ -23,13 +23,22 @@ class FrozenTeacher(Table):
     kind: Literal["frozen"] = "frozen"
 
 
+class SnapshotTeacher(Table):
+    """The student as it was at the last refresh. It is refreshed only while the student is sound: its success has not
+    fallen, and the 95th percentile of its lengths has not grown by half, since the refresh before."""
+
+    kind: Literal["snapshot"] = "snapshot"
+    every: PositiveInt = 10
+    """Steps between refreshes, over which success and lengths are averaged."""
+
+
 class LiveTeacher(Table):
     """The current student itself, without gradient."""
 
     kind: Literal["live"] = "live"
 
 
-TeacherConfig = Annotated[EmaTeacher | FrozenTeacher | LiveTeacher, Field(discriminator="kind")]
+TeacherConfig = Annotated[EmaTeacher | FrozenTeacher | SnapshotTeacher | LiveTeacher, Field(discriminator="kind")]
 
 
 _Decay = Annotated[float, Field(ge=0, lt=1)]

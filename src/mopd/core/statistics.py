@@ -93,6 +93,13 @@ def _binomial(n: int, chance: float) -> NDArray[np.float64]:
     return np.asarray(np.exp(log_chances), dtype=np.float64)
 
 
+def percentile(values: Sequence[float], share: float) -> float:
+    """The smallest value that at least `share` of the values do not exceed; 0 for no values."""
+    if not values:
+        return 0.0
+    return float(sorted(values)[max(0, math.ceil(share * len(values)) - 1)])
+
+
 def mean_or_zero(values: Sequence[float]) -> float:
     """The mean, or 0.0 for no values, for metrics that count alongside how many there were."""
     return sum(values) / len(values) if values else 0.0

@@ -65,7 +65,7 @@ def token_losses(batch: TokenBatch, config: Config, objective: ObjectiveConfig |
 def is_never_negative(config: Config) -> bool:
     """Whether the objective is at least 0 and 0 at its best: what is left of it bounds how far an update may lower it.
 
-    GRPO's has no such bound, the value of `sampled_reverse_kl` is no divergence, and a sum of bounded entries none either.
+    GRPO has no such bound; `sampled_reverse_kl` has the value of no divergence, and so has a sum of bounded entries.
     """
     objective, divergence = config.objective, config.divergence
     if objective.kind == "distill":

@@ -6,7 +6,7 @@ import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
-from mopd.core.statistics import mean_or_zero
+from mopd.core.statistics import mean_or_zero, percentile
 from mopd.core.types import VERDICT_KINDS, Group, LessonRecord
 
 
@@ -22,6 +22,8 @@ def group_metrics(groups: Sequence[Group]) -> dict[str, float]:
         "groups/all_success_count": float(sum(bool(found) and all(found) for found in by_group)),
         "groups/all_failure_count": float(sum(bool(found) and not any(found) for found in by_group)),
         "completion/tokens_mean": mean_or_zero([len(r.token_ids) for _, r in rollouts]),
+        "completion/tokens_p95": percentile([len(r.token_ids) for _, r in rollouts], 0.95),
+        "completion/truncated_share": mean_or_zero([r.is_truncated for _, r in rollouts]),
         "completion/empty_count": float(sum(not r.text.strip() for _, r in rollouts)),
         "completion/distinct_share": mean_or_zero(
             [len({r.text for r in g.rollouts}) / len(g.rollouts) for g in groups]
