@@ -37,11 +37,12 @@ from mopd.config.method import (
 )
 from mopd.config.problems import HUB_PREFIX, FieldName, MixConfig, ProblemsConfig, SchemaName, SourceConfig
 from mopd.config.rollouts import ChatConfig, Sampling
-from mopd.config.runs import CheckpointConfig, TrackerConfig
+from mopd.config.runs import AlarmsConfig, CheckpointConfig, TrackerConfig
 from mopd.config.warmup import DemonstratorWarmup, SolutionsWarmup, WarmupConfig
 
 __all__ = [
     "HUB_PREFIX",
+    "AlarmsConfig",
     "ChatConfig",
     "CheckpointConfig",
     "ComputeConfig",

@@ -21,7 +21,7 @@ from mopd.config.method import (
 )
 from mopd.config.problems import ProblemsConfig
 from mopd.config.rollouts import ChatConfig, Sampling
-from mopd.config.runs import CheckpointConfig, TrackerConfig
+from mopd.config.runs import AlarmsConfig, CheckpointConfig, TrackerConfig
 from mopd.config.table import LARGEST, PositiveInt, Seed, Table
 from mopd.config.warmup import WarmupConfig
 from mopd.core.errors import ConfigError
@@ -61,6 +61,7 @@ class Config(Table):
     sandbox: SandboxConfig = SandboxConfig()
     rewards: RewardsConfig = RewardsConfig()
     checkpoint: CheckpointConfig = CheckpointConfig()
+    alarms: AlarmsConfig = AlarmsConfig()
     tracker: TrackerConfig = TrackerConfig()
 
     @property

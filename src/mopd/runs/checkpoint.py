@@ -103,7 +103,7 @@ def newest_whole(folder: Path) -> tuple[Path, Cursor] | None:
     found = [path for path in folder.glob("step-*") if _NAME.fullmatch(path.name) and path.is_dir()]
     if not found:
         return None
-    newest = max(found, key=_steps)
+    newest = max(found, key=steps_of)
     return newest, read_cursor(newest)
 
 
@@ -130,7 +130,7 @@ def from_checkpoint(path: Path) -> Iterator[None]:
 
 
 def _damaged(path: Path, got: str) -> CheckpointError:
-    earlier = [other for other in list_checkpoints(path.parent) if _steps(other) < _steps(path)]
+    earlier = [other for other in list_checkpoints(path.parent) if steps_of(other) < steps_of(path)]
     return CheckpointError(
         "a checkpoint holds student, teacher, optimiser and cursor, each file whole",
         got,
@@ -150,10 +150,11 @@ def list_checkpoints(folder: Path) -> list[Path]:
     complete = [
         path for path in folder.glob("step-*") if _NAME.fullmatch(path.name) and (path / "cursor.json").is_file()
     ]
-    return sorted(complete, key=_steps)
+    return sorted(complete, key=steps_of)
 
 
-def _steps(path: Path) -> int:
+def steps_of(path: Path) -> int:
+    """How many steps are behind a checkpoint."""
     return int(path.name.removeprefix("step-"))
 
 
