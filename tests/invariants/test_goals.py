@@ -84,3 +84,24 @@ def test_a_goal_without_lessons_takes_no_part():
     (part,) = Work(config, no_advantage).parts(0)
     assert [goal.objective.kind for goal in part.goals] == ["distill"]
     assert part.weight(range(len(no_advantage))) == pytest.approx(0.5)
+
+
+def test_the_probability_of_ending_where_the_student_ended_is_told_of_student_and_teacher():
+    config = build_config({}, [])
+    lessons = [
+        dataclasses.replace(lesson, rollout=dataclasses.replace(lesson.rollout, is_truncated=n % 2 == 0))
+        for n, lesson in enumerate(make_lessons())
+    ]
+    model, teacher = model_and_teacher()
+    expected = {"student": [], "teacher": []}
+    for lesson in lessons[1::2]:
+        if not lesson.rollout.is_own[-1]:
+            continue
+        for name, one, before in (("student", model, lesson.prompt_ids), ("teacher", teacher, lesson.context_ids)):
+            with torch.no_grad():
+                logits = one(torch.tensor([(*before, *lesson.rollout.token_ids)])).logits[0, -2]
+            expected[name].append(logits.softmax(-1)[lesson.rollout.token_ids[-1]].item())
+    metrics = make_learner(model, config).learn(lessons, as_teacher(teacher, config), 0, clock).metrics
+    for name, values in expected.items():
+        assert values
+        assert metrics[f"{name}/end_probability"] == pytest.approx(sum(values) / len(values), rel=1e-4)

@@ -130,11 +130,16 @@ class Learner:
         sums["entropy"] += student.entropies.sum().item()
         sums["gap"] += gap.abs().sum().item()
         sums["capped"] += (sampler_weights(batch, cap) >= cap).sum().item()
+        is_end = torch.tensor([token.is_end for token in tokens], device=costs.device)
+        sums["ends"] += is_end.sum().item()
+        sums["student_at_ends"] += batch.logprobs[is_end].exp().sum().item()
         if teacher is not None:
             taught = torch.tensor([token.lesson.context_ids is not None for token in tokens], device=costs.device)
+            said = teacher.of(batch.token_ids[taught])
             sums["taught_tokens"] += len(teacher)
-            gained = teacher.of(batch.token_ids[taught]) - batch.logprobs[taught]
-            sums["teacher_gap"] += gained.sum().item()
+            sums["teacher_gap"] += (said - batch.logprobs[taught]).sum().item()
+            sums["taught_ends"] += is_end[taught].sum().item()
+            sums["teacher_at_ends"] += said[is_end[taught]].exp().sum().item()
         part.meter.remember([token.index for token in tokens], student, batch.logprobs, costs)
 
     def _count_update(self, part: Part, done: Update, is_teacher_fixed: bool) -> None:
@@ -201,6 +206,10 @@ class Learner:
             metrics["update/measured_fall_nats"] = sums["update/measured_fall_nats"]
         if self.scorer.compiler is not None:
             metrics["time/compile_s"] = self.scorer.compiler.take_seconds()
+        if sums["ends"]:
+            metrics["student/end_probability"] = sums["student_at_ends"] / sums["ends"]
+        if sums["taught_ends"]:
+            metrics["teacher/end_probability"] = sums["teacher_at_ends"] / sums["taught_ends"]
         if "teacher_gap" in sums:
             metrics["teacher/logprob_gain_nats"] = sums["teacher_gap"] / sums["taught_tokens"]
         return metrics

@@ -40,6 +40,12 @@ class LossToken:
     lesson: Lesson
     position: int
 
+    @property
+    def is_end(self) -> bool:
+        """Whether the student ended its completion here."""
+        rollout = self.lesson.rollout
+        return not rollout.is_truncated and self.position == len(rollout.token_ids) - 1
+
 
 @dataclass
 class Work:
