@@ -42,7 +42,7 @@ test: $(STAMP) ## all tests but those of half a minute and more: under ten minut
 test-long: $(STAMP) ## the demo's promise, resume after kills, the pages' own commands, HumanEval's solutions
 	$(ONE_THREAD) $(BIN)/python -m pytest -n 2 --dist loadfile -m long
 
-fuzz: $(STAMP) ## the laws of verifiers on fifty times as many texts, and of math on 20,000 pairs of expressions
+fuzz: $(STAMP) ## the laws of verifiers on twenty times as many texts, and of math on 20,000 pairs of expressions
 	$(ONE_THREAD) $(BIN)/python -m pytest -n 2 --hypothesis-profile=fuzz tests/property/test_verifier_fuzz.py tests/property/test_math_law.py
 
 check: $(STAMP) ## format, lint, types, layers

@@ -34,7 +34,7 @@ from mopd.warmup.warmup import warm_up
 
 torch.set_num_threads(1)
 
-settings.register_profile("fuzz", max_examples=5000, deadline=None, suppress_health_check=list(HealthCheck))
+settings.register_profile("fuzz", max_examples=2000, deadline=None, suppress_health_check=list(HealthCheck))
 """Many more examples for the laws that do not say how many: `make fuzz`."""
 
 TINY = Path(__file__).parent / "configs" / "tiny.toml"

@@ -16,7 +16,7 @@ from mopd.core.types import Problem
 from mopd.judging.verdicts import judge
 from mopd.verifiers import pool
 
-FUZZ = settings.default.max_examples >= 5000
+FUZZ = settings.default.max_examples >= 2000
 CASES = 20_000 if FUZZ else 210
 KINDS = 11
 

@@ -478,6 +478,9 @@ OTHER = {
         ("x<4", "2x<8"),
         ("k<3", "k-3<0"),
         (r"(-\infty,2)", r"\ln x<2"),
+        (r"[0,2) \cup \{5\}", r"2x<4 \cup \{5\}"),
+        (r"[0,2) \cup \{5\}", r"6A<B \cup \{5\}"),
+        (r"[0,2) \cup (3,4)", r"[0,2) \cup x+y<2"),
     ],
     "what stands below each other keeps its order": [
         (r"\begin{cases}x=1\\y=2\end{cases}", "(2,1)"),

@@ -73,7 +73,9 @@ def _verdict(finding: dict[str, Any], answer: str) -> Verdict:
     if kind == "unreadable answer":
         return Verdict(0.0, "unparsable", used, f"The boxed answer {used[:80]!r} cannot be read as mathematics.")
     if kind == "unreadable reference":
-        raise GraderFailure("the verifier cannot read the reference answer, and the boxed answer is another text")
+        raise GraderFailure(
+            "the verifier cannot read the reference answer, or compute it, and the boxed answer is another text"
+        )
     return Verdict(0.0, "wrong", used, f"The boxed answer {used[:80]!r} is wrong.")
 
 
@@ -110,6 +112,8 @@ def grade_in_worker(task: dict[str, Any]) -> dict[str, Any]:
         is_equal = math_comparison.are_same(reference, answer)
     except (math_values.Undefined, math_expressions.Unreadable):
         is_equal = False
+    except math_expressions.Undecided:
+        return {"kind": "unreadable reference", "answer": used}
     return {"kind": "equal" if is_equal else "different", "answer": used}
 
 

@@ -60,6 +60,8 @@ def is_solved(reading: Reading) -> bool:
     """Whether a reading has no inequality that is still to be solved."""
     if isinstance(reading, Listed):
         return all(map(is_solved, reading.items))
+    if isinstance(reading, (Union, Common)):
+        return all(map(is_solved, reading.parts))
     return not isinstance(reading, Inequality) or solved(reading) is not None
 
 
@@ -83,10 +85,13 @@ def _have_one_name(listed: Listed) -> bool:
     return len(names) < 2
 
 
-def are_same_set(first: Reading, second: Reading, are_same: Callable[[Reading, Reading], bool]) -> bool:
-    """Whether two readings are the same set of numbers; False where one is no set of numbers."""
+def are_same_set(reference: Reading, answer: Reading, are_same: Callable[[Reading, Reading], bool]) -> bool:
+    """Whether two readings are the same set of numbers; False where one is no set of numbers.
+
+    Raises Undecided where the numbers of the reference cannot be found; an answer of which that holds is another set.
+    """
     try:
-        segments = _merged(_segments(first)), _merged(_segments(second))
+        segments = _merged(_segments(reference)), _merged(_segments_of_answer(answer))
     except Undefined:
         return False
     return len(segments[0]) == len(segments[1]) and all(
@@ -96,6 +101,13 @@ def are_same_set(first: Reading, second: Reading, are_same: Callable[[Reading, R
         and _are_same_end(one.stop, other.stop, are_same)
         for one, other in zip(*segments, strict=True)
     )
+
+
+def _segments_of_answer(answer: Reading) -> Sequence[Segment]:
+    try:
+        return _segments(answer)
+    except Undecided as error:
+        raise Undefined from error
 
 
 def _are_same_end(first: End, second: End, are_same: Callable[[Reading, Reading], bool]) -> bool:
