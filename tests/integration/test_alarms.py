@@ -67,7 +67,7 @@ def test_a_run_whose_updates_are_far_too_long_is_stopped_and_names_its_last_good
     settings = {"learning_rate": 1.0, "warmup_steps": 3, "fall_share": 0, "drift_nats": None}
     config = tiny_config.model_copy(
         update={"optimizer": OptimizerConfig(**settings), "steps": 12, "problems_per_step": 8, "group_size": 8}
-    )
+    ).model_copy(update={"alarms": AlarmsConfig(action="stop")})
     with pytest.raises(AlarmError) as error:
         train(config, quiet=True)
     rows = read_jsonl(f"{config.run}/metrics.jsonl")
@@ -82,8 +82,9 @@ def test_a_run_whose_updates_are_far_too_long_is_stopped_and_names_its_last_good
 
 
 def test_under_the_bounds_of_its_updates_the_same_rate_moves_the_student_little_and_sets_no_alarm_off(tiny_config):
-    optimizer = OptimizerConfig(learning_rate=1.0, warmup_steps=3)
+    optimizer = OptimizerConfig(learning_rate=1.0, warmup_steps=3, fall_share=0.25, drift_nats=0.05)
     settings = {"optimizer": optimizer, "steps": 12, "problems_per_step": 8, "group_size": 8}
+    settings |= {"alarms": AlarmsConfig(action="stop")}
     config = tiny_config.model_copy(update=settings)
     train(config, quiet=True)
     rows = read_jsonl(f"{config.run}/metrics.jsonl")
