@@ -114,7 +114,9 @@ DAMAGED = [
     SCIENCE[0] | {"answerKey": "E"},
 ]
 
-SETS = {"livecodebench": CONTESTS, "humaneval": HUMANEVAL, "mbpp": MBPP, "sciknoweval": SCIENCE}
+WORDS = {"question": "How many are 40 and 1,032?", "answer": "They are <<40+1032=1072>>1072.\nAll.\n#### 1,072"}
+
+SETS = {"gsm8k": [WORDS], "livecodebench": CONTESTS, "humaneval": HUMANEVAL, "mbpp": MBPP, "sciknoweval": SCIENCE}
 
 
 def write(path, records):
@@ -414,9 +416,6 @@ def test_a_record_that_does_not_follow_mbpp_is_refused(tmp_path, fields, says):
 
 
 # --- mathematics ----------------------------------------------------------------------------------------------------
-
-WORDS = {"question": "How many are 40 and 1,032?", "answer": "They are <<40+1032=1072>>1072.\nAll.\n#### 1,072"}
-
 
 def test_gsm8k_asks_for_a_box_and_its_own_solution_is_right(tmp_path):
     for form, source in in_every_form(tmp_path, [WORDS]).items():
