@@ -15,7 +15,6 @@ FREE = (
     "evaluation.",
     "checkpoint.",
     "tracker.",
-    "alarms.",
     "compute.device",
     "compute.threads",
     "compute.microbatch_tokens",
