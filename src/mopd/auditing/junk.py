@@ -51,7 +51,6 @@ CALCULATION = re.compile(r"[\d(][\d\s.()+\-*/^×÷·]*[\d)!]")
 
 OPERATOR = re.compile(r"[+*/^×÷·]|[\d)]\s*-")
 
-_OPTION = re.compile(r"^[ \t]*\(?([A-Z])[:.)]", re.MULTILINE)
 _CALL = json.dumps([{"name": WORD, "arguments": {}}])
 
 Rule = Literal["never", "rarely", "by chance", "always"]

@@ -154,8 +154,7 @@ YARN_ONLY = ("rope.scaling.attn_factor", "rope.scaling.yarn_attn_factor")
 
 READ_OF_SCALING = {
     *("rope.scale_linear", "rope.scaling.type", "rope.scaling.factor", "rope.scaling.original_context_length"),
-    *("rope.scaling.attn_factor", "rope.scaling.yarn_attn_factor", "rope.scaling.yarn_beta_fast"),
-    *("rope.scaling.yarn_beta_slow", "rope.scaling.finetuned"),
+    *(*YARN_ONLY, "rope.scaling.yarn_beta_fast", "rope.scaling.yarn_beta_slow", "rope.scaling.finetuned"),
 }
 """Keys of `_scaling`, and one that says how the file came to be."""
 
@@ -207,14 +206,16 @@ def apply_pre_tokenizer(gguf: Gguf, tokenizer: Any) -> None:
 
 def check_all_read(gguf: Gguf, model: Any) -> None:
     """Refuse a file with a key or tensor that nothing has read. Raises StudentError, which names them."""
-    left = [key for key in gguf.keys if not _is_read(gguf, key, model.config)]
+    asked = _keys_of_configuration(gguf)
+    left = [key for key in gguf.keys if not _is_read(gguf, key, model.config, asked)]
     if left:
         raise gguf.refusal("every key of a GGUF file is read", f"not read: {_some(left)}")
     if lost := sorted(set(gguf.tensors) - _tensors_read(gguf, model)):
         raise gguf.refusal("every tensor of a GGUF file is read", f"not read: {_some(lost)}")
 
 
-def _is_read(gguf: Gguf, key: str, config: Any) -> bool:
+def _is_read(gguf: Gguf, key: str, config: Any, asked: Collection[str]) -> bool:
+    """Whether a key describes, or is among those `asked` for a configuration, or says what the configuration says."""
     from transformers.integrations.gguf.gguf_tokenizer_mapping import GGUF_TOKENIZER_MAPPING
 
     if key.startswith((*DESCRIBING, "split.")) or key in END_KEYS:
@@ -224,16 +225,12 @@ def _is_read(gguf: Gguf, key: str, config: Any) -> bool:
         return any(name in names for names in GGUF_TOKENIZER_MAPPING.values()) or not gguf.keys[key]
     if group != gguf.architecture:
         return False
-    if name in READ_OF_SCALING or name in _keys_of_configuration(gguf):
+    if name in READ_OF_SCALING or name in asked:
         return True
-    value = gguf.keys[key]
-    if any(getattr(config, other, None) is not None and _equal(getattr(config, other), value) for other in _same(name)):
+    value, same = gguf.keys[key], [getattr(config, other, None) for other in SAME_AS.get(name, ())]
+    if any(other is not None and _equal(other, value) for other in same):
         return True
     return bool(value) == (name in ON_UNLESS_SAID)  # 0, false and the empty text switch nothing on
-
-
-def _same(name: str) -> tuple[str, ...]:
-    return SAME_AS.get(name, ())
 
 
 def _equal(one: Any, other: Any) -> bool:

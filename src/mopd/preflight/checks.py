@@ -11,6 +11,7 @@ from pathlib import Path
 
 from mopd.config import Config
 from mopd.core.errors import ConfigError, ProblemError, RunError, StudentError
+from mopd.core.files import advice
 from mopd.core.types import Problem
 from mopd.method.contexts import render_context
 from mopd.models.devices import resolve_device
@@ -157,11 +158,11 @@ def check_compiler(config: Config) -> None:
 
 
 def check_paths(config: Config) -> None:
-    """Refuse a run's directory that cannot be written, by writing where it is or will be; nothing stays.
+    """Refuse a run's directory (an absolute path) that cannot be written, by writing where it is or will be.
 
-    Raises RunError.
+    Nothing stays. Raises RunError.
     """
-    path = Path(config.run).expanduser().absolute()
+    path = Path(config.run)
     there = next(folder for folder in (path, *path.parents) if os.path.lexists(folder))
     try:
         with tempfile.TemporaryFile(dir=there) as file:
@@ -171,5 +172,5 @@ def check_paths(config: Config) -> None:
         raise RunError(
             "the run's directory can be made and written",
             f"{path}: {there}: {error.strerror}",
-            "set run=... to another directory, or free space on the disk",
+            f"{advice(error)}, or set run=... to another directory",
         ) from error

@@ -19,7 +19,6 @@ from mopd.core.types import Group, Problem, Rollout
 from mopd.judging.verdicts import verify
 from mopd.models.student import Student
 from mopd.problems import ProblemSet
-from mopd.problems.order import Pace, whole_weights
 from mopd.rollouts.decoding import open_decoder
 from mopd.rollouts.engine import Engine, SamplingRequest
 from mopd.scoring.hidden_states import can_share_prefixes
@@ -63,7 +62,7 @@ def try_out(
     soon enough.
     """
     if trains:
-        check_enough(config, problems)
+        problems.check_steps(config.steps, config.problems_per_step)
     try:
         _try_student(config, problems.train + problems.held_out, student, engine)
     except MopdError:
@@ -160,15 +159,6 @@ def _sampling_apart(
 
 
 # --- the problems ---------------------------------------------------------------------------------------------------
-
-
-def check_enough(config: Config, problems: ProblemSet) -> None:
-    """Take the problems of the steps that take most of a domain. Raises ProblemError where there are not so many."""
-    weights = whole_weights(list(problems.weights.values())) if problems.weights else (1,)
-    for part in range(len(weights)):
-        pace = Pace(weights, part, config.problems_per_step)
-        ends = [pace.before(step) for step in range(config.steps + 1)]
-        problems.take(max(range(config.steps), key=lambda s: ends[s + 1] - ends[s]), pace.count, config.seed)
 
 
 def check_references(problems: Sequence[Problem], tell: Callable[[str], object] = str) -> None:

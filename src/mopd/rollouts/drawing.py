@@ -28,11 +28,9 @@ def sample_tokens(logits: Tensor, uniforms: Tensor, temperature: float, top_p: f
     float32. With top_p < 1
     the distribution is the smallest set of most probable tokens that holds that mass, renormalised.
     """
-    logprobs = (logits.float() / temperature).log_softmax(-1)
-    if top_p < 1.0:
-        logprobs = _nucleus(logprobs, top_p)
+    _, logprobs = _distributions(logits, temperature, top_p)
     tokens = _draw(logprobs.exp(), uniforms)
-    return tokens, logprobs.gather(-1, tokens[:, None]).squeeze(-1).double()
+    return tokens, _of(tokens, logprobs)
 
 
 def draw_recorded(logits: Tensor, uniforms: Tensor, sampling: Sampling) -> tuple[Tensor, Tensor]:
@@ -42,11 +40,20 @@ def draw_recorded(logits: Tensor, uniforms: Tensor, sampling: Sampling) -> tuple
     computed the same numbers. Of the renormalised set the log-probability is larger by -log(kept mass): every weight,
     and so every loss, would be smaller by that mass.
     """
-    tokens, logprobs = sample_tokens(logits, uniforms, sampling.temperature, sampling.top_p)
-    if sampling.top_p < 1.0:
-        whole = (logits.float() / sampling.temperature).log_softmax(-1)
-        logprobs = whole.gather(-1, tokens[:, None]).squeeze(-1).double()
-    return tokens, logprobs
+    whole, drawn_from = _distributions(logits, sampling.temperature, sampling.top_p)
+    tokens = _draw(drawn_from.exp(), uniforms)
+    return tokens, _of(tokens, whole)
+
+
+def _distributions(logits: Tensor, temperature: float, top_p: float) -> tuple[Tensor, Tensor]:
+    """Log-probabilities of all tokens, and of those that may be drawn: with top_p < 1 the nucleus, renormalised."""
+    whole = (logits.float() / temperature).log_softmax(-1)
+    return whole, whole if top_p >= 1.0 else _nucleus(whole, top_p)
+
+
+def _of(tokens: Tensor, logprobs: Tensor) -> Tensor:
+    """The log-probability of one token a row."""
+    return logprobs.gather(-1, tokens[:, None]).squeeze(-1).double()
 
 
 def _nucleus(logprobs: Tensor, top_p: float) -> Tensor:

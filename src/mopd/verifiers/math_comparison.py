@@ -27,7 +27,7 @@ from mopd.verifiers.math_answers import (
 from mopd.verifiers.math_expressions import Unreadable, expression
 from mopd.verifiers.math_numbers import Based, Clock, number
 from mopd.verifiers.math_quantities import are_same_quantities
-from mopd.verifiers.math_sets import are_same_set, is_set, is_solved, solved
+from mopd.verifiers.math_sets import TURNED, are_same_set, is_set, is_solved, solved
 
 _CASED = "="
 """Begins a name whose case counts."""
@@ -210,8 +210,7 @@ def _are_same_inequalities(first: Inequality, second: Inequality) -> bool:
         return known[0][0] == known[1][0] and are_same_set(first, second, are_same)
     if known[0] is not None or len(first.sides) != len(second.sides):
         return False
-    turned = {"<": ">", ">": "<", "<=": ">=", ">=": "<=", "!=": "!="}
-    back = Inequality(second.sides[::-1], tuple(turned[sign] for sign in second.relations[::-1]))
+    back = Inequality(second.sides[::-1], tuple(TURNED[sign] for sign in second.relations[::-1]))
     for other in (second, back):
         if first.relations == other.relations:
             pairs = zip(first.sides, other.sides, strict=True)

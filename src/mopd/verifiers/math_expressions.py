@@ -26,7 +26,6 @@ _NORMAL = NormalizationConfig(basic_latex=True, units=False, malformed_operators
 _READING = ConversionConfig(interpret_as_mixed_fractions=False, lowercase_symbols=False)
 _DECIMAL = re.compile(r"(?<![\w.])\d*\.\d+(?![\d.])|(?<![\w.])\d+\.(?!\d)")
 _DEGREES = re.compile(r"(\d+|\\frac\{\d+\}\{\d+\})\s*\^\s*(?:\\circ|\{\s*\\circ\s*\})(?![A-Za-z])")
-_TEXT_IN_TEXT = re.compile(r"\\(?:text|mathrm)\s*\{([^{}]*)\}")
 _TWO_NUMBERS = re.compile(r"(?<![\^_])\d \d|[.\d]\s*_|(?<!\\)\.\d+\.")
 _CALCULATION = re.compile(
     r"[\w)}]\s*(?:[-+/]|\\(?:cdot|times|div)(?![A-Za-z]))|\\(?:[dt]?binom|frac\s*\{\s*\\frac)|\)\s*\("

@@ -32,7 +32,8 @@ _ALL = (r"\mathbb{R}", r"\mathbf{R}", r"\R", r"\text{all real numbers}")
 _NONE = (r"\emptyset", r"\varnothing")
 _ALL_IN_WORDS = ("all real numbers", "all reals", "all real x", "any real number", "real numbers", "every real number")
 _NONE_IN_WORDS = ("no solution", "no solutions", "no real solution", "no real solutions", "empty set")
-_TURNED = {"<": ">", ">": "<", "<=": ">=", ">=": "<=", "!=": "!="}
+TURNED = {"<": ">", ">": "<", "<=": ">=", ">=": "<=", "!=": "!="}
+"""Relations as they stand when both sides change places."""
 
 
 class End(NamedTuple):
@@ -132,7 +133,7 @@ def solved(inequality: Inequality) -> tuple[str, tuple[Segment, ...]] | None:
         bound = _negative(bound) if is_turned else bound
         try:
             part = _bounded(
-                relation if is_left != is_turned else _TURNED[relation],
+                relation if is_left != is_turned else TURNED[relation],
                 bound,
                 is_absolute=side.startswith(("|", r"\l")),
             )
@@ -150,7 +151,7 @@ def _bounded(relation: str, bound: str, is_absolute: bool) -> Sequence[Segment]:
     end = _end(Value(bound))
     if is_absolute:
         positive = _bounded(relation, bound, is_absolute=False)
-        mirrored = _bounded(_TURNED[relation], _negative(bound), is_absolute=False)
+        mirrored = _bounded(TURNED[relation], _negative(bound), is_absolute=False)
         return _common(positive, mirrored) if relation in ("<", "<=") else _merged((*positive, *mirrored))
     below = Segment(_LOW, False, end, relation == "<=")
     above = Segment(end, relation == ">=", _HIGH, False)

@@ -22,14 +22,15 @@ class AskedNames:
 
     def __init__(self, code: str, tree: ast.Module, entry_point: str | None) -> None:
         self._unbound = unbound_names(code)
-        self._entry_points = {entry_point} if entry_point else set()
         self._binders: dict[str, list[ast.stmt]] = {}
         for node in tree.body:
             for name in _bound_names(node) | _used_names(node):
                 self._binders.setdefault(name, []).append(node)
         called = {name for name, _ in _calls(tree)}
         self.modules = {name for name in self._unbound if name in MODULES and name not in called}
-        self.own = {name for name in self._unbound if not hasattr(builtins, name)} - self.modules | self._entry_points
+        self.own = {name for name in self._unbound if not hasattr(builtins, name)} - self.modules
+        if entry_point:
+            self.own.add(entry_point)
 
     def ask(self, node: ast.stmt) -> bool:
         """Whether a statement asks the program for a name that is no builtin one, itself or through what it uses."""

@@ -34,7 +34,8 @@ def run_tests(channel: Channel, request: dict[str, Any]) -> dict[str, Any]:
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         return {"broken": type(error).__name__}
     calls = _calls_of_tests(tree, entry_point)
-    units = [node for node in tree.body if _does_assert(node, _asserting_functions(tree))] + calls
+    asserting = _asserting_functions(tree)
+    units = [node for node in tree.body if _does_assert(node, asserting)] + calls
     if not units:
         return {"broken": "they assert nothing"}
     names = AskedNames(code, tree, entry_point)
@@ -66,11 +67,11 @@ class _Run:
         self.scope.update(self._modules())
         for node in nodes:
             self.scope.update(theirs)
-            for name, thing in builtin_names.items():
-                if self.names.ask(node):
+            if not self.names.ask(node):
+                self.scope.update(builtin_names)
+            else:
+                for name in builtin_names:
                     self.scope.pop(name, None)
-                else:
-                    self.scope[name] = thing
             broken = self._run(node, None if node in calls else [node.lineno, node.end_lineno])
             if broken:
                 return {"broken": broken}
