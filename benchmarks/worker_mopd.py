@@ -24,7 +24,7 @@ from measuring import PeakMemory, now, state_bytes
 from mopd.config import Config, build_config
 from mopd.core.types import Group
 from mopd.learning.learner import Learner
-from mopd.learning.teacher import LocalTeacher
+from mopd.learning.teacher import Health, LocalTeacher
 from mopd.models.student import Student, load_student
 from mopd.preflight.setup import Setup
 from mopd.problems import ProblemSet
@@ -98,7 +98,7 @@ def learning(options: argparse.Namespace, config: Config) -> dict[str, Callable[
         began = now(options.device)
         metrics = learner.learn(lessons, teacher, done, clock).metrics
         with clock("teacher_follows"):
-            teacher.follow(model)
+            teacher.follow(model, Health(1.0, 1.0))
         done += 1
         compiled = sum(value for name, value in metrics.items() if "compile" in name)
         return {"total": now(options.device) - began, **clock.seconds, **({"compile": compiled} if compiled else {})}

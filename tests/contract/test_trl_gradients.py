@@ -11,6 +11,7 @@ import torch
 
 from made_lessons import make_groups, make_lessons
 from mopd.config import build_config
+from mopd.learning.optimizer import Update
 from mopd.models.student import load_student
 from tests.builders import as_teacher, make_learner
 
@@ -58,9 +59,9 @@ def ours(pair, lessons, dtype):
     learner, teacher = make_learner(pair.model, config, dtype), as_teacher(pair.teacher, config, dtype)
     kept = []
 
-    def keep(_rate):
+    def keep(_rate, _most):
         kept.append(take_gradient(pair.model))
-        return True, 0.0
+        return Update(False, 0.0)
 
     learner.optimizer.update = keep
     metrics = learner.learn([unweighted(lesson) for lesson in lessons], teacher, 0, lambda _: nullcontext()).metrics

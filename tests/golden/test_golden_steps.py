@@ -9,6 +9,7 @@ import pytest
 
 from mopd.config import build_config
 from mopd.core.types import Group, Message, Problem, Rollout, Verdict
+from mopd.learning.teacher import Health
 from mopd.models.embedded import EMBEDDED
 from mopd.models.student import as_student
 from tests.builders import make_learner, make_maker, make_teacher
@@ -39,7 +40,7 @@ def run(overrides):
         lessons = [record.lesson for rows in records for record in rows if record.lesson]
         is_distill = config.objective.kind == "distill"
         learning = learner.learn(lessons, teacher if is_distill else None, step, lambda _: nullcontext())
-        teacher.follow(student.model)
+        teacher.follow(student.model, Health(0.5, 9.0))
         figures.append((len(lessons), learning.metrics["objective/loss"], learning.metrics["update/grad_norm"]))
     return figures
 

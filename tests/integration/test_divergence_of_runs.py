@@ -72,7 +72,7 @@ def test_a_student_whose_weights_are_no_numbers_is_said_to_be_so(tmp_path, tiny_
 
 
 def test_figures_that_are_no_numbers_are_null_and_counted_and_the_run_goes_on(tmp_path, monkeypatch):
-    monkeypatch.setattr("mopd.learning.learner.token_losses", lambda batch, config: batch.logprobs * math.nan)
+    monkeypatch.setattr("mopd.learning.work.token_losses", lambda batch, config, objective: batch.logprobs * math.nan)
     train(load_config(TINY, [f"run='{tmp_path / 'run'}'", "steps=2", "evaluation.contexts_every=0"]), quiet=True)
     rows = read_jsonl(tmp_path / "run" / "metrics.jsonl")
     taught = [row for row in rows if row["lessons/count"]]

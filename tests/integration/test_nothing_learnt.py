@@ -13,10 +13,12 @@ from tests.builders import make_config
 TINY = str(Path(__file__).parents[1] / "configs" / "tiny.toml")
 
 
-def row(success_share=0.0, *, empty=1.0, skipped=0.0, lessons=None, **kinds):
+def row(success_share=0.0, *, empty=1.0, skipped=0.0, updates=1, lessons=None, **kinds):
     counts = {f"verdicts/{kind}_count": float(kinds.get(kind, 0)) for kind in VERDICT_KINDS}
     reasons = {f"lessons/none_{reason}_count": float(count) for reason, count in (lessons or {}).items()}
-    update = {"update/skipped_empty_count": empty} | ({} if empty else {"update/skipped_nonfinite_count": skipped})
+    update = {"update/skipped_empty_count": empty}
+    if not empty:
+        update |= {"update/skipped_nonfinite_count": skipped, "update/count": updates - skipped}
     return {"reward/success_share": success_share, **counts, **reasons, **update}
 
 
@@ -47,7 +49,7 @@ def test_a_run_with_one_update_has_learnt_something():
     rows = [row(wrong=8), row(0.5, correct=4, wrong=4, empty=0.0)]
     assert nothing_learnt(rows, make_config()) == ""
     assert nothing_learnt([], make_config()) == ""
-    half = row(0.5, correct=4, wrong=4, empty=0.0, skipped=1.0)
+    half = row(0.5, correct=4, wrong=4, empty=0.0, skipped=1.0, updates=2)
     assert nothing_learnt([half], make_config("optimizer.updates_per_step=2")) == ""
 
 

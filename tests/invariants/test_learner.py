@@ -12,7 +12,8 @@ import torch
 from mopd.config import build_config
 from mopd.core.seeding import derive_rng
 from mopd.core.types import Lesson, Rollout
-from mopd.learning.optimizer import learning_rate_at
+from mopd.learning.optimizer import Update, learning_rate_at
+from mopd.learning.teacher import Health
 from mopd.method.divergence import jensen_shannon
 from mopd.models.embedded import EMBEDDED
 from mopd.models.student import as_student
@@ -53,9 +54,9 @@ def gradients(config, lessons):
     learner = make_learner(model, config)
     kept = {}
 
-    def keep(_rate):
+    def keep(_rate, _most):
         kept.update({name: p.grad.clone() for name, p in model.named_parameters()})
-        return True, 0.0
+        return Update(False, 0.0)
 
     learner.optimizer.update = keep
     learning = learner.learn(
@@ -105,7 +106,7 @@ def test_products_in_bfloat16_lose_no_gradient(architecture, kind, budget):
     found = {}
     for dtype in (torch.float32, torch.bfloat16):
         learner = make_learner(model, config, dtype)
-        learner.optimizer.update = lambda _rate: (True, 0.0)
+        learner.optimizer.update = lambda _rate, _most: Update(False, 0.0)
         learner.learn(make_lessons(), make_teacher(model, config, dtype), 0, clock)
         found[dtype] = {name: p.grad for name, p in model.named_parameters()}
         model.zero_grad(set_to_none=True)
@@ -309,7 +310,7 @@ def test_ema_frozen_and_live_teachers_follow_as_named():
         for parameter in student.parameters():
             parameter += 1.0
     for teacher in teachers.values():
-        teacher.follow(student)
+        teacher.follow(student, Health(0.5, 9.0))
     for name, parameter in student.named_parameters():
         torch.testing.assert_close(dict(teachers["ema"].model.named_parameters())[name], start[name] + 0.05)
         assert torch.equal(dict(teachers["frozen"].model.named_parameters())[name], start[name])

@@ -193,16 +193,36 @@ def test_token_divergence_passes_the_weight_on():
     torch.testing.assert_close(got, jensen_shannon(student, teacher, 0.8), rtol=0, atol=1e-14)
 
 
-def test_clip_bounds_a_tokens_divergence_and_stops_its_gradient():
-    logits = torch.stack([log(0.9, 0.1), log(0.5, 0.5)]).requires_grad_()
-    config = DivergenceConfig(kind="reverse_kl", support="full", clip=0.3)
-    clipped = token_divergence(
-        Predictions(logits.log_softmax(-1)), Predictions(torch.stack([log(0.1, 0.9), log(0.25, 0.75)])), config
-    )
-    assert clipped.tolist() == pytest.approx([0.3, 0.5 * math.log(4 / 3)])
-    clipped.sum().backward()
-    assert (logits.grad[0] == 0).all()
-    assert (logits.grad[1] != 0).all()
+def test_clip_bounds_a_tokens_divergence_and_keeps_the_direction_of_its_gradient():
+    logits = torch.tensor([[3.0, 0.0], [math.log(3.0), 0.0]], requires_grad=True)
+    teacher = Predictions(torch.tensor([[-3.0, 0.0], [0.0, 0.0]]))
+    found = {}
+    for clip in (None, 0.3):
+        config = DivergenceConfig(kind="reverse_kl", support="full", clip=clip)
+        divergence = token_divergence(Predictions(logits), teacher, config)
+        (gradient,) = torch.autograd.grad(divergence.sum(), logits)
+        found[clip] = divergence.detach(), gradient
+    whole, clipped = found[None], found[0.3]
+    assert whole[0][0] > 0.3 > whole[0][1]
+    assert clipped[0].tolist() == pytest.approx([0.3, whole[0][1].item()])
+    torch.testing.assert_close(clipped[1][1], whole[1][1])
+    torch.testing.assert_close(clipped[1][0], whole[1][0] * 0.3 / whole[0][0])
+
+
+@pytest.mark.parametrize("kind", ["forward_kl", "reverse_kl", "jensen_shannon"])
+def test_a_bound_on_entries_stops_the_gradient_of_those_above_it_alone(kind):
+    s, t = torch.tensor([0.7, 0.2, 0.1]).log(), torch.tensor([0.1, 0.2, 0.7]).log()
+    config = DivergenceConfig(kind=kind, support="full", entry_clip=0.05)
+    free = DivergenceConfig(kind=kind, support="full")
+    pair = Predictions(s[None]), Predictions(t[None])
+    assert 0 < token_divergence(*pair, config) + 2 < token_divergence(*pair, free) + 2
+    high = DivergenceConfig(kind=kind, support="full", entry_clip=100.0)
+    assert torch.equal(token_divergence(*pair, high), token_divergence(*pair, free))
+    p = s.clone().requires_grad_()
+    terms = (p.exp() * (p - t)).clamp(max=0.05)
+    (gradient,) = torch.autograd.grad(terms.sum(), p)
+    assert gradient[0] == 0
+    assert (gradient[1:] != 0).all()
 
 
 def test_sampled_reverse_kl_is_no_divergence_over_a_support():

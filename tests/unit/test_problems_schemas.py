@@ -114,7 +114,9 @@ DAMAGED = [
     SCIENCE[0] | {"answerKey": "E"},
 ]
 
-SETS = {"livecodebench": CONTESTS, "humaneval": HUMANEVAL, "mbpp": MBPP, "sciknoweval": SCIENCE}
+WORDS = {"question": "How many are 40 and 1,032?", "answer": "They are <<40+1032=1072>>1072.\nAll.\n#### 1,072"}
+
+SETS = {"gsm8k": [WORDS], "livecodebench": CONTESTS, "humaneval": HUMANEVAL, "mbpp": MBPP, "sciknoweval": SCIENCE}
 
 
 def write(path, records):
@@ -411,6 +413,34 @@ def test_mbpp_shows_one_test_and_judges_by_all(tmp_path, row):
 def test_a_record_that_does_not_follow_mbpp_is_refused(tmp_path, fields, says):
     path = write(tmp_path / "a.jsonl", [MBPP[0], MBPP[0] | {"task_id": 12} | fields])
     assert f"{path}, line 2" in refused(path, "mbpp", says).got
+
+
+# --- mathematics ----------------------------------------------------------------------------------------------------
+
+def test_gsm8k_asks_for_a_box_and_its_own_solution_is_right(tmp_path):
+    for form, source in in_every_form(tmp_path, [WORDS]).items():
+        (problem,) = read(source, "gsm8k")
+        assert (problem.reference, problem.verifier, problem.domain) == ("1,072", "math", "gsm8k"), form
+        assert problem.messages[-1]["content"].endswith("put the final answer in \\boxed{}.")
+        assert problem.columns["solution"] == "They are 1072.\nAll.\n\n\\boxed{1,072}"
+        judge = verifiers.get("math")
+        assert judge(problem, verifiers.demonstration(problem)).kind == "correct"
+        assert judge(problem, r"\boxed{1072}").kind == "correct"
+        assert judge(problem, r"\boxed{1.072}").kind == "wrong"
+
+
+@pytest.mark.parametrize("answer", ["72", "#### ", "#### 72\nor so", "  "])
+def test_an_answer_that_does_not_end_as_gsm8ks_do_is_refused(tmp_path, answer):
+    path = write(tmp_path / "a.jsonl", [WORDS, WORDS | {"answer": answer}])
+    assert f"{path}, line 2" in refused(path, "gsm8k", "answer").got
+
+
+@pytest.mark.skipif(not (DATA / "gsm8k").is_dir(), reason="the development data is not beside the repository")
+def test_every_record_of_gsm8k_is_read():
+    for name, count in (("train-2000", 2000), ("test", 1319)):
+        problems = read_problems(SourceConfig(source=str(DATA / "gsm8k" / f"{name}.jsonl"), record_schema="gsm8k"), 0)
+        assert len(problems) == count
+        assert all(any(c.isdigit() for c in problem.reference) for problem in problems)
 
 
 # --- science --------------------------------------------------------------------------------------------------------

@@ -19,14 +19,17 @@ from mopd.config.learning import (
     FrozenTeacher,
     LiveTeacher,
     OptimizerConfig,
+    SnapshotTeacher,
     TeacherConfig,
 )
 from mopd.config.loading import build_config, load_config, override_config, override_key
 from mopd.config.method import (
     ContextConfig,
+    ContrastConfig,
     DistillObjective,
     DivergenceConfig,
     GrpoObjective,
+    LessonsConfig,
     ObjectiveConfig,
     PeersConfig,
     SftObjective,
@@ -34,16 +37,18 @@ from mopd.config.method import (
 )
 from mopd.config.problems import HUB_PREFIX, FieldName, MixConfig, ProblemsConfig, SchemaName, SourceConfig
 from mopd.config.rollouts import ChatConfig, Sampling
-from mopd.config.runs import CheckpointConfig, TrackerConfig
+from mopd.config.runs import AlarmsConfig, CheckpointConfig, TrackerConfig
 from mopd.config.warmup import DemonstratorWarmup, SolutionsWarmup, WarmupConfig
 
 __all__ = [
     "HUB_PREFIX",
+    "AlarmsConfig",
     "ChatConfig",
     "CheckpointConfig",
     "ComputeConfig",
     "Config",
     "ContextConfig",
+    "ContrastConfig",
     "DemonstratorWarmup",
     "DistillObjective",
     "DivergenceConfig",
@@ -52,6 +57,7 @@ __all__ = [
     "FieldName",
     "FrozenTeacher",
     "GrpoObjective",
+    "LessonsConfig",
     "LiveTeacher",
     "MixConfig",
     "ObjectiveConfig",
@@ -63,6 +69,7 @@ __all__ = [
     "SandboxConfig",
     "SchemaName",
     "SftObjective",
+    "SnapshotTeacher",
     "SolutionsWarmup",
     "SourceConfig",
     "TeacherConfig",

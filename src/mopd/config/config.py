@@ -11,10 +11,17 @@ from pydantic import Field, model_validator
 from mopd.config.evaluation import EvaluationConfig
 from mopd.config.judging import RewardsConfig, SandboxConfig, VerificationConfig
 from mopd.config.learning import ComputeConfig, EmaTeacher, OptimizerConfig, TeacherConfig
-from mopd.config.method import ContextConfig, DistillObjective, DivergenceConfig, ObjectiveConfig, PeersConfig
+from mopd.config.method import (
+    ContextConfig,
+    DistillObjective,
+    DivergenceConfig,
+    LessonsConfig,
+    ObjectiveConfig,
+    PeersConfig,
+)
 from mopd.config.problems import ProblemsConfig
 from mopd.config.rollouts import ChatConfig, Sampling
-from mopd.config.runs import CheckpointConfig, TrackerConfig
+from mopd.config.runs import AlarmsConfig, CheckpointConfig, TrackerConfig
 from mopd.config.table import LARGEST, PositiveInt, Seed, Table
 from mopd.config.warmup import WarmupConfig
 from mopd.core.errors import ConfigError
@@ -44,6 +51,7 @@ class Config(Table):
     evaluation: EvaluationConfig = EvaluationConfig()
     peers: PeersConfig = PeersConfig()
     context: ContextConfig = ContextConfig()
+    lessons: LessonsConfig = LessonsConfig()
     teacher: TeacherConfig = EmaTeacher()
     objective: ObjectiveConfig = DistillObjective()
     divergence: DivergenceConfig = DivergenceConfig()
@@ -53,6 +61,7 @@ class Config(Table):
     sandbox: SandboxConfig = SandboxConfig()
     rewards: RewardsConfig = RewardsConfig()
     checkpoint: CheckpointConfig = CheckpointConfig()
+    alarms: AlarmsConfig = AlarmsConfig()
     tracker: TrackerConfig = TrackerConfig()
 
     @property
@@ -87,11 +96,28 @@ class Config(Table):
             )
         if self.peers.require_success and self.peers.successes == 0 and self.objective.kind == "distill":
             raise ValueError("peers.require_success needs peers.successes of at least 1, but it is 0")
+        self._check_contrast()
+        if self.objective.kind == "sft" and self.lessons.rollouts == "failures":
+            raise ValueError("objective.kind = sft learns from successes, but lessons.rollouts is failures")
         if self.peers.control == "unrelated_problem" and self.problems_per_step < 2:
             raise ValueError("peers.control = unrelated_problem needs problems_per_step of at least 2, but it is 1")
         if self.divergence.kind == "sampled_reverse_kl" and self.sampling.top_p < 1:
             raise ValueError("sampled_reverse_kl estimates from unfiltered samples and needs sampling.top_p = 1")
         return self
+
+    def _check_contrast(self) -> None:
+        if self.objective.kind != "distill" or self.objective.contrast is None:
+            return
+        if (self.peers.successes, self.peers.failures) != (1, 1) or not self.peers.require_success:
+            raise ValueError(
+                "objective.contrast shows one peer to each teacher: peers.successes = 1, peers.failures = 1, "
+                "peers.require_success = true"
+            )
+        if self.divergence.kind in ("reverse_kl", "sampled_reverse_kl"):
+            raise ValueError(
+                "objective.contrast gives most tokens no probability at all, where reverse KL is infinite: "
+                "divergence.kind must be jensen_shannon or forward_kl"
+            )
 
 
 def _warmup_kind(table: Mapping[str, Any]) -> str:

@@ -23,13 +23,22 @@ class FrozenTeacher(Table):
     kind: Literal["frozen"] = "frozen"
 
 
+class SnapshotTeacher(Table):
+    """The student as it was at the last refresh. It is refreshed only while the student is sound: its success has not
+    fallen, and the 95th percentile of its lengths has not grown by half, since the refresh before."""
+
+    kind: Literal["snapshot"] = "snapshot"
+    every: PositiveInt = 10
+    """Steps between refreshes, over which success and lengths are averaged."""
+
+
 class LiveTeacher(Table):
     """The current student itself, without gradient."""
 
     kind: Literal["live"] = "live"
 
 
-TeacherConfig = Annotated[EmaTeacher | FrozenTeacher | LiveTeacher, Field(discriminator="kind")]
+TeacherConfig = Annotated[EmaTeacher | FrozenTeacher | SnapshotTeacher | LiveTeacher, Field(discriminator="kind")]
 
 
 _Decay = Annotated[float, Field(ge=0, lt=1)]
@@ -49,8 +58,17 @@ class OptimizerConfig(Table):
     """Decay of AdamW's first and second moments, below 1."""
     clip_norm: NotTinyFloat = 1.0
     """Gradients are scaled down to this global norm."""
+    fall_share: Share = 0.0
+    """An update is shortened where the loss would fall by more than this share of itself, to first order (Polyak's
+    step: a divergence has nothing to fall below 0). The learning rate is then an upper bound; .25 or so is cautious. 0
+    for no such bound. GRPO, whose loss has no lower bound, has `drift_nats` alone."""
+    drift_nats: PositiveFloat | None = None
+    """An update is halved until the student has drifted by no more than this, mean KL(old || new) at an eighth of its
+    lessons; unset: no such bound."""
     updates_per_step: PositiveInt = 1
     """Updates on the lessons of one step; after the first, tokens are weighted by current over first probability."""
+    minibatches: PositiveInt = 1
+    """Parts of a step's lessons, by whole groups, each with an update of its own; never more than there are groups."""
     importance_cap: Annotated[float, Field(ge=1, le=LARGEST)] = 2.0
     """Upper bound of every importance weight (sampler against learner, and reused batches)."""
 

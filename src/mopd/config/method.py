@@ -28,6 +28,15 @@ class PeersConfig(Table):
     """Ablation: `unrelated_problem` keeps number and headings of blocks, with texts of the step's other problems."""
 
 
+class LessonsConfig(Table):
+    """Which rollouts teach. Whom to teach is disputed: each choice is here to be compared on the task at hand."""
+
+    rollouts: Literal["all", "failures", "successes", "positive_advantage"] = "all"
+    """`failures` and `successes` by verdict; `positive_advantage`: a reward above the mean of the group."""
+    truncated: bool = True
+    """Whether a completion that was cut at the limit teaches."""
+
+
 class TemplateConfig(Table):
     """Wording of the context. `{problem}`, `{text}` and `{blocks}` are replaced; nothing else is."""
 
@@ -35,6 +44,9 @@ class TemplateConfig(Table):
     """One successful peer; contains `{text}`."""
     failure: str
     """One failed peer; contains `{text}`."""
+    attempt: str = ""
+    """One peer of either kind, for a contrast of teachers, whose contexts differ in the peer alone; contains `{text}`.
+    Empty: as `success`."""
     feedback: str
     """The verifier's feedback on the rollout itself; contains `{text}`."""
     turn: str
@@ -49,6 +61,8 @@ class TemplateConfig(Table):
             for mark in marks:
                 if mark not in getattr(self, key):
                     raise ValueError(f"context.template.{key} must contain {mark}")
+        if self.attempt and "{text}" not in self.attempt:
+            raise ValueError("context.template.attempt must contain {text}, or be empty")
         return self
 
 
@@ -69,12 +83,29 @@ class ContextConfig(Table):
     """Wording; unset: the student's own (builtin students) or the English default."""
 
 
+class ContrastConfig(Table):
+    """Contrast of teachers: one reads a success, the other a failure, in contexts that are the same but for the peer.
+    The target is log a + beta (log t_success - log t_failure), over plausible tokens."""
+
+    beta: PositiveFloat = 0.5
+    """Weight of the ratio. At 1 a weak student copies the success more often."""
+    alpha: Annotated[float, Field(gt=0, le=1)] = 0.05
+    """A token is plausible at so large a share of the most probable one, under the mean of anchor and success."""
+    anchor: Literal["student", "success"] = "student"
+    """What the ratio is applied to: the student, or the teacher that reads the success."""
+
+
 class DistillObjective(Table):
     """Toward the teacher, token by token, on the student's own completions: the method itself."""
 
     kind: Literal["distill"] = "distill"
     aggregation: Literal["token_mean", "rollout_mean", "domain_balanced"] = "token_mean"
     """Mean over all loss tokens, over lessons of their token means, or over domains of their token means."""
+    contrast: ContrastConfig | None = None
+    """Unset: one teacher reads all peers in one context. Set (`{}` for its defaults): two teachers, one peer each."""
+    grpo_weight: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Share w of GRPO's loss on the same rollouts: (1 - w) distillation + w GRPO, each normalised over its own lessons.
+    GRPO's clipping is that of `objective.kind = grpo` by default."""
 
 
 class GrpoObjective(Table):
@@ -116,15 +147,19 @@ class DivergenceConfig(Table):
     tail: bool = True
     """Add one bucket with the mass outside the support; without it both sides are renormalised."""
     clip: PositiveFloat | None = None
-    """Bound on a token's divergence, in nats; unset: none."""
+    """Bound c on a token's divergence D, in nats; unset: none. A token above it keeps its gradient's direction, scaled
+    by c / D: tokens of style have many times the divergence of those of content."""
+    entry_clip: PositiveFloat | None = None
+    """Bound on what one entry of the support adds to a token's divergence, p (log p - log q), in nats; unset: none. An
+    entry above it has no gradient, the others keep theirs."""
 
     @model_validator(mode="after")
     def _consistent(self) -> DivergenceConfig:
         if self.kind != "jensen_shannon" and self.weight != 0.5:
             raise ValueError(f"divergence.weight belongs to jensen_shannon, but kind is {self.kind}")
-        if self.kind == "sampled_reverse_kl" and self.clip is not None:
+        if self.kind == "sampled_reverse_kl" and (self.clip is not None or self.entry_clip is not None):
             raise ValueError(
-                "divergence.clip bounds a divergence, but sampled_reverse_kl has only its gradient estimate"
+                "clip and entry_clip bound a divergence, but sampled_reverse_kl has only its gradient's estimate"
             )
         if self.support == "full" and (self.k != 100 or not self.tail):
             raise ValueError("divergence.k and divergence.tail belong to student_top_k, but support is full")

@@ -28,7 +28,7 @@ FieldName = Literal[
 ]
 """What a record of a file may say of a problem; `completion` is read by `mopd verify` alone."""
 
-SchemaName = Literal["humaneval", "livecodebench", "mbpp", "sciknoweval"]
+SchemaName = Literal["gsm8k", "humaneval", "livecodebench", "mbpp", "sciknoweval"]
 """The public data sets whose records are read as they are."""
 
 

@@ -1,10 +1,12 @@
-"""Checkpoints and trackers: read by `runs/`."""
+"""Checkpoints and trackers, read by `runs/`, and alarms, read by `training/`."""
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from mopd.config.table import PositiveInt, Table
+from pydantic import Field
+
+from mopd.config.table import LARGEST, PositiveInt, Table
 
 
 class CheckpointConfig(Table):
@@ -14,6 +16,17 @@ class CheckpointConfig(Table):
     """Steps between checkpoints; the last step always has one."""
     keep: PositiveInt = 2
     """Checkpoints kept; older ones are removed after a new one is complete."""
+
+
+class AlarmsConfig(Table):
+    """What is done about a run that is being destroyed."""
+
+    action: Literal["stop", "warn", "off"] = "warn"
+    """`stop` ends the run at its last good checkpoint, with exit code 1; `warn` says so and goes on."""
+    success_loss: Annotated[float, Field(gt=0, le=1)] = 0.5
+    """Share of the success that is lost when the alarm goes off, of a step's rollouts or of held-out problems."""
+    truncated_growth: Annotated[float, Field(ge=1, le=LARGEST)] = 3.0
+    """How many times as many rollouts are cut at the limit when the alarm goes off."""
 
 
 class TrackerConfig(Table):

@@ -45,6 +45,12 @@ class VerdictError(MopdError):
     exit_status = 1
 
 
+class AlarmError(MopdError):
+    """A run that was being destroyed, and was stopped."""
+
+    exit_status = 1
+
+
 class DivergenceError(MopdError):
     """A model whose numbers are not finite: weights after an update, or what it predicts."""
 

@@ -93,6 +93,23 @@ def _binomial(n: int, chance: float) -> NDArray[np.float64]:
     return np.asarray(np.exp(log_chances), dtype=np.float64)
 
 
+def percentile(values: Sequence[float], share: float) -> float:
+    """The smallest value that at least `share` of the values do not exceed; 0 for no values."""
+    if not values:
+        return 0.0
+    return float(sorted(values)[max(0, math.ceil(share * len(values)) - 1)])
+
+
+def share_error(by_group: Sequence[float]) -> float:
+    """The standard error of the mean of groups' shares, each group one draw; never less than that of one in all."""
+    count = len(by_group)
+    if count < 2:
+        return 1.0
+    mean = mean_or_zero(by_group)
+    spread = math.sqrt(sum((share - mean) ** 2 for share in by_group) / (count - 1) / count)
+    return max(spread, 0.5 / count)
+
+
 def mean_or_zero(values: Sequence[float]) -> float:
     """The mean, or 0.0 for no values, for metrics that count alongside how many there were."""
     return sum(values) / len(values) if values else 0.0

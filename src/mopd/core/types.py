@@ -183,6 +183,8 @@ NoLessonReason = Literal[
     "no_advantage",
     "not_a_success",
     "no_own_tokens",
+    "not_taught",
+    "cut_short",
 ]
 
 
@@ -190,8 +192,9 @@ NoLessonReason = Literal[
 class Lesson:
     """One rollout with what its objective needs; the unit of training.
 
-    `context_ids` is the context as token ids (None where the objective has no teacher); `advantage` is the
-    scalar of a policy-gradient objective (0.0 where unused).
+    `context_ids` is the context as token ids (None where the objective has no teacher); `failure_context_ids` is the
+    one with a failure in the place of the success, for a contrast of teachers; `advantage` is the scalar of a
+    policy-gradient objective (0.0 where unused).
     """
 
     problem_id: str
@@ -200,6 +203,7 @@ class Lesson:
     prompt_ids: tuple[int, ...]
     context_ids: tuple[int, ...] | None = None
     advantage: float = 0.0
+    failure_context_ids: tuple[int, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,18 +7,21 @@ With student s, teacher t, a lesson (x, c, y) of prompt, context and completion,
 3. Each loss token costs w r D(s, t): divergence times importance weights.                     `method.objective`
 4. The step's objective is sum_j a_j w_j r_j D_j. The coefficients a_j are fixed by the whole
    step before any forward pass, so the microbatches' gradients add up to the step's.          `method.objective`
-5. AdamW takes one update; a gradient that is not finite is skipped and counted.               `optimizer.AdamW`
+5. AdamW takes one update; a gradient that is not finite is skipped and counted. The update is
+   shortened where the loss would fall by more than it can.                                    `optimizer.AdamW`
+6. A few lessons are scored again: how far the loss fell, and how far the student drifted. An
+   update that made it drift too far is halved.                                                `update_meter`
 
-2 to 5 repeat for `updates_per_step`; from the second update on r weighs each token by s(y) / s_old(y), where s_old is
+2 to 6 repeat for `updates_per_step`; from the second update on r weighs each token by s(y) / s_old(y), where s_old is
 the student before the first update (`old_logprobs`). GRPO and SFT take the same way without 1, with other costs in 3.
 """
 
 from __future__ import annotations
 
-from collections import defaultdict
+import math
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -26,12 +29,21 @@ from torch import Tensor
 
 from mopd.config import Config
 from mopd.core.types import Lesson
-from mopd.learning.optimizer import AdamW, learning_rate_at
-from mopd.learning.teacher import Reading, Teacher
-from mopd.method.objective import TokenBatch, sampler_weights, token_coefficients, token_losses
+from mopd.learning.optimizer import AdamW, Update, learning_rate_at
+from mopd.learning.teacher import Teacher
+from mopd.learning.update_meter import drift
+from mopd.learning.work import LossToken, Part, Work
+from mopd.method.objective import is_never_negative, sampler_weights
 from mopd.method.predictions import Predictions
+from mopd.scoring.head import loss_parts
 from mopd.scoring.rows import student_row
 from mopd.scoring.scorer import PartLoss, Scorer
+
+MEANS = ("grad_norm", "share", "drift_nats")
+"""Figures of updates that are told as their mean; those of losses are told as sums, and the learning rate once."""
+
+SHORTEST = 2**-20
+"""An update is not halved further: what drifts then is no update."""
 
 Clock = Callable[[str], AbstractContextManager[None]]
 """Counts the seconds of a block under a phase's name."""
@@ -58,120 +70,146 @@ class Learner:
         """Update on the lessons of one step. Without lessons nothing is computed, nothing moves, and it is counted."""
         if not lessons:
             return Learning({"update/skipped_empty_count": 1.0}, False)
-        work = _Work(lessons, token_coefficients(lessons, self.config.objective))
-        updated = 0
-        for update in range(self.config.optimizer.updates_per_step):
-            if teacher is not None and (update == 0 or teacher.changes_within_step):
+        work, updated = Work(self.config, lessons), 0
+        for part in work.parts(step):
+            work.sums["parts"] += 1
+            if teacher is not None:
                 with clock("teacher"):
-                    work.reading = teacher.read(lessons)
+                    part.read(teacher)
             with clock("student"):
-                self._backward(work, clock)
+                loss = self._backward(part, clock)
             with clock("update"):
-                done, norm = self.optimizer.update(learning_rate_at(step, self.config.optimizer))
-            updated += done
-            work.sums["update/grad_norm"] += norm if done else 0.0
-            work.sums["update/skipped_nonfinite_count"] += not done
+                done = self.optimizer.update(learning_rate_at(step, self.config.optimizer), self._most_fall(loss))
+                self._count_update(part, done, is_teacher_fixed=teacher is None or not teacher.changes_within_step)
+            updated += done.is_done
         return Learning(self._metrics(work.sums, updated, step), updated > 0)
 
-    def _backward(self, work: _Work, clock: Clock) -> None:
-        """The gradient of the step's objective, microbatch by microbatch."""
+    def _most_fall(self, loss: float) -> float:
+        """The most that the loss may fall to first order, in nats."""
+        share = self.config.optimizer.fall_share
+        return share * loss if share and is_never_negative(self.config) else math.inf
+
+    def _backward(self, part: Part, clock: Clock) -> float:
+        """The gradient of the update's objective, microbatch by microbatch, and its value."""
+        sums = part.work.sums
+        before = sums["objective"]
 
         def loss_of(pack: Sequence[int]) -> PartLoss:
-            tokens = work.loss_tokens(pack)
-            taught = work.reading(pack) if work.reading is not None else None
+            tokens = part.loss_tokens([part.indices[row] for row in pack])
+            teacher_of = part.teacher_of(tokens)
 
-            def part_loss(part: slice, student: Predictions) -> Tensor:
+            def part_loss(rows: slice, student: Predictions) -> Tensor:
                 with clock("teacher"):
-                    teacher = taught(part) if taught is not None else None
-                batch = work.batch(tokens[part], student, teacher, (pack[0], part.start))
-                coefficients = torch.tensor([token.coefficient for token in tokens[part]])
-                losses = token_losses(batch, self.config)
-                objective = (losses * coefficients.to(losses)).sum()
-                self._count(batch, objective, work.sums)
-                return objective
+                    teacher = teacher_of(rows, student)
+                costs = part.costs(tokens[rows], student, teacher)
+                self._count(part, tokens[rows], student, teacher, costs)
+                return costs.sum()
 
             return part_loss
 
-        rows = [student_row(lesson) for lesson in work.lessons]
-        self.scorer.backward(self.model, rows, loss_of, self.config.sampling.temperature)
+        lessons = [part.work.lessons[index] for index in part.indices]
+        self.scorer.backward(
+            self.model, [student_row(lesson) for lesson in lessons], loss_of, self.config.sampling.temperature
+        )
+        return sums["objective"] - before
 
     @torch.no_grad()
-    def _count(self, batch: TokenBatch, objective: Tensor, sums: dict[str, float]) -> None:
-        cap = self.config.optimizer.importance_cap
+    def _count(
+        self,
+        part: Part,
+        tokens: Sequence[LossToken],
+        student: Predictions,
+        teacher: Predictions | None,
+        costs: Tensor,
+    ) -> None:
+        sums, cap = part.work.sums, self.config.optimizer.importance_cap
+        batch = part.work.batch(tokens, student, None)
         gap = batch.old_logprobs - batch.sampler_logprobs
-        sums["tokens"] += len(batch.token_ids)
-        sums["objective"] += objective.item()
-        sums["entropy"] += batch.student.entropies.sum().item()
+        sums["tokens"] += len(tokens)
+        sums["objective"] += costs.sum().item()
+        sums["entropy"] += student.entropies.sum().item()
         sums["gap"] += gap.abs().sum().item()
         sums["capped"] += (sampler_weights(batch, cap) >= cap).sum().item()
-        if batch.teacher is not None:
-            sums["teacher_gap"] += (batch.teacher.of(batch.token_ids) - batch.logprobs).sum().item()
+        is_end = torch.tensor([token.is_end for token in tokens], device=costs.device)
+        sums["ends"] += is_end.sum().item()
+        sums["student_at_ends"] += batch.logprobs[is_end].exp().sum().item()
+        if teacher is not None:
+            taught = torch.tensor([token.lesson.context_ids is not None for token in tokens], device=costs.device)
+            said = teacher.of(batch.token_ids[taught])
+            sums["taught_tokens"] += len(teacher)
+            sums["teacher_gap"] += (said - batch.logprobs[taught]).sum().item()
+            sums["taught_ends"] += is_end[taught].sum().item()
+            sums["teacher_at_ends"] += said[is_end[taught]].exp().sum().item()
+        part.meter.remember([token.index for token in tokens], student, batch.logprobs, costs)
+
+    def _count_update(self, part: Part, done: Update, is_teacher_fixed: bool) -> None:
+        """Measure what an update did, and halve it where the student drifted too far."""
+        sums = part.work.sums
+        sums["update/skipped_nonfinite_count"] += not done.is_done
+        if not done.is_done:
+            return
+        share, most = 1.0, self.config.optimizer.drift_nats or math.inf
+        fall, drifted = self._measured(part, is_teacher_fixed)
+        while drifted > most and share > SHORTEST:
+            share /= 2
+            self.optimizer.take_back(0.5)
+            fall, drifted = self._measured(part, is_teacher_fixed)
+        self.optimizer.forget()
+        sums["update/grad_norm"] += done.norm
+        sums["update/share"] += done.share * share
+        sums["update/expected_fall_nats"] += (done.expected_fall or 0.0) * share
+        sums["update/drift_nats"] += drifted
+        if is_teacher_fixed:  # else the loss is toward another teacher than before
+            sums["update/measured_fall_nats"] += fall
+
+    @torch.no_grad()
+    def _measured(self, part: Part, is_teacher_fixed: bool) -> tuple[float, float]:
+        """By how much the objective fell, and the mean KL(old || new), both in nats, at the lessons that are measured.
+
+        Toward a teacher that moved with the student no fall is measured.
+        """
+        indices, temperature = sorted(part.meter.lessons), self.config.sampling.temperature
+        lessons = [part.work.lessons[index] for index in indices]
+        fall, drifted, count = 0.0, 0.0, 0
+        for index, hidden in zip(
+            indices, self.scorer.read(self.model, [student_row(lesson) for lesson in lessons]), strict=True
+        ):
+            tokens, before = part.loss_tokens([index]), part.meter.was(index)
+            teacher_of = part.teacher_of(tokens)
+            for rows in loss_parts(self.model, len(hidden)):
+                student, was = self.scorer.predict(self.model, hidden[rows], temperature), before.part(rows)
+                drifted += drift(was, student).sum().item()
+                if is_teacher_fixed:
+                    moved = part.work.batch(tokens[rows], student, None).logprobs - was.sampled
+                    fall += (
+                        (was.costs - part.costs(tokens[rows], student, teacher_of(rows, student), moved)).sum().item()
+                    )
+            count += len(hidden)
+        return fall / part.weight(indices), drifted / count
 
     def _metrics(self, sums: dict[str, float], updated: int, step: int) -> dict[str, float]:
-        updates, tokens = self.config.optimizer.updates_per_step, sums["tokens"]
+        repeats, tokens = self.config.optimizer.updates_per_step, sums["tokens"]
         metrics = {
-            "objective/loss": sums["objective"] / updates,
-            "objective/tokens_count": tokens / updates,
+            "objective/loss": sums["objective"] / sums["parts"],
+            "objective/tokens_count": tokens / repeats,
             "student/entropy_nats": sums["entropy"] / tokens,
             "importance/logprob_gap_nats": sums["gap"] / tokens,
-            "importance/capped_tokens_count": sums["capped"] / updates,
-            "update/grad_norm": sums["update/grad_norm"] / max(1, updated),
+            "importance/capped_tokens_count": sums["capped"] / repeats,
+            **{f"update/{name}": sums[f"update/{name}"] / max(1, updated) for name in MEANS},
+            "update/expected_fall_nats": sums["update/expected_fall_nats"],
             "update/learning_rate": learning_rate_at(step, self.config.optimizer),
+            "update/count": float(updated),
             "update/skipped_nonfinite_count": sums["update/skipped_nonfinite_count"],
             "update/skipped_empty_count": 0.0,
         }
+        if "update/measured_fall_nats" in sums:
+            metrics["update/measured_fall_nats"] = sums["update/measured_fall_nats"]
         if self.scorer.compiler is not None:
             metrics["time/compile_s"] = self.scorer.compiler.take_seconds()
+        if sums["ends"]:
+            metrics["student/end_probability"] = sums["student_at_ends"] / sums["ends"]
+        if sums["taught_ends"]:
+            metrics["teacher/end_probability"] = sums["teacher_at_ends"] / sums["taught_ends"]
         if "teacher_gap" in sums:
-            metrics["teacher/logprob_gain_nats"] = sums["teacher_gap"] / tokens
+            metrics["teacher/logprob_gain_nats"] = sums["teacher_gap"] / sums["taught_tokens"]
         return metrics
-
-
-@dataclass(frozen=True, slots=True)
-class _LossToken:
-    """A token of a lesson that counts, and its coefficient in the step's objective."""
-
-    lesson: Lesson
-    position: int
-    coefficient: float
-
-
-@dataclass
-class _Work:
-    """What one step of learning goes on with from update to update.
-
-    `old_logprobs` are those of the first update, by (first lesson of the microbatch, start of the part); `sums` are
-    over all updates.
-    """
-
-    lessons: Sequence[Lesson]
-    coefficients: Sequence[float]
-    reading: Reading | None = None
-    old_logprobs: dict[tuple[int, int], Tensor] = field(default_factory=dict)
-    sums: dict[str, float] = field(default_factory=lambda: defaultdict(float))
-
-    def loss_tokens(self, pack: Sequence[int]) -> list[_LossToken]:
-        """The loss tokens of some lessons, in order."""
-        return [
-            _LossToken(self.lessons[i], position, self.coefficients[i])
-            for i in pack
-            for position, counts in enumerate(self.lessons[i].rollout.is_own)
-            if counts
-        ]
-
-    def batch(
-        self, tokens: Sequence[_LossToken], student: Predictions, teacher: Predictions | None, place: tuple[int, int]
-    ) -> TokenBatch:
-        """What the objective needs of some loss tokens; `place` finds their old log-probabilities again."""
-        rollouts = [(token.lesson.rollout, token.position) for token in tokens]
-        token_ids = torch.tensor([rollout.token_ids[j] for rollout, j in rollouts], device=student.logits.device)
-        logprobs = student.of(token_ids)
-        return TokenBatch(
-            student=student,
-            token_ids=token_ids,
-            logprobs=logprobs,
-            sampler_logprobs=torch.tensor([rollout.sampler_logprobs[j] for rollout, j in rollouts]).to(logprobs),
-            old_logprobs=self.old_logprobs.setdefault(place, logprobs.detach()),
-            advantages=torch.tensor([token.lesson.advantage for token in tokens]).to(logprobs),
-            teacher=teacher,
-        )

@@ -1,8 +1,15 @@
-"""AdamW with clipping and a refusal of non-finite gradients, and the learning rate of each step."""
+"""AdamW whose steps are no longer than they should be: clipping, a bound on the loss's expected fall, a way back.
+
+Adam's length knows nothing of the loss: a first update moves each weight by the learning rate, however little there is
+left to learn. To first order the loss falls by <g, theta_old - theta_new>, g being its gradient; where that is more
+than the loss has to fall, the update is too long.
+"""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -10,6 +17,20 @@ from torch import Tensor
 
 from mopd.config import OptimizerConfig
 from mopd.core.errors import DivergenceError
+
+ELEMENTS = 2**17
+"""Weights that a processor works on at a time, so that what is formed on the way stays in its cache."""
+
+
+@dataclass(frozen=True, slots=True)
+class Update:
+    """What one update did: the gradient's norm before clipping, the share of its length that was taken, and by how many
+    nats the loss falls to first order (None where nobody asked). Nothing moved where the gradient was not finite."""
+
+    is_done: bool
+    norm: float
+    share: float = 0.0
+    expected_fall: float | None = None
 
 
 class AdamW:
@@ -19,6 +40,7 @@ class AdamW:
         self.parameters = [p for p in model.parameters() if p.requires_grad]
         self.names = [name for name, p in model.named_parameters() if p.requires_grad]
         self.clip_norm = config.clip_norm
+        self._before: list[Tensor] = []
         self.inner = torch.optim.AdamW(
             self.parameters,
             lr=config.learning_rate,
@@ -27,20 +49,52 @@ class AdamW:
             fused=True,  # one pass over the weights: 10 to 20 times as fast on a CPU
         )
 
-    def update(self, learning_rate: float) -> tuple[bool, float]:
-        """One update from the gradients present: (done, gradient norm). A non-finite gradient updates nothing.
+    def update(self, learning_rate: float, most_fall: float | None = None) -> Update:
+        """One update from the gradients present. A non-finite gradient updates nothing.
 
-        Raises DivergenceError where weights are not finite then: nothing can be learnt from them, nor saved as good.
+        With `most_fall`, in nats, the update is shortened where the loss would fall by more to first order, and can be
+        taken back until `forget`. Raises DivergenceError where weights are not finite then: nothing can be learnt from
+        them, nor saved as good.
         """
         norm = torch.nn.utils.clip_grad_norm_(self.parameters, self.clip_norm).item()
-        is_finite = math.isfinite(norm)
-        if is_finite:
+        done = Update(False, norm)
+        if math.isfinite(norm):
+            self._before = [] if most_fall is None else [parameter.detach().clone() for parameter in self.parameters]
             for group in self.inner.param_groups:
                 group["lr"] = learning_rate
             self.inner.step()
             self._check_weights(learning_rate)
+            done = Update(True, norm, 1.0) if most_fall is None else self._shortened(norm, most_fall)
         self.inner.zero_grad(set_to_none=True)
-        return is_finite, norm
+        return done
+
+    def _shortened(self, norm: float, most_fall: float) -> Update:
+        fall = self._expected_fall() / min(1.0, self.clip_norm / (norm + 1e-6))
+        share = min(1.0, max(0.0, most_fall) / fall) if fall > 0 else 1.0
+        if share < 1:
+            self.take_back(share)
+        return Update(True, norm, share, fall * share)
+
+    @torch.no_grad()
+    def _expected_fall(self) -> float:
+        """<g, theta_old - theta_new> of the clipped gradient g, in nats."""
+        total = 0.0
+        for parameter, before in zip(self.parameters, self._before, strict=True):
+            if parameter.grad is not None:
+                found = torch.zeros((), dtype=torch.float64, device=parameter.device)
+                for gradient, old, new in _chunks(parameter.grad, before, parameter):
+                    found += torch.dot(gradient, old - new)
+                total += found.item()
+        return total
+
+    @torch.no_grad()
+    def take_back(self, share: float) -> None:
+        """Shorten the last update to `share` of its length; its moments stay as they are."""
+        torch._foreach_lerp_(self.parameters, self._before, 1 - share)
+
+    def forget(self) -> None:
+        """Free what `take_back` needs."""
+        self._before = []
 
     @torch.no_grad()
     def _check_weights(self, learning_rate: float) -> None:
@@ -70,6 +124,13 @@ class AdamW:
             key, _, name = full_name.partition("/")
             like = value if key == "step" else value.to(parameters[name].device)
             self.inner.state[parameters[name]][key] = like.clone()
+
+
+def _chunks(*tensors: Tensor) -> Iterator[Sequence[Tensor]]:
+    """Tensors of one shape, flat and in parts that fit a processor's cache; on an accelerator whole."""
+    flat = [tensor.detach().reshape(-1) for tensor in tensors]
+    size = ELEMENTS if flat[0].device.type == "cpu" else max(1, len(flat[0]))
+    yield from zip(*(torch.split(tensor, size) for tensor in flat), strict=True)
 
 
 def learning_rate_at(step: int, config: OptimizerConfig) -> float:

@@ -1,14 +1,17 @@
-"""Teachers: the student of an average past, of the beginning, or of now. No gradient ever flows through one."""
+"""Teachers: the student of an average past, of the beginning, of the last refresh, or of now. No gradient ever flows
+through one."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from statistics import fmean
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
-from mopd.config import EmaTeacher, FrozenTeacher, LiveTeacher
+from mopd.config import EmaTeacher, SnapshotTeacher, TeacherConfig
 from mopd.core.types import Lesson
 from mopd.method.predictions import Predictions
 from mopd.models.student import copy_model
@@ -21,6 +24,22 @@ part of their loss tokens (a slice, lessons in order) to the teacher's predictio
 gradient."""
 
 
+GROWN = 1.5
+"""A student whose long completions are so many times as long as at the last refresh is no teacher."""
+
+
+@dataclass(frozen=True)
+class Health:
+    """How sound a student is: its share of successes, and the 95th percentile of its completions' lengths in tokens."""
+
+    success: float
+    longest: float
+
+    def is_sound_after(self, before: Health | None) -> bool:
+        """Whether it may teach in the place of a student that was as `before` says; None: of the first."""
+        return before is None or (self.success >= before.success and self.longest < GROWN * before.longest)
+
+
 class Teacher(Protocol):
     """What the learner knows of a teacher. A served model can be one: hidden states and heads stay inside."""
 
@@ -31,8 +50,9 @@ class Teacher(Protocol):
         """Read the contexts of lessons with the completions behind them."""
         ...
 
-    def follow(self, student_model: Any) -> None:
-        """Take one step after the student, which has been updated."""
+    def follow(self, student_model: Any, health: Health) -> dict[str, float]:
+        """Take one step after the student, which has been updated after rollouts of such health; what there is to
+        tell of that, as metrics."""
         ...
 
 
@@ -42,7 +62,7 @@ class LocalTeacher:
     def __init__(
         self,
         student_model: Any,
-        config: EmaTeacher | FrozenTeacher | LiveTeacher,
+        config: TeacherConfig,
         scorer: Scorer,
         temperature: float = 1.0,
     ) -> None:
@@ -51,6 +71,9 @@ class LocalTeacher:
         self.temperature = temperature
         self.model = student_model if config.kind == "live" else copy_model(student_model)
         self.changes_within_step = config.kind == "live"
+        self.seen: list[Health] = []
+        """Of a snapshot: the steps since the last refresh."""
+        self.refreshed_at: Health | None = None
 
     def read(self, lessons: Sequence[Lesson]) -> Reading:
         """Read all contexts once and keep the hidden states before loss tokens; the head follows part by part."""
@@ -69,12 +92,41 @@ class LocalTeacher:
         return of_lessons
 
     @torch.no_grad()
-    def follow(self, student_model: Any) -> None:
-        """t <- (1 - rate) t + rate s for kind `ema`; the others stay as they are."""
-        if not isinstance(self.config, EmaTeacher):
-            return
-        ours, theirs = list(self.model.parameters()), list(student_model.parameters())
-        torch._foreach_lerp_(ours, theirs, self.config.rate)
+    def follow(self, student_model: Any, health: Health) -> dict[str, float]:
+        """t <- (1 - rate) t + rate s for kind `ema`; t <- s at the refreshes of kind `snapshot`; else t stays."""
+        if isinstance(self.config, SnapshotTeacher):
+            return self._refresh(student_model, self.config.every, health)
+        if isinstance(self.config, EmaTeacher):
+            self._move(student_model, self.config.rate)
+        return {}
+
+    def _refresh(self, student_model: Any, every: int, health: Health) -> dict[str, float]:
+        self.seen = [*self.seen, health][-every:]
+        if len(self.seen) < every:
+            return {}
+        now = Health(*(fmean(getattr(step, name) for step in self.seen) for name in ("success", "longest")))
+        if not now.is_sound_after(self.refreshed_at):
+            return {"teacher/refreshed_count": 0.0, "teacher/refresh_refused_count": 1.0}
+        self._move(student_model, 1.0)
+        self.seen, self.refreshed_at = [], now
+        return {"teacher/refreshed_count": 1.0, "teacher/refresh_refused_count": 0.0}
+
+    def _move(self, student_model: Any, share: float) -> None:
+        torch._foreach_lerp_(list(self.model.parameters()), list(student_model.parameters()), share)
+
+    @property
+    def state(self) -> dict[str, Any]:
+        """What it goes on with besides its weights, as JSON."""
+        if not isinstance(self.config, SnapshotTeacher):
+            return {}
+        at = None if self.refreshed_at is None else asdict(self.refreshed_at)
+        return {"seen": [asdict(health) for health in self.seen], "refreshed_at": at}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Go on with what `state` gave; an empty one is that of a teacher at its beginning."""
+        self.seen = [Health(**health) for health in state.get("seen", ())]
+        at = state.get("refreshed_at")
+        self.refreshed_at = None if at is None else Health(**at)
 
     @property
     def has_own_weights(self) -> bool:

@@ -18,6 +18,7 @@ from mopd.core.types import Block, Context, Message, Messages
 ENGLISH = TemplateConfig(
     success="\n\nAn attempt that was verified as correct:\n\n{text}",
     failure="\n\nAn attempt that was verified as wrong; do not repeat its mistake:\n\n{text}",
+    attempt="\n\nAn earlier attempt:\n\n{text}",
     feedback="\n\nWhat the checker said of your last attempt:\n\n{text}",
     turn="{problem}{blocks}\n\nNow solve the problem stated at the beginning, in the required format.",
 )

@@ -18,21 +18,28 @@ from mopd.method.predictions import Predictions
 
 
 def forward_kl(
-    student_logprobs: Float[Tensor, "*tokens n"], teacher_logprobs: Float[Tensor, "*tokens n"]
+    student_logprobs: Float[Tensor, "*tokens n"],
+    teacher_logprobs: Float[Tensor, "*tokens n"],
+    entry_clip: float | None = None,
 ) -> Float[Tensor, "*tokens"]:
-    """KL(t || s) = sum t (log t - log s) in nats. Mass-covering."""
-    return _kl(teacher_logprobs, student_logprobs)
+    """KL(t || s) = sum t (log t - log s) in nats, each term at most `entry_clip`. Mass-covering."""
+    return _kl(teacher_logprobs, student_logprobs, entry_clip)
 
 
 def reverse_kl(
-    student_logprobs: Float[Tensor, "*tokens n"], teacher_logprobs: Float[Tensor, "*tokens n"]
+    student_logprobs: Float[Tensor, "*tokens n"],
+    teacher_logprobs: Float[Tensor, "*tokens n"],
+    entry_clip: float | None = None,
 ) -> Float[Tensor, "*tokens"]:
-    """KL(s || t) = sum s (log s - log t) in nats, with its full gradient. Mode-seeking."""
-    return _kl(student_logprobs, teacher_logprobs)
+    """KL(s || t) = sum s (log s - log t) in nats, each term at most `entry_clip` with its gradient. Mode-seeking."""
+    return _kl(student_logprobs, teacher_logprobs, entry_clip)
 
 
 def jensen_shannon(
-    student_logprobs: Float[Tensor, "*tokens n"], teacher_logprobs: Float[Tensor, "*tokens n"], w: float = 0.5
+    student_logprobs: Float[Tensor, "*tokens n"],
+    teacher_logprobs: Float[Tensor, "*tokens n"],
+    w: float = 0.5,
+    entry_clip: float | None = None,
 ) -> Float[Tensor, "*tokens"]:
     """(1-w) KL(s || m) + w KL(t || m) with m = (1-w) s + w t, in nats.
 
@@ -42,7 +49,7 @@ def jensen_shannon(
     if not 0 < w < 1:
         raise ValueError(f"w must lie strictly between 0 and 1, got {w}")
     mixture = _logaddexp(student_logprobs + math.log1p(-w), teacher_logprobs + math.log(w))
-    return (1 - w) * _kl(student_logprobs, mixture) + w * _kl(teacher_logprobs, mixture)
+    return (1 - w) * _kl(student_logprobs, mixture, entry_clip) + w * _kl(teacher_logprobs, mixture, entry_clip)
 
 
 def sampled_reverse_kl(
@@ -70,33 +77,38 @@ def top_k_support(
     token_ids = student.top(k)
     student_top, teacher_top = student.at(token_ids), teacher.at(token_ids)
     if tail:
-        return _with_tail(student_top), _with_tail(teacher_top)
+        return with_tail(student_top), with_tail(teacher_top)
     return student_top.log_softmax(-1), teacher_top.log_softmax(-1)
 
 
 def token_divergence(student: Predictions, teacher: Predictions, config: DivergenceConfig) -> Float[Tensor, " tokens"]:
-    """The configured divergence of every token, in nats, clipped as configured."""
+    """The configured divergence of every token, in nats, bounded as configured."""
     if config.support == "student_top_k":
         student_logprobs, teacher_logprobs = top_k_support(student, teacher, config.k, config.tail)
     else:
         student_logprobs, teacher_logprobs = student.whole(), teacher.whole()
     if config.kind == "forward_kl":
-        divergence = forward_kl(student_logprobs, teacher_logprobs)
+        divergence = forward_kl(student_logprobs, teacher_logprobs, config.entry_clip)
     elif config.kind == "reverse_kl":
-        divergence = reverse_kl(student_logprobs, teacher_logprobs)
+        divergence = reverse_kl(student_logprobs, teacher_logprobs, config.entry_clip)
     elif config.kind == "jensen_shannon":
-        divergence = jensen_shannon(student_logprobs, teacher_logprobs, config.weight)
+        divergence = jensen_shannon(student_logprobs, teacher_logprobs, config.weight, config.entry_clip)
     else:
         raise ValueError(f"{config.kind} is not a divergence over a support")
-    return divergence if config.clip is None else divergence.clamp(max=config.clip)
+    if config.clip is None:
+        return divergence
+    return divergence * (config.clip / divergence.detach().clamp(min=config.clip))
 
 
-def _kl(p_log: Float[Tensor, "*tokens n"], q_log: Float[Tensor, "*tokens n"]) -> Float[Tensor, "*tokens"]:
+def _kl(
+    p_log: Float[Tensor, "*tokens n"], q_log: Float[Tensor, "*tokens n"], entry_clip: float | None = None
+) -> Float[Tensor, "*tokens"]:
     """sum p (log p - log q) over the last axis, 0 where p is 0, gradients free of nan there."""
     is_zero = torch.isneginf(p_log)
     safe_p = p_log.masked_fill(is_zero, 0.0)
     safe_q = q_log.masked_fill(is_zero, 0.0)
-    return (safe_p.exp() * (safe_p - safe_q)).masked_fill(is_zero, 0.0).sum(-1)
+    terms = (safe_p.exp() * (safe_p - safe_q)).masked_fill(is_zero, 0.0)
+    return (terms if entry_clip is None else terms.clamp(max=entry_clip)).sum(-1)
 
 
 def _logaddexp(a: Float[Tensor, "*tokens n"], b: Float[Tensor, "*tokens n"]) -> Float[Tensor, "*tokens n"]:
@@ -106,6 +118,7 @@ def _logaddexp(a: Float[Tensor, "*tokens n"], b: Float[Tensor, "*tokens n"]) -> 
     return total.masked_fill(is_zero, -math.inf)
 
 
-def _with_tail(logprobs: Float[Tensor, "tokens k"]) -> Float[Tensor, "tokens k+1"]:
+def with_tail(logprobs: Float[Tensor, "tokens k"]) -> Float[Tensor, "tokens k+1"]:
+    """The log-probabilities of k tokens, and one bucket with the mass of all others."""
     inside = torch.logsumexp(logprobs, dim=-1, keepdim=True).clamp(max=-1e-7)
     return torch.cat([logprobs, torch.log(-torch.expm1(inside))], dim=-1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 from mopd.config import Config, TemplateConfig
 from mopd.core.seeding import derive_rng
@@ -23,6 +24,9 @@ class LessonMaker:
         self.config = config
         self.encode = encode
         self.template = config.context.template or template
+        self.contrast = config.objective.contrast if config.objective.kind == "distill" else None
+        if self.contrast and self.template.attempt:
+            self.template = self.template.model_copy(update={"success": self.template.attempt})
         self._rendered: dict[tuple[object, ...], Context] = {}  # contexts of one step; many rollouts share theirs
 
     def make(self, groups: Sequence[Group]) -> list[list[LessonRecord]]:
@@ -32,15 +36,40 @@ class LessonMaker:
 
     def make_one(self, group: Group, rollout_index: int, groups: Sequence[Group]) -> LessonRecord:
         """The record of one rollout; `groups` are all groups of its step."""
-        rollout = group.rollouts[rollout_index]
-        if self.config.objective.kind == "distill":
-            return self._distill_record(group, rollout, groups)
-        return self._plain_record(group, rollout, group_advantages(group)[rollout_index])
+        rollout, advantage = group.rollouts[rollout_index], group_advantages(group)[rollout_index]
+        if reason := self._reason_not_to_teach(group, rollout, advantage):
+            return _no_lesson(reason)
+        assert advantage is not None
+        if self.config.objective.kind != "distill":
+            return self._plain_record(group, rollout, advantage)
+        record = self._distill_record(group, rollout, groups)
+        return self._blended(record, group, rollout, advantage) if self.config.objective.grpo_weight else record
 
-    def _plain_record(self, group: Group, rollout: Rollout, advantage: float | None) -> LessonRecord:
-        """The record under an objective without a teacher."""
+    def _blended(self, record: LessonRecord, group: Group, rollout: Rollout, advantage: float) -> LessonRecord:
+        """A distillation's record with the advantage, which is a lesson for GRPO where there is none for a teacher."""
+        if record.lesson is not None:
+            return replace(record, lesson=replace(record.lesson, advantage=advantage))
+        if advantage == 0.0 or not rollout.own_token_count:
+            return record
+        return replace(record, lesson=_lesson(group, rollout, None, advantage), reason=None)
+
+    def _reason_not_to_teach(self, group: Group, rollout: Rollout, advantage: float | None) -> NoLessonReason | None:
+        """Why `[lessons]` leaves a rollout out, whatever the objective; None where it does not."""
         if advantage is None:
-            return _no_lesson("grader_error")
+            return "grader_error"
+        if rollout.is_truncated and not self.config.lessons.truncated:
+            return "cut_short"
+        is_success = group.is_success(rollout.index)
+        is_taught = {
+            "all": True,
+            "failures": not is_success,
+            "successes": is_success,
+            "positive_advantage": advantage > 0,
+        }
+        return None if is_taught[self.config.lessons.rollouts] else "not_taught"
+
+    def _plain_record(self, group: Group, rollout: Rollout, advantage: float) -> LessonRecord:
+        """The record under an objective without a teacher."""
         if self.config.objective.kind == "sft":
             if not group.is_success(rollout.index):
                 return _no_lesson("not_a_success")
@@ -51,8 +80,6 @@ class LessonMaker:
         return LessonRecord(Peers(), None, _lesson(group, rollout, None, advantage), None)
 
     def _distill_record(self, group: Group, rollout: Rollout, groups: Sequence[Group]) -> LessonRecord:
-        if group.verdicts[rollout.index].kind == "error":
-            return _no_lesson("grader_error")
         peers = self.choose(group, rollout.index, groups)
         feedback = self._feedback(group, rollout.index, peers)
         if self.config.peers.require_success and not peers.successes:
@@ -61,7 +88,21 @@ class LessonMaker:
             return LessonRecord(peers, None, None, "no_peers")
         if not rollout.own_token_count:
             return LessonRecord(peers, None, None, "no_own_tokens")
+        if self.contrast:
+            return self._contrast_record(group, rollout, peers, feedback)
         return self._contextual_record(group, rollout, peers, feedback)
+
+    def _contrast_record(self, group: Group, rollout: Rollout, peers: Peers, feedback: str) -> LessonRecord:
+        """Two contexts that are the same but for the peer: a success, and a failure if there is one."""
+        shown = replace(peers, failures=(), failure_texts=())
+        context = self.render(group, rollout.index, shown, feedback)
+        if {"success"} - {block.kind for block in context.blocks}:
+            return LessonRecord(peers, context, None, "over_budget")
+        lesson = _lesson(group, rollout, context.token_ids, 0.0)
+        if peers.failures:
+            failing = self.render(group, rollout.index, replace(shown, success_texts=peers.failure_texts), feedback)
+            lesson = replace(lesson, failure_context_ids=failing.token_ids)
+        return LessonRecord(peers, context, lesson, None)
 
     def _contextual_record(self, group: Group, rollout: Rollout, peers: Peers, feedback: str) -> LessonRecord:
         context = self.render(group, rollout.index, peers, feedback)

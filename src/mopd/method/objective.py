@@ -25,7 +25,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from mopd.config import Config, DistillObjective, GrpoObjective, SftObjective
+from mopd.config import Config, GrpoObjective, ObjectiveConfig
 from mopd.core.types import Group, Lesson
 from mopd.method.divergence import sampled_reverse_kl, token_divergence
 from mopd.method.predictions import Predictions
@@ -49,16 +49,29 @@ class TokenBatch:
     teacher: Predictions | None = None
 
 
-def token_losses(batch: TokenBatch, config: Config) -> Float[Tensor, " n"]:
-    """The cost of every loss token, importance weights included. The kind is `config.objective.kind`.
+def token_losses(batch: TokenBatch, config: Config, objective: ObjectiveConfig | None = None) -> Float[Tensor, " n"]:
+    """The cost of every loss token under an objective (unset: the configuration's), importance weights included.
 
     `distill` and `grpo` weigh tokens by sampler against learner; `sft` treats a success as a demonstration, whoever
     sampled it.
     """
-    losses = _LOSSES[config.objective.kind](batch, config)
-    if config.objective.kind == "sft":
+    objective = objective or config.objective
+    losses = _LOSSES[objective.kind](batch, config, objective)
+    if objective.kind == "sft":
         return losses
     return losses * sampler_weights(batch, config.optimizer.importance_cap)
+
+
+def is_never_negative(config: Config) -> bool:
+    """Whether the objective is at least 0 and 0 at its best: what is left of it bounds how far an update may lower it.
+
+    GRPO has no such bound; `sampled_reverse_kl` has the value of no divergence, and so has a sum of bounded entries.
+    """
+    objective, divergence = config.objective, config.divergence
+    if objective.kind == "distill":
+        is_divergence = divergence.kind != "sampled_reverse_kl" and divergence.entry_clip is None
+        return is_divergence and not objective.grpo_weight
+    return objective.kind == "sft"
 
 
 def sampler_weights(batch: TokenBatch, cap: float) -> Float[Tensor, " n"]:
@@ -70,7 +83,7 @@ def _capped_ratio(new: Float[Tensor, " n"], old: Float[Tensor, " n"], cap: float
     return (new - old).detach().clamp(-20.0, 20.0).exp().clamp(max=cap)
 
 
-def _distill(batch: TokenBatch, config: Config) -> Float[Tensor, " n"]:
+def _distill(batch: TokenBatch, config: Config, objective: ObjectiveConfig) -> Float[Tensor, " n"]:
     assert batch.teacher is not None
     reuse = _capped_ratio(batch.logprobs, batch.old_logprobs, config.optimizer.importance_cap)
     if config.divergence.kind == "sampled_reverse_kl":
@@ -78,9 +91,8 @@ def _distill(batch: TokenBatch, config: Config) -> Float[Tensor, " n"]:
     return reuse * token_divergence(batch.student, batch.teacher, config.divergence)
 
 
-def _grpo(batch: TokenBatch, config: Config) -> Float[Tensor, " n"]:
+def _grpo(batch: TokenBatch, config: Config, objective: ObjectiveConfig) -> Float[Tensor, " n"]:
     """Clipped policy gradient against the old log-probabilities (Schulman 2017; dual clip Ye 2020)."""
-    objective = config.objective
     assert isinstance(objective, GrpoObjective)
     log_ratio = batch.logprobs - batch.old_logprobs
     ratio = log_ratio.clamp(-20.0, 20.0).exp()
@@ -90,20 +102,18 @@ def _grpo(batch: TokenBatch, config: Config) -> Float[Tensor, " n"]:
     return torch.where(batch.advantages < 0, bounded, losses)
 
 
-def _sft(batch: TokenBatch, config: Config) -> Float[Tensor, " n"]:
+def _sft(batch: TokenBatch, config: Config, objective: ObjectiveConfig) -> Float[Tensor, " n"]:
     return -batch.logprobs
 
 
-_LOSSES: dict[str, Callable[[TokenBatch, Config], Tensor]] = {
+_LOSSES: dict[str, Callable[[TokenBatch, Config, ObjectiveConfig], Tensor]] = {
     "distill": _distill,
     "grpo": _grpo,
     "sft": _sft,
 }
 
 
-def token_coefficients(
-    lessons: Sequence[Lesson], objective: DistillObjective | GrpoObjective | SftObjective
-) -> list[float]:
+def token_coefficients(lessons: Sequence[Lesson], objective: ObjectiveConfig) -> list[float]:
     """For each lesson the weight of each of its loss tokens in the step's objective.
 
     `token_mean`: 1 / all loss tokens. `rollout_mean`: 1 / (lessons x its loss tokens). `domain_balanced`:

@@ -16,6 +16,7 @@ from mopd.core.errors import StudentError
 from mopd.method.contexts import ENGLISH
 from mopd.models.devices import resolve_device, resolve_dtype
 from mopd.models.embedded import EMBEDDED, PREFIX, EmbeddedStudent
+from mopd.models.masters import spread_masters
 from mopd.models.pretrained import hide_transformers_bars, open_pretrained, open_tokenizer
 from mopd.models.tokenizer import ChatTokenizer
 from mopd.scoring.self_check import check_scoring
@@ -49,6 +50,7 @@ def load_student(
 ) -> Student:
     """The student called `name`: `builtin:...`, untrained, by `seed`; a folder; a `.gguf` file; or a hub id.
 
+    Where products are in bfloat16, weights that lie on a file's grid are spread by `seed` (`models.masters`).
     `chat_options` are passed to its chat template. Raises StudentError where it cannot serve, ConfigError where
     `compute` names a device that is not there.
     """
@@ -62,6 +64,8 @@ def load_student(
     student = as_student(model, tokenizer, chat_options)
     check_scoring(model)
     student.dtype = resolve_dtype(compute.dtype, device, model)
+    if student.dtype != torch.float32 and not name.startswith(PREFIX):
+        spread_masters(model, seed)
     return student
 
 

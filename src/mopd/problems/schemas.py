@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import datetime
 import json
+import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -243,6 +244,27 @@ def _sciknoweval(row: Values, options: Mapping[str, str]) -> Values | LeftOut:
     }
 
 
+# --- mathematics ----------------------------------------------------------------------------------------------------
+
+_CALCULATION = re.compile(r"<<[^<>]*>>")
+"""What a calculator would be asked, as GSM8K's solutions write it beside each result; no text that a model writes."""
+
+
+def _gsm8k(row: Values, options: Mapping[str, str]) -> Values:
+    """Word problems whose solution ends in a line `#### 72`."""
+    worked, mark, answer = _text(row, "answer").rpartition("####")
+    if not mark or not answer.strip() or "\n" in answer.strip():
+        raise ValueError(f"answer ends in a line such as '#### 72'; got {row['answer'][-80:]!r}")
+    steps = _CALCULATION.sub("", worked).strip()
+    return {
+        "prompt": f"{_text(row, 'question').strip()}\n\nReason step by step, and put the final answer in \\boxed{{}}.",
+        "answer": answer.strip(),
+        "kind": "math",
+        "domain": "gsm8k",
+        "solution": f"{steps}\n\n\\boxed{{{answer.strip()}}}",
+    }
+
+
 # --- values ---------------------------------------------------------------------------------------------------------
 
 
@@ -265,6 +287,7 @@ def _json(value: Any, column: str, kind: type) -> Any:
 
 
 SCHEMAS: dict[SchemaName, Schema] = {
+    "gsm8k": Schema(_gsm8k, ("question", "answer")),
     "humaneval": Schema(_humaneval, ("task_id", "prompt", "canonical_solution", "test", "entry_point"), ("test",)),
     "livecodebench": Schema(
         _livecodebench,

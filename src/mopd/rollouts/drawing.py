@@ -24,9 +24,9 @@ def uniforms_of(key: tuple[int | str, ...], count: int) -> np.ndarray[Any, np.dt
 def sample_tokens(logits: Tensor, uniforms: Tensor, temperature: float, top_p: float) -> tuple[Tensor, Tensor]:
     """One token a row by inverse transform, and its log-probability under the sampling distribution.
 
-    logits [rows, V] on the CPU; uniforms [rows] float64 in [0, 1) -> ([rows] int64, [rows] float64), computed in
-    float32. With top_p < 1
-    the distribution is the smallest set of most probable tokens that holds that mass, renormalised.
+    logits [rows, V]; uniforms [rows] float64 in [0, 1), on the same device -> ([rows] int64, [rows] float64), computed
+    in float32. With top_p < 1 the distribution is the smallest set of most probable tokens that holds that mass,
+    renormalised.
     """
     _, logprobs = _distributions(logits, temperature, top_p)
     tokens = _draw(logprobs.exp(), uniforms)
@@ -84,7 +84,7 @@ def _draw(probabilities: Tensor, uniforms: Tensor) -> Tensor:
     target = torch.minimum(uniforms[:, None] * total, total.nextafter(torch.zeros_like(total)))
     block = torch.searchsorted(sums, target, right=True)
     before = torch.where(block > 0, sums.gather(1, (block - 1).clamp(min=0)), 0.0)
-    inside = blocks[torch.arange(rows), block.squeeze(-1)].double().cumsum(-1)
+    inside = blocks[torch.arange(rows, device=blocks.device), block.squeeze(-1)].double().cumsum(-1)
     offset = torch.searchsorted(inside, target - before, right=True)
     last = DRAW_BLOCK - 1 - (inside.diff(prepend=inside.new_zeros(rows, 1)) > 0).flip(-1).int().argmax(-1, keepdim=True)
     return (block * DRAW_BLOCK + torch.minimum(offset, last)).squeeze(-1)

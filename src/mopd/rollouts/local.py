@@ -73,11 +73,13 @@ class LocalEngine:
         logprobs: list[list[float]] = [[] for _ in range(rows)]
         writing = torch.arange(rows)
         for position in range(sampling.completion_tokens):
-            chosen, chosen_logprobs = draw_recorded(logits.cpu(), uniforms[writing, position], sampling)
-            for row, token, logprob in zip(writing.tolist(), chosen.tolist(), chosen_logprobs.tolist(), strict=True):
+            logits = logits if logits.is_cuda else logits.cpu()  # CUDA adds up in float64, which not every device can
+            chosen, chosen_logprobs = draw_recorded(logits, uniforms[writing, position].to(logits.device), sampling)
+            written = chosen.tolist()
+            for row, token, logprob in zip(writing.tolist(), written, chosen_logprobs.tolist(), strict=True):
                 tokens[row].append(token)
                 logprobs[row].append(logprob)
-            going = torch.tensor([token not in end_ids for token in chosen.tolist()])
+            going = torch.tensor([token not in end_ids for token in written])
             if position == sampling.completion_tokens - 1 or not going.any():
                 break
             if not going.all():

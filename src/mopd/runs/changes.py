@@ -15,6 +15,7 @@ FREE = (
     "evaluation.",
     "checkpoint.",
     "tracker.",
+    "alarms.",
     "compute.device",
     "compute.threads",
     "compute.microbatch_tokens",

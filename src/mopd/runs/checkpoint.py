@@ -29,12 +29,14 @@ _NAME = re.compile(r"step-(\d+)")
 class Cursor:
     """Where a run stands: steps done, how many bytes of each of its logs belong to them, and the checkpoint's files.
 
-    `file_bytes` is empty in checkpoints of versions that did not write it.
+    `teacher` is what the teacher goes on with besides its weights. `file_bytes` is empty in checkpoints of versions
+    that did not write it.
     """
 
     step: int
     log_bytes: dict[str, int]
     file_bytes: dict[str, int] = field(default_factory=dict)
+    teacher: dict[str, Any] = field(default_factory=dict)
 
 
 def save_checkpoint(
@@ -48,7 +50,8 @@ def save_checkpoint(
             save_file(_named_tensors(teacher.model), target / "teacher.safetensors")
         save_file(optimizer.state_tensors(), target / "optimizer.safetensors")
         sizes = {path.name: path.stat().st_size for path in sorted(target.iterdir())}
-        (target / "cursor.json").write_text(dump_json(asdict(replace(cursor, file_bytes=sizes))), encoding="utf-8")
+        whole = replace(cursor, file_bytes=sizes, teacher={} if teacher is None else teacher.state)
+        (target / "cursor.json").write_text(dump_json(asdict(whole)), encoding="utf-8")
 
     path = folder / f"step-{cursor.step}"
     try:
@@ -71,7 +74,10 @@ def load_checkpoint(path: Path, student: Student, teacher: LocalTeacher | None, 
         if teacher is not None and teacher.has_own_weights:
             _restore(teacher.model, load_file(path / "teacher.safetensors"))
         optimizer.load_state_tensors(load_file(path / "optimizer.safetensors"))
-        return read_cursor(path)
+        cursor = read_cursor(path)
+        if teacher is not None:
+            teacher.restore(cursor.teacher)
+        return cursor
 
 
 def read_cursor(path: Path) -> Cursor:
@@ -97,7 +103,7 @@ def newest_whole(folder: Path) -> tuple[Path, Cursor] | None:
     found = [path for path in folder.glob("step-*") if _NAME.fullmatch(path.name) and path.is_dir()]
     if not found:
         return None
-    newest = max(found, key=_steps)
+    newest = max(found, key=steps_of)
     return newest, read_cursor(newest)
 
 
@@ -124,7 +130,7 @@ def from_checkpoint(path: Path) -> Iterator[None]:
 
 
 def _damaged(path: Path, got: str) -> CheckpointError:
-    earlier = [other for other in list_checkpoints(path.parent) if _steps(other) < _steps(path)]
+    earlier = [other for other in list_checkpoints(path.parent) if steps_of(other) < steps_of(path)]
     return CheckpointError(
         "a checkpoint holds student, teacher, optimiser and cursor, each file whole",
         got,
@@ -144,10 +150,11 @@ def list_checkpoints(folder: Path) -> list[Path]:
     complete = [
         path for path in folder.glob("step-*") if _NAME.fullmatch(path.name) and (path / "cursor.json").is_file()
     ]
-    return sorted(complete, key=_steps)
+    return sorted(complete, key=steps_of)
 
 
-def _steps(path: Path) -> int:
+def steps_of(path: Path) -> int:
+    """How many steps are behind a checkpoint."""
     return int(path.name.removeprefix("step-"))
 
 

@@ -28,6 +28,7 @@ from mopd.runs.records import read_jsonl
 from mopd.runs.run import Run
 from mopd.runs.stopping import Stopping, Terminated
 from mopd.runs.trackers import Tracker, check_tracker, open_tracker
+from mopd.training.alarms import Watch
 from mopd.training.nothing_learnt import nothing_learnt
 from mopd.training.step import StepClock, Stepper, StepResult
 
@@ -204,6 +205,7 @@ class _Training:
         began, evaluating = time.perf_counter(), self.seconds["evaluate"]
         with self.progress.phase("train", config.steps) as phase:
             phase.advance(done)
+            watch = Watch(config.alarms, self.run)
             if self._is_evaluation_missing(done):  # ended before it, or due since the settings were changed
                 self._after(done, stepper)
             for step in range(done, config.steps):
@@ -212,7 +214,10 @@ class _Training:
                 phase.advance(
                     note=f"success {result.metrics['reward/success_share']:.2f}" + self._compiled(result.metrics)
                 )
+                watch.step({"step": step, **result.metrics})
                 self._after(step + 1, stepper)
+                if self._is_evaluation_due(step + 1) and self.setup.problems.held_out:
+                    watch.evaluation(is_last=step + 1 == config.steps)
         self.seconds["train"] = time.perf_counter() - began - (self.seconds["evaluate"] - evaluating)
 
     def _record(self, step: int, result: StepResult) -> None:

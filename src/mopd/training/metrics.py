@@ -6,7 +6,7 @@ import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
-from mopd.core.statistics import mean_or_zero
+from mopd.core.statistics import mean_or_zero, percentile, share_error
 from mopd.core.types import VERDICT_KINDS, Group, LessonRecord
 
 
@@ -19,15 +19,30 @@ def group_metrics(groups: Sequence[Group]) -> dict[str, float]:
     return {
         "reward/mean": mean_or_zero([g.verdicts[r.index].reward for g, r in judged]),
         "reward/success_share": mean_or_zero([g.is_success(r.index) for g, r in judged]),
+        "reward/success_error": share_error([mean_or_zero(found) for found in by_group if found]),
         "groups/all_success_count": float(sum(bool(found) and all(found) for found in by_group)),
         "groups/all_failure_count": float(sum(bool(found) and not any(found) for found in by_group)),
         "completion/tokens_mean": mean_or_zero([len(r.token_ids) for _, r in rollouts]),
+        "completion/tokens_p95": percentile([len(r.token_ids) for _, r in rollouts], 0.95),
+        "completion/truncated_share": mean_or_zero([r.is_truncated for _, r in rollouts]),
+        "completion/truncated_error": share_error([mean_or_zero([r.is_truncated for r in g.rollouts]) for g in groups]),
+        "completion/repeated_share": mean_or_zero([repeated_share(r.token_ids) for _, r in rollouts]),
         "completion/empty_count": float(sum(not r.text.strip() for _, r in rollouts)),
         "completion/distinct_share": mean_or_zero(
             [len({r.text for r in g.rollouts}) / len(g.rollouts) for g in groups]
         ),
         **{f"verdicts/{kind}_count": float(kinds[kind]) for kind in VERDICT_KINDS},
     }
+
+
+REPEATED = 4
+"""Tokens in a row that count as a repetition when they come again in a completion."""
+
+
+def repeated_share(token_ids: Sequence[int]) -> float:
+    """The share of a completion's runs of four tokens that have come before in it; 0 for shorter ones."""
+    runs = [tuple(token_ids[i : i + REPEATED]) for i in range(len(token_ids) - REPEATED + 1)]
+    return 1 - len(set(runs)) / len(runs) if runs else 0.0
 
 
 def lesson_metrics(records: Sequence[Sequence[LessonRecord]]) -> dict[str, float]:

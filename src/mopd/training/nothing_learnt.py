@@ -43,7 +43,7 @@ class EarlyNotice:
 
 def nothing_learnt(rows: Sequence[Mapping[str, Any]], config: Config) -> str:
     """What to tell of steps (lines of metrics.jsonl) none of which updated the student; empty where one did."""
-    if not rows or any(_is_update(row, config) for row in rows):
+    if not rows or any(_is_update(row) for row in rows):
         return ""
     found = dict([*_gradients(rows), *_successes(rows, config), *_fates(rows, config)])
     causes = "; ".join(found)
@@ -51,10 +51,8 @@ def nothing_learnt(rows: Sequence[Mapping[str, Any]], config: Config) -> str:
     return f"nothing was learnt: 0 of {len(rows)} steps updated: {causes}\n  do:  {remedies}"
 
 
-def _is_update(row: Mapping[str, Any], config: Config) -> bool:
-    if row["update/skipped_empty_count"]:
-        return False
-    return bool(row["update/skipped_nonfinite_count"] < config.optimizer.updates_per_step)
+def _is_update(row: Mapping[str, Any]) -> bool:
+    return bool(row.get("update/count", 0.0))
 
 
 def _gradients(rows: Sequence[Mapping[str, Any]]) -> list[tuple[str, str]]:

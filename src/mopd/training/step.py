@@ -25,7 +25,7 @@ from dataclasses import dataclass
 from mopd.core.types import Group, LessonRecord
 from mopd.evaluation.from_contexts import accuracy_from_contexts
 from mopd.learning.learner import Learner
-from mopd.learning.teacher import LocalTeacher
+from mopd.learning.teacher import Health, LocalTeacher
 from mopd.method.lessons import LessonMaker
 from mopd.preflight.setup import Setup
 from mopd.rollouts.engine import sample_groups
@@ -96,10 +96,11 @@ class Stepper:
         lessons = [record.lesson for group in records for record in group if record.lesson is not None]
         contexts = self._teacher_accuracy(groups, records, step, clock)
         learning = self.learner.learn(lessons, self.teacher, step, clock)
-        if learning.is_updated and self.teacher is not None:
-            with clock("update"):
-                self.teacher.follow(self.setup.student.model)
         metrics = group_metrics(groups) | judging | lesson_metrics(records) | contexts | learning.metrics
+        if learning.is_updated and self.teacher is not None:
+            health = Health(metrics["reward/success_share"], metrics["completion/tokens_p95"])
+            with clock("update"):
+                metrics |= self.teacher.follow(self.setup.student.model, health)
         metrics |= nonfinite_metrics(metrics)
         if told := self.notice.after(step, metrics):
             say(told)  # whatever is quiet: it is no progress
@@ -135,7 +136,7 @@ class Stepper:
             (group, record)
             for group, group_records in zip(groups, records, strict=True)
             for record in group_records
-            if record.lesson is not None
+            if record.lesson is not None and record.lesson.context_ids is not None
         ]
         if not taught:
             return {}

@@ -92,8 +92,8 @@ class _Stage:
         with progress.phase(name, steps) as phase:
             for step in range(steps):
                 losses.append(self._backward(batch(step)))
-                is_done, _ = self.optimizer.update(self.learning_rate * _share_of_peak(step, steps))
-                self.skipped += not is_done
+                done = self.optimizer.update(self.learning_rate * _share_of_peak(step, steps))
+                self.skipped += not done.is_done
                 phase.advance(note=f"loss {losses[-1]:.3f} nats")
         last = losses[-max(1, len(losses) // 10) :]
         return sum(last) / len(last)

@@ -1,4 +1,4 @@
-"""`make smollm2`: a folder that is there is left alone, and a file that is not the expected one is refused."""
+"""`make smollm2` and its like: a folder that is there is left alone, a file that is not the expected one is refused."""
 
 import subprocess
 import sys
@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-SCRIPT = Path(__file__).parents[2] / "scripts" / "fetch_smollm2.py"
+SCRIPT = Path(__file__).parents[2] / "scripts" / "fetch_model.py"
 
 
 def fetch(folder):
-    command = [sys.executable, str(SCRIPT), str(folder)]
+    command = [sys.executable, str(SCRIPT), "smollm2", "--folder", str(folder)]
     return subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
 
 

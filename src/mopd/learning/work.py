@@ -1,0 +1,233 @@
+"""What one step of learning goes on with: its lessons, how they are split, and what each loss token costs.
+
+A goal is an objective on the lessons that it has, with its share of the whole. Most steps have one. A distillation that
+is blended with GRPO has two: lessons with a context, and lessons with an advantage; a lesson may be of both.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import accumulate, pairwise
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from mopd.config import Config, DistillObjective, GrpoObjective, ObjectiveConfig
+from mopd.core.types import Lesson
+from mopd.learning.teacher import Reading, Teacher
+from mopd.learning.update_meter import UpdateMeter
+from mopd.method.contrast import contrast_target
+from mopd.method.objective import TokenBatch, token_coefficients, token_losses
+from mopd.method.predictions import Predictions
+
+
+@dataclass(frozen=True)
+class Goal:
+    """An objective, and for each of its lessons (by index) the weight of each of its loss tokens, share included."""
+
+    objective: ObjectiveConfig
+    coefficients: Mapping[int, float]
+
+
+@dataclass(frozen=True, slots=True)
+class LossToken:
+    """A token of a lesson (its index among the step's) that counts."""
+
+    index: int
+    lesson: Lesson
+    position: int
+
+    @property
+    def is_end(self) -> bool:
+        """Whether the student ended its completion here."""
+        rollout = self.lesson.rollout
+        return not rollout.is_truncated and self.position == len(rollout.token_ids) - 1
+
+
+@dataclass
+class Work:
+    """The lessons of a step, and what goes on from one of its updates to the next.
+
+    `readings` are what a teacher read that stays the same within the step, by the lessons' indices; `old_logprobs` are
+    the student's at its first look at a token, by (index of the lesson, position); `sums` are over all updates.
+    """
+
+    config: Config
+    lessons: Sequence[Lesson]
+    readings: dict[tuple[int, ...], Reading] = field(default_factory=dict)
+    old_logprobs: dict[tuple[int, int], float] = field(default_factory=dict)
+    sums: dict[str, float] = field(default_factory=lambda: defaultdict(float))
+
+    def parts(self, step: int) -> Iterator[Part]:
+        """What each update of the step learns from, in order."""
+        parts = minibatches(self.lessons, self.config.optimizer.minibatches)
+        updates = [part for _ in range(self.config.optimizer.updates_per_step) for part in parts]
+        for number, indices in enumerate(updates):
+            meter = UpdateMeter.of(indices, self.config.seed, step, number)
+            yield Part(self, indices, goals(self.config, self.lessons, indices), meter)
+
+    def batch(self, tokens: Sequence[LossToken], student: Predictions, teacher: Predictions | None) -> TokenBatch:
+        """What an objective needs of some loss tokens."""
+        rollouts = [(token.lesson.rollout, token.position) for token in tokens]
+        token_ids = torch.tensor([rollout.token_ids[j] for rollout, j in rollouts], device=student.logits.device)
+        logprobs = student.of(token_ids)
+        now = zip(tokens, logprobs.detach().tolist(), strict=True)
+        old = [self.old_logprobs.setdefault((token.index, token.position), value) for token, value in now]
+        return TokenBatch(
+            student=student,
+            token_ids=token_ids,
+            logprobs=logprobs,
+            sampler_logprobs=torch.tensor([rollout.sampler_logprobs[j] for rollout, j in rollouts]).to(logprobs),
+            old_logprobs=torch.tensor(old, dtype=torch.float64).to(logprobs),
+            advantages=torch.tensor([token.lesson.advantage for token in tokens]).to(logprobs),
+            teacher=teacher,
+        )
+
+
+@dataclass
+class Part:
+    """What one update learns from: lessons (indices), goals, the meter of the update, and what the teacher read."""
+
+    work: Work
+    indices: Sequence[int]
+    goals: Sequence[Goal]
+    meter: UpdateMeter
+    reading: Reading | None = None
+    failure_reading: Reading | None = None
+
+    def read(self, teacher: Teacher) -> None:
+        """Let the teacher read all contexts of this part, unless it has read them and is what it was."""
+        lessons = self.work.lessons
+        taught = tuple(index for index in self.indices if lessons[index].context_ids is not None)
+        contrasted = [index for index in taught if lessons[index].failure_context_ids is not None]
+        reading = self.work.readings.get(taught)
+        if reading is None or teacher.changes_within_step:
+            failing = [replace(lessons[index], context_ids=lessons[index].failure_context_ids) for index in contrasted]
+            reading = teacher.read([*(lessons[index] for index in taught), *failing])  # they share their prefixes
+            self.work.readings[taught] = reading
+        self.reading = _renumbered(reading, taught, 0)
+        self.failure_reading = _renumbered(reading, contrasted, len(taught))
+
+    def loss_tokens(self, indices: Sequence[int]) -> list[LossToken]:
+        """The loss tokens of some lessons, in order."""
+        return [
+            LossToken(i, self.work.lessons[i], position)
+            for i in indices
+            for position, counts in enumerate(self.work.lessons[i].rollout.is_own)
+            if counts
+        ]
+
+    def teacher_of(self, tokens: Sequence[LossToken]) -> Callable[[slice, Predictions], Predictions | None]:
+        """From a slice of some lessons' loss tokens, and the student's predictions before them, to the teacher's.
+
+        Those are before the tokens of lessons that have a context, and None where there is no such token.
+        """
+        of_success = _of_slices(self.reading, tokens, lambda lesson: lesson.context_ids)
+        of_failure = _of_slices(self.failure_reading, tokens, lambda lesson: lesson.failure_context_ids)
+        objective = self.work.config.objective
+
+        def teacher(part: slice, student: Predictions) -> Predictions | None:
+            success, failure = of_success(part), of_failure(part)
+            if success is None or failure is None or not isinstance(objective, DistillObjective):
+                return success
+            assert objective.contrast is not None
+            own = [row for row, token in enumerate(tokens[part]) if token.lesson.context_ids is not None]
+            rows = [tokens[part][row].lesson.failure_context_ids is not None for row in own]
+            device = student.logits.device
+            anchor = Predictions(student.logits.detach()[torch.tensor(own, device=device)], student.temperature)
+            return contrast_target(anchor, success, failure, torch.tensor(rows, device=device), objective.contrast)
+
+        return teacher
+
+    def costs(
+        self,
+        tokens: Sequence[LossToken],
+        student: Predictions,
+        teacher: Predictions | None,
+        moved: Float[Tensor, " n"] | None = None,
+    ) -> Float[Tensor, " n"]:
+        """What each of some loss tokens adds to the objective.
+
+        `moved` is by how much their log-probabilities are other than they were when importance weights were formed. A
+        distillation does not lower those, so they stay what they were.
+        """
+        total = torch.zeros(len(tokens), dtype=student.log_normalizers.dtype, device=student.logits.device)
+        for goal in self.goals:
+            rows = [row for row, token in enumerate(tokens) if token.index in goal.coefficients]
+            if not rows:
+                continue
+            own = torch.tensor(rows, device=total.device)
+            is_distilled = goal.objective.kind == "distill"
+            batch = self.work.batch(
+                [tokens[row] for row in rows],
+                student if len(rows) == len(tokens) else Predictions(student.logits[own], student.temperature),
+                teacher if is_distilled else None,
+            )
+            if moved is not None and is_distilled:
+                old, sampler = batch.old_logprobs + moved[own], batch.sampler_logprobs + moved[own]
+                batch = replace(batch, old_logprobs=old, sampler_logprobs=sampler)
+            coefficients = torch.tensor([goal.coefficients[tokens[row].index] for row in rows])
+            losses = token_losses(batch, self.work.config, goal.objective)
+            total = total.index_add(0, own, losses * coefficients.to(losses))
+        return total
+
+    def weight(self, indices: Sequence[int]) -> float:
+        """The share of the objective that lies on some lessons."""
+        return sum(
+            goal.coefficients.get(index, 0.0) * self.work.lessons[index].rollout.own_token_count
+            for goal in self.goals
+            for index in indices
+        )
+
+
+def _renumbered(reading: Reading, indices: Sequence[int], begin: int) -> Reading:
+    """A reading asked by the indices of a step's lessons, of those that were read from number `begin` on."""
+    place = {index: begin + number for number, index in enumerate(indices)}
+    return lambda asked: reading([place[index] for index in asked])
+
+
+def _of_slices(
+    reading: Reading | None, tokens: Sequence[LossToken], context: Callable[[Lesson], object]
+) -> Callable[[slice], Predictions | None]:
+    """From a slice of tokens to what was predicted before those whose lesson has such a context."""
+    has = [context(token.lesson) is not None for token in tokens]
+    if reading is None or not any(has):
+        return lambda part: None
+    of_those = reading(list(dict.fromkeys(token.index for token, is_one in zip(tokens, has, strict=True) if is_one)))
+    before = [0, *accumulate(has)]
+
+    def of_slice(part: slice) -> Predictions | None:
+        begin, end = before[part.start], before[part.stop]
+        return of_those(slice(begin, end)) if end > begin else None
+
+    return of_slice
+
+
+def goals(config: Config, lessons: Sequence[Lesson], indices: Sequence[int]) -> list[Goal]:
+    """The goals of an update on some lessons. Each is normalised over its own."""
+    objective = config.objective
+    if not isinstance(objective, DistillObjective) or not objective.grpo_weight:
+        return [_goal(objective, 1.0, lessons, indices)]
+    taught = [index for index in indices if lessons[index].context_ids is not None]
+    better_or_worse = [index for index in indices if lessons[index].advantage]
+    grpo = GrpoObjective(aggregation=objective.aggregation)
+    both = ((objective, 1 - objective.grpo_weight, taught), (grpo, objective.grpo_weight, better_or_worse))
+    return [_goal(goal, share, lessons, own) for goal, share, own in both if own]
+
+
+def _goal(objective: ObjectiveConfig, share: float, lessons: Sequence[Lesson], indices: Sequence[int]) -> Goal:
+    weights = token_coefficients([lessons[index] for index in indices], objective)
+    return Goal(objective, {index: share * weight for index, weight in zip(indices, weights, strict=True)})
+
+
+def minibatches(lessons: Sequence[Lesson], count: int) -> list[list[int]]:
+    """The indices of lessons in at most `count` parts of whole groups, as even as they can be; in order."""
+    of_group: dict[str, list[int]] = {}
+    for index, lesson in enumerate(lessons):
+        of_group.setdefault(lesson.problem_id, []).append(index)
+    groups, count = list(of_group.values()), min(count, len(of_group))
+    edges = [len(groups) * part // count for part in range(count + 1)]
+    return [[i for group in groups[a:b] for i in group] for a, b in pairwise(edges)]

@@ -1,0 +1,119 @@
+"""Contrast of teachers: style cancels, what a success alone shows is raised, and implausible tokens never win."""
+
+import dataclasses
+
+import pytest
+import torch
+
+from mopd.config import ContrastConfig, build_config
+from mopd.core.errors import ConfigError
+from mopd.learning.work import Work
+from mopd.method.contrast import contrast_target
+from mopd.method.predictions import Predictions
+from mopd.models.student import load_student
+from tests.builders import as_teacher, make_group, make_learner, make_maker
+from tests.invariants.test_learner import clock, make_lessons, model_and_teacher
+
+EVERY = torch.tensor([True])
+
+
+def target(student, success, failure, rows=EVERY, **options):
+    sides = [Predictions(torch.tensor(side, dtype=torch.float64).log()) for side in (student, success, failure)]
+    return contrast_target(*sides, rows, ContrastConfig(**options)).whole().exp()
+
+
+def test_what_both_contexts_do_cancels():
+    student = [[0.5, 0.3, 0.2]]
+    style = [[0.2, 0.2, 0.6]]  # both teachers are drawn to the last token alike
+    torch.testing.assert_close(target(student, style, style, alpha=1e-9), torch.tensor(student, dtype=torch.float64))
+
+
+@pytest.mark.parametrize("beta", [0.5, 1.0, 2.0])
+def test_it_is_the_students_distribution_times_a_power_of_the_ratio(beta):
+    student, success, failure = [[0.5, 0.3, 0.2]], [[0.3, 0.6, 0.1]], [[0.4, 0.2, 0.4]]
+    raw = torch.tensor([s * (t / f) ** beta for s, t, f in zip(student[0], success[0], failure[0], strict=True)])
+    found = target(student, success, failure, beta=beta, alpha=1e-9)
+    torch.testing.assert_close(found[0], (raw / raw.sum()).double(), rtol=1e-6, atol=1e-9)
+    anchored = target(student, success, failure, beta=beta, alpha=1e-9, anchor="success")
+    raw = torch.tensor([t * (t / f) ** beta for t, f in zip(success[0], failure[0], strict=True)])
+    torch.testing.assert_close(anchored[0], (raw / raw.sum()).double(), rtol=1e-6, atol=1e-9)
+
+
+def test_a_token_that_neither_student_nor_success_finds_likely_has_no_probability():
+    student, success, failure = [[0.9, 0.099999, 1e-6]], [[0.8, 0.199999, 1e-6]], [[0.5, 0.5 - 1e-30, 1e-30]]
+    assert target(student, success, failure, beta=1.0)[0, 2] == 0
+    assert target(student, success, failure, beta=1.0, alpha=1e-12)[0, 2] > 0.99
+
+
+def test_rows_without_a_failure_have_the_success_alone():
+    student, success = [[0.5, 0.5], [0.5, 0.5]], [[0.9, 0.1], [0.7, 0.3]]
+    found = target(student, success, [[0.2, 0.8]], torch.tensor([False, True]))
+    torch.testing.assert_close(found[0], torch.tensor([0.9, 0.1], dtype=torch.float64))
+    assert found[1, 0] > 0.7
+
+
+def test_both_contexts_differ_in_the_peer_alone_and_share_their_beginning():
+    student = load_student("builtin:digits", 0)
+    config = build_config({}, ["objective.contrast={}", "peers.successes=1", "peers.failures=1"])
+    group = make_group(["12", "21", "22", "11"], [1, 0, 0, 1], problem="21")
+    records = [make_maker(config, student).make_one(group, index, [group]) for index in range(4)]
+    for record in records:
+        success, failure = record.lesson.context_ids, record.lesson.failure_context_ids
+        assert len(success) == len(failure)
+        different = [a != b for a, b in zip(success, failure, strict=True)]
+        assert 1 <= sum(different) <= 2, "two digits of the peer"
+
+
+def test_a_group_without_a_failure_has_no_second_context_and_one_without_a_success_no_lesson():
+    student = load_student("builtin:digits", 0)
+    config = build_config({}, ["objective.contrast={}", "peers.successes=1", "peers.failures=1"])
+    good, bad = make_group(["12", "21"], [1, 1]), make_group(["12", "21"], [0, 0])
+    assert make_maker(config, student).make_one(good, 0, [good]).lesson.failure_context_ids is None
+    assert make_maker(config, student).make_one(bad, 0, [bad]).reason == "no_success"
+
+
+@pytest.mark.parametrize("budget", [1, 100000])
+def test_the_learner_moves_toward_the_contrast_of_what_the_teacher_reads_in_both_contexts(budget):
+    settings = ["objective.contrast={beta=0.7}", "peers.successes=1", "peers.failures=1"]
+    config = build_config({}, [*settings, f"compute.microbatch_tokens={budget}", "optimizer.warmup_steps=0"])
+    lessons = [
+        dataclasses.replace(lesson, failure_context_ids=(*lesson.prompt_ids, 9) if n % 3 else None)
+        for n, lesson in enumerate(make_lessons(8))
+    ]
+    model, teacher = model_and_teacher()
+    lent = as_teacher(teacher, config)
+    (part,) = Work(config, lessons).parts(0)
+    part.read(lent)
+    for index, lesson in enumerate(lessons):
+        tokens = part.loss_tokens([index])
+        own = [j for j, counts in enumerate(lesson.rollout.is_own) if counts]
+
+        def predicted(model, before, lesson=lesson, own=own):
+            ids = torch.tensor([(*before, *lesson.rollout.token_ids)])
+            with torch.no_grad():
+                return Predictions(model(ids).logits[0, [len(before) - 1 + j for j in own]])
+
+        student, success = predicted(model, lesson.prompt_ids), predicted(teacher, lesson.context_ids)
+        wanted = success
+        if lesson.failure_context_ids:
+            failure = predicted(teacher, lesson.failure_context_ids)
+            every = torch.ones(len(own), dtype=torch.bool)
+            wanted = contrast_target(student, success, failure, every, config.objective.contrast)
+        found = part.teacher_of(tokens)(slice(0, len(tokens)), student)
+        torch.testing.assert_close(found.whole().exp(), wanted.whole().exp(), rtol=1e-4, atol=1e-6)
+    metrics = make_learner(model, config).learn(lessons, lent, 0, clock).metrics
+    assert metrics["objective/loss"] > 0
+    assert metrics["update/count"] == 1
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        ["peers.successes=2", "peers.failures=1"],
+        ["peers.successes=1", "peers.failures=0"],
+        ["peers.successes=1", "peers.failures=1", "divergence.kind='reverse_kl'"],
+    ],
+)
+def test_what_a_contrast_cannot_be_is_refused(settings):
+    with pytest.raises(ConfigError, match=r"contrast"):
+        build_config({}, ["objective.contrast={}", *settings])
