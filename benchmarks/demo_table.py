@@ -18,23 +18,30 @@ from typing import Any
 from mopd import load_config, train
 from mopd.runs.environment import describe_environment
 
+FIXED = ("peers.successes=2", "peers.failures=1", "context.order='failures_first'", "preflight.action='off'")
+"""The paper's recipe, from which the options below depart; what becomes of it is to be seen, whatever the preflight."""
+
 METHODS: dict[str, list[str]] = {
-    "mopd": ["peers.successes=2", "peers.failures=1"],
-    "mopd, peers of other problems": ["peers.control='unrelated_problem'"],
-    "sdpo (1S0F)": ["peers.successes=1", "peers.failures=0"],
-    "positive imitation (2S0F)": ["peers.successes=2", "peers.failures=0"],
+    "mopd": ["peers.recipe='auto'"],
+    "mopd (2S1F)": [*FIXED],
+    "mopd, peers of other problems": [
+        *(*FIXED, "peers.control='unrelated_problem'"),
+        *("lessons.pause=false", "alarms.action='off'"),  # a teacher known to be bad
+    ],
+    "sdpo (1S0F)": [*FIXED, "peers.successes=1", "peers.failures=0"],
+    "positive imitation (2S0F)": [*FIXED, "peers.failures=0"],
     "grpo": ["objective.kind='grpo'"],
     "verified sft": ["objective.kind='sft'"],
-    "successes_first": ["context.order='successes_first'"],
-    "shuffled": ["context.order='shuffled'"],
-    "failures suffice": ["peers.require_success=false"],
-    "policy random": ["peers.policy='random'"],
-    "policy first": ["peers.policy='first'"],
-    "forward_kl": ["divergence.kind='forward_kl'"],
-    "reverse_kl": ["divergence.kind='reverse_kl'"],
-    "sampled_reverse_kl": ["divergence.kind='sampled_reverse_kl'"],
-    "teacher frozen": ["teacher.kind='frozen'"],
-    "teacher live": ["teacher.kind='live'"],
+    "successes_first": [*FIXED, "context.order='successes_first'"],
+    "shuffled": [*FIXED, "context.order='shuffled'"],
+    "failures suffice": [*FIXED, "peers.require_success=false"],
+    "policy random": [*FIXED, "peers.policy='random'"],
+    "policy first": [*FIXED, "peers.policy='first'"],
+    "forward_kl": [*FIXED, "divergence.kind='forward_kl'"],
+    "reverse_kl": [*FIXED, "divergence.kind='reverse_kl'"],
+    "sampled_reverse_kl": [*FIXED, "divergence.kind='sampled_reverse_kl'"],
+    "teacher frozen": [*FIXED, "teacher.kind='frozen'"],
+    "teacher live": [*FIXED, "teacher.kind='live'"],
 }
 
 

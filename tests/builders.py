@@ -11,6 +11,10 @@ from mopd.method.lessons import LessonMaker
 from mopd.method.predictions import Predictions
 from mopd.scoring.scorer import Scorer
 
+UNMEASURED = ("preflight.action='off'", "peers.recipe='fixed'", "lessons.pause=false")
+"""Overrides for a run of a student that need not read peers: nothing is measured before its first step, the recipe is
+as configured, and a teacher that is worse than the student teaches on."""
+
 
 def make_rollout(index=0, text="12", *, is_own=None, is_truncated=False):
     """A rollout of one token a character, all of them its own unless `is_own` says otherwise."""

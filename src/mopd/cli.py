@@ -1,4 +1,4 @@
-"""The command line: mopd train | evaluate | verify | show-context | config."""
+"""The command line: mopd preflight | train | evaluate | verify | show-context | config."""
 
 from __future__ import annotations
 
@@ -112,9 +112,20 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.set_defaults(after_interrupt="a run continues from its last checkpoint with `mopd train --resume RUN`")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    for add in (_add_train, _add_evaluate, _add_verify, _add_show_context, _add_config):
+    for add in (_add_preflight, _add_train, _add_evaluate, _add_verify, _add_show_context, _add_config):
         add(commands)
     return parser
+
+
+def _add_preflight(commands: Any) -> None:
+    preflight = commands.add_parser(
+        "preflight", help="whether a student can learn from its peers, and from which, before a run"
+    )
+    preflight.add_argument("config", nargs="?", metavar="CONFIG.toml")
+    preflight.add_argument("overrides", **OVERRIDES)
+    preflight.add_argument("--json", metavar="OUT", help="write the figures to this file")
+    preflight.add_argument("--quiet", action="store_true", help="show no progress")
+    preflight.set_defaults(command=_preflight, after_interrupt="nothing was written")
 
 
 def _add_train(commands: Any) -> None:
@@ -190,6 +201,40 @@ def _train(options: argparse.Namespace) -> None:
     print_summary(summary, Console())
 
 
+def _preflight(options: argparse.Namespace) -> int:
+    """1 where the student cannot learn from its peers."""
+    from mopd.evaluation.reading import preflight
+    from mopd.report.terminal import print_preflight
+
+    unread = dict.fromkeys(
+        ("run", "steps", "optimizer", "divergence", "teacher", "checkpoint", "tracker", "alarms"), ""
+    )
+    _check_read(options.overrides, unread, "mopd preflight")
+    given = _given_config(options)
+    if given is None:
+        raise ConfigError("mopd preflight is told of which run", "no CONFIG.toml", "give the configuration of one")
+    out = _checked_json(options)
+    found = preflight(given, options.quiet)
+    print_preflight(found.as_json(), Console())
+    _write_json(out, found.as_json())
+    return int(found.finding is not None)
+
+
+def _checked_json(options: argparse.Namespace) -> Path | None:
+    """The file of `--json`, which can be written; None where there is none."""
+    out = Path(options.json) if options.json else None
+    if out is not None:
+        with _told_of_json(out):
+            check_can_write(out)
+    return out
+
+
+def _write_json(out: Path | None, value: Mapping[str, Any]) -> None:
+    if out is not None:
+        with _told_of_json(out):
+            write_file(out, dump_json(value))
+
+
 def _given_config(options: argparse.Namespace, run: str | None = None) -> Config | None:
     """The configuration of CONFIG.toml and overrides; None where neither is given.
 
@@ -214,15 +259,10 @@ def _evaluate(options: argparse.Namespace) -> None:
         unread["seed"] = "--seed alone"
     _check_read(options.overrides, unread, "mopd evaluate")
     config = _evaluated_config(options)
-    out = Path(options.json) if options.json else None
-    if out is not None:
-        with _told_of_json(out):
-            check_can_write(out)
+    out = _checked_json(options)
     figures = evaluate_target(options.target, config, options.seed, options.quiet)
     _print_figures(figures)  # first: they are on the screen whatever becomes of the file
-    if out is not None:
-        with _told_of_json(out):
-            write_file(out, dump_json(figures))
+    _write_json(out, figures)
 
 
 def _evaluated_config(options: argparse.Namespace) -> Config | None:

@@ -7,6 +7,7 @@ import pytest
 
 from mopd import load_config, train
 from mopd.runs.records import read_jsonl
+from tests.builders import UNMEASURED
 
 pytestmark = pytest.mark.long
 DEMO = Path(__file__).parents[2] / "configs" / "demo.toml"
@@ -26,8 +27,12 @@ def test_mopd_raises_mean_at_8_by_at_least_030(demo):
 
 
 def test_peers_of_unrelated_problems_reach_less_than_half_of_the_gain(demo, tmp_path):
+    """Under the recipe that the demo chose; and the control's teacher, which is no good, teaches on."""
     _, summary = demo
-    config = load_config(DEMO, [f"run='{tmp_path / 'run'}'", "peers.control='unrelated_problem'"])
+    recipe = summary["preflight"]["recipe"]
+    shown = [f"peers.successes={recipe['successes']}", f"peers.failures={recipe['failures']}"]
+    shown += [f"context.order='{recipe['order']}'", "peers.control='unrelated_problem'"]
+    config = load_config(DEMO, [*UNMEASURED, *shown, f"run='{tmp_path / 'run'}'"])
     control = train(config, quiet=True)
     assert control["before"]["mean_at_8"] == summary["before"]["mean_at_8"]
     assert control["gain"]["mean"] < 0.5 * summary["gain"]["mean"]
@@ -45,5 +50,5 @@ def test_the_teacher_is_right_from_contexts_more_often_than_the_student_without(
 def test_the_summary_tells_its_seconds_as_floats(demo):
     run, _ = demo
     seconds = json.loads((run / "summary.json").read_text())["seconds"]
-    assert set(seconds) == {"warmup", "train", "evaluate", "total"}
+    assert set(seconds) == {"warmup", "preflight", "train", "evaluate", "total"}
     assert all(isinstance(value, float) for value in seconds.values())

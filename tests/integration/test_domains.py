@@ -17,6 +17,7 @@ from scripts.write_stand_ins import files
 from mopd import load_config, train
 from mopd.report.contexts import rendered_context
 from mopd.runs.records import read_jsonl
+from tests.builders import UNMEASURED
 from tests.integration.test_sandbox import needs_sandbox
 
 pytestmark = pytest.mark.long
@@ -26,6 +27,7 @@ KINDS = ("correct", "wrong", "unparsable", "truncated", "timeout", "error")
 
 STEPS, PROBLEMS, ROLLOUTS = 3, 4, 8
 SMALLER = (
+    *UNMEASURED,
     f"steps={STEPS}",
     f"problems_per_step={PROBLEMS}",
     "problems.held_out=4",

@@ -9,6 +9,7 @@ from mopd.config import build_config
 from mopd.core.errors import ProblemError
 from mopd.evaluation.target import evaluate_target
 from mopd.runs.records import read_jsonl
+from tests.builders import UNMEASURED
 
 LONG = (2, 7)
 
@@ -23,7 +24,7 @@ def config_of(folder, *overrides, long=LONG, length=126):
         "peers": {"failures": 1, "successes": 0, "require_success": False},
         **{"sampling": {"completion_tokens": 4}, "context": {"tokens": 60}, "evaluation": {"rollouts": 2}},
     }
-    return build_config(values, overrides)
+    return build_config(values, [*UNMEASURED, *overrides])
 
 
 def test_a_problem_that_is_too_long_is_named_with_its_file_and_line(tmp_path):

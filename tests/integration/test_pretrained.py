@@ -27,6 +27,7 @@ from mopd.scoring.hidden_states import can_share_prefixes
 from mopd.scoring.rows import Row
 from mopd.scoring.self_check import check_scoring
 from tests.architectures import ARCHITECTURES, THINKING_TEMPLATE, make_model, make_tokenizer, save
+from tests.builders import UNMEASURED
 
 SMOLLM2 = Path(__file__).parents[2] / "models" / "SmolLM2-135M-Instruct"
 needs_smollm2 = pytest.mark.skipif(not (SMOLLM2 / "config.json").is_file(), reason="`make smollm2` has not been run")
@@ -44,6 +45,7 @@ def config_for(tmp_path, folder, *overrides, system=None):
     return build_config(
         {},
         [
+            *UNMEASURED,
             f"student='{folder}'",
             f"run='{tmp_path / 'run'}'",
             f"problems.source='{source}'",

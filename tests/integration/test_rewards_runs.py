@@ -338,9 +338,9 @@ def test_what_the_teacher_writes_is_cut_like_what_the_student_writes(home, monke
     peers = ["peers.require_success=false", "peers.truncated_failures=true"]
     train(configured(home, *overrides, *peers), reward_functions=[right_text], quiet=True)
     rows = both(home)[0]
-    # the student as it came; an evaluation; what it wrote from contexts; for each of two steps its rollouts, and what
-    # the teacher wrote from their contexts; an evaluation
-    (as_it_came, before, *_), steps, after = asked[:-5], asked[-5:-1], asked[-1]
+    # the student as it came; an evaluation; for each of two steps its rollouts, and what the teacher wrote from their
+    # contexts; an evaluation
+    (as_it_came, before), steps, after = asked[:-5], asked[-5:-1], asked[-1]
     assert len(as_it_came) == 16
     assert [len(values) for values in (before, after)] == [16 * 8] * 2
     assert [len(values) for values in steps[::2]] == [16, 16]

@@ -23,6 +23,7 @@ from mopd.runs.paths import settled
 from mopd.runs.records import read_jsonl
 from mopd.runs.run import LOGS, Run, read_config
 from tests.architectures import save
+from tests.builders import UNMEASURED
 
 PROBLEMS = [{"id": f"p{i}", "prompt": f"{i}1", "answer": f"1{i}", "kind": "exact"} for i in range(12)]
 
@@ -38,6 +39,7 @@ def small(folder, *overrides):
     return build_config(
         {},
         [
+            *UNMEASURED,
             f"run='{folder / 'run'}'",
             f"problems={{source='{folder / 'problems.jsonl'}', held_out=2}}",
             *("steps=4", "group_size=2", "problems_per_step=2", "compute.threads=1", "checkpoint.every=1"),

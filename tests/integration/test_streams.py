@@ -22,6 +22,7 @@ problems = { size = 40, held_out = 4, options = { length = 3 } }
 sampling = { completion_tokens = 4 }
 context = { tokens = 60 }
 objective = { kind = "grpo" }
+preflight = { action = "off" }
 checkpoint = { every = 5 }
 evaluation = { rollouts = 2 }
 """

@@ -16,7 +16,7 @@ from mopd.verifiers import demonstration
 from mopd.warmup import cache
 from mopd.warmup.cache import cache_folder
 from mopd.warmup.demonstrations import Solutions
-from tests.builders import make_group
+from tests.builders import UNMEASURED, make_group
 
 LEARNING = "steps=55, batch_size=32, learning_rate=3e-3"
 
@@ -26,6 +26,7 @@ def config_for(tmp_path, *overrides):
     return build_config(
         {},
         [
+            *UNMEASURED,
             f"run='{tmp_path / 'run'}'",
             "problems.size=200",
             "problems.held_out=24",
@@ -50,7 +51,8 @@ def own_cache(tmp_path, monkeypatch):
 
 
 def test_the_summary_tells_what_the_warm_up_taught(own_cache, tmp_path):
-    summary = train(config_for(tmp_path), quiet=True)
+    measured = ("preflight.action='warn'", "peers.recipe='auto'")
+    summary = train(config_for(tmp_path, *measured), quiet=True)
     warmup = summary["warmup"]
     assert warmup["is_cached"] is False
     assert warmup["before"]["mean_at_1"] < 0.1 < summary["before"]["mean_at_8"]
@@ -58,15 +60,23 @@ def test_the_summary_tells_what_the_warm_up_taught(own_cache, tmp_path):
     assert 0 < warmup["rollouts_success_share"] < 1
     assert warmup["solutions_rejected_count"] == warmup["skipped_nonfinite_count"] == 0
     assert warmup["problems_without_solution_count"] == warmup["problems_too_long_count"] == 0
-    for recipe in ("1S0F", "0S1F", "1S1F"):
-        assert warmup["reading"][recipe]["contexts_count"] > 0
-    reading = warmup["reading"]["1S0F"]["accuracy_from_contexts_share"]
-    assert reading > warmup["before"]["mean_at_1"]
-    assert "2S1F" not in warmup["reading"]  # one right answer has one text: no group shows two successes
-    again = train(config_for(tmp_path, f"run='{tmp_path / 'again'}'"), quiet=True)
+    found = summary["preflight"]
+    assert found["attempts"]["attempted"] == sum(found["attempts"][kind] for kind in ("mixed", "solved", "failed"))
+    assert found["attempts"]["mixed"] > 0
+    alone, *readings = found["readings"]
+    assert alone["recipe"] is None
+    reading = {row.pop("name"): {key: row[key] for key in row if key != "recipe"} for row in readings}
+    for recipe in ("1S0F", "1S1F, failures first", "1S1F, successes first"):
+        assert reading[recipe]["contexts"] > 0
+    assert reading["1S0F"]["accuracy"] > warmup["before"]["mean_at_1"]
+    assert reading["2S0F"] == reading["1S0F"]  # one right answer has one text: no group shows two successes
+    assert found["name"] in reading
+    assert (found["gain"] > 0) == (found["finding"] is None)
+    again = train(config_for(tmp_path, *measured, f"run='{tmp_path / 'again'}'"), quiet=True)
     assert again["warmup"]["is_cached"] is True
     assert again["after"] == summary["after"]
     assert {**again["warmup"], "is_cached": False} == warmup
+    assert again["preflight"] == json.loads((tmp_path / "run" / "preflight.json").read_text())
 
 
 def test_evaluation_finds_the_warm_up_that_training_cached(own_cache, tmp_path):

@@ -19,8 +19,10 @@ from pathlib import Path
 
 from mopd.cli import main
 from mopd.runs.records import read_jsonl
+from tests.builders import UNMEASURED
 
 SETTINGS = [
+    *UNMEASURED,
     *("steps=4", "group_size=2", "problems_per_step=2", "compute.threads=1", "checkpoint.every=1"),
     *("problems.size=40", "problems.held_out=4", "problems.options={length=3}"),
     *("peers.failures=1", "peers.successes=0", "peers.require_success=false"),

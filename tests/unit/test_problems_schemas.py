@@ -417,6 +417,7 @@ def test_a_record_that_does_not_follow_mbpp_is_refused(tmp_path, fields, says):
 
 # --- mathematics ----------------------------------------------------------------------------------------------------
 
+
 def test_gsm8k_asks_for_a_box_and_its_own_solution_is_right(tmp_path):
     for form, source in in_every_form(tmp_path, [WORDS]).items():
         (problem,) = read(source, "gsm8k")

@@ -11,7 +11,7 @@ reads it.
 
 from mopd.config.config import Config
 from mopd.config.describing import config_keys, config_markdown, flatten
-from mopd.config.evaluation import EvaluationConfig
+from mopd.config.evaluation import EvaluationConfig, PreflightConfig
 from mopd.config.judging import RewardsConfig, SandboxConfig, VerificationConfig
 from mopd.config.learning import (
     ComputeConfig,
@@ -63,6 +63,7 @@ __all__ = [
     "ObjectiveConfig",
     "OptimizerConfig",
     "PeersConfig",
+    "PreflightConfig",
     "ProblemsConfig",
     "RewardsConfig",
     "Sampling",

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 from pydantic import Field, model_validator
 
-from mopd.config.evaluation import EvaluationConfig
+from mopd.config.evaluation import EvaluationConfig, PreflightConfig
 from mopd.config.judging import RewardsConfig, SandboxConfig, VerificationConfig
 from mopd.config.learning import ComputeConfig, EmaTeacher, OptimizerConfig, TeacherConfig
 from mopd.config.method import (
@@ -49,6 +49,7 @@ class Config(Table):
     chat: ChatConfig = ChatConfig()
     sampling: Sampling = Sampling()
     evaluation: EvaluationConfig = EvaluationConfig()
+    preflight: PreflightConfig = PreflightConfig()
     peers: PeersConfig = PeersConfig()
     context: ContextConfig = ContextConfig()
     lessons: LessonsConfig = LessonsConfig()
@@ -97,6 +98,11 @@ class Config(Table):
         if self.peers.require_success and self.peers.successes == 0 and self.objective.kind == "distill":
             raise ValueError("peers.require_success needs peers.successes of at least 1, but it is 0")
         self._check_contrast()
+        if self.objective.kind == "distill" and self.peers.recipe == "auto" and self.preflight.action == "off":
+            raise ValueError(
+                "peers.recipe = auto is measured by the preflight, but preflight.action is off; set peers.successes "
+                "and peers.failures"
+            )
         if self.objective.kind == "sft" and self.lessons.rollouts == "failures":
             raise ValueError("objective.kind = sft learns from successes, but lessons.rollouts is failures")
         if self.peers.control == "unrelated_problem" and self.problems_per_step < 2:

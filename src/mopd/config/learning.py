@@ -58,13 +58,13 @@ class OptimizerConfig(Table):
     """Decay of AdamW's first and second moments, below 1."""
     clip_norm: NotTinyFloat = 1.0
     """Gradients are scaled down to this global norm."""
-    fall_share: Share = 0.0
+    fall_share: Share = 0.25
     """An update is shortened where the loss would fall by more than this share of itself, to first order (Polyak's
-    step: a divergence has nothing to fall below 0). The learning rate is then an upper bound; .25 or so is cautious. 0
-    for no such bound. GRPO, whose loss has no lower bound, has `drift_nats` alone."""
-    drift_nats: PositiveFloat | None = None
-    """An update is halved until the student has drifted by no more than this, mean KL(old || new) at an eighth of its
-    lessons; unset: no such bound."""
+    step: a divergence has nothing to fall below 0). The learning rate is then an upper bound. 0 for no such bound.
+    GRPO, whose loss has no lower bound, has `drift_nats` alone."""
+    drift_nats: Annotated[float, Field(ge=0, le=LARGEST)] = 0.01
+    """An update is shortened until the student has drifted by no more than this, mean KL(old || new) at an eighth of
+    its lessons; 0 for no such bound. Sound updates drift by .0001 to .01."""
     updates_per_step: PositiveInt = 1
     """Updates on the lessons of one step; after the first, tokens are weighted by current over first probability."""
     minibatches: PositiveInt = 1

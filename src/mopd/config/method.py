@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
@@ -12,6 +13,10 @@ from mopd.config.table import LARGEST, NonNegativeInt, PositiveFloat, PositiveIn
 class PeersConfig(Table):
     """Which peers the teacher is shown: the recipe. MOPD is (2, 1), SDPO (1, 0)."""
 
+    recipe: Literal["auto", "fixed"] = "auto"
+    """`auto`: before the first step the student generates from contexts of several recipes, of at most `successes` and
+    `failures`, in both orders and two wordings; the recipe that makes the best teacher is taken ([preflight]). `fixed`:
+    what the other keys say; the default where `successes` or `failures` is set."""
     successes: NonNegativeInt = 2
     """Successful peers shown at most."""
     failures: NonNegativeInt = 1
@@ -27,6 +32,14 @@ class PeersConfig(Table):
     control: Literal["none", "unrelated_problem"] = "none"
     """Ablation: `unrelated_problem` keeps number and headings of blocks, with texts of the step's other problems."""
 
+    @model_validator(mode="before")
+    @classmethod
+    def _numbers_are_a_recipe(cls, values: Any) -> Any:
+        """Who says how many peers are shown has fixed the recipe."""
+        if isinstance(values, Mapping) and "recipe" not in values and {"successes", "failures"} & values.keys():
+            return {"recipe": "fixed", **values}
+        return values
+
 
 class LessonsConfig(Table):
     """Which rollouts teach. Whom to teach is disputed: each choice is here to be compared on the task at hand."""
@@ -35,6 +48,9 @@ class LessonsConfig(Table):
     """`failures` and `successes` by verdict; `positive_advantage`: a reward above the mean of the group."""
     truncated: bool = True
     """Whether a completion that was cut at the limit teaches."""
+    pause: bool = True
+    """Whether lessons from a teacher pause while it is right less often than the student, by more than one standard
+    error over the newest two measurements (`evaluation.contexts_every`)."""
 
 
 class TemplateConfig(Table):
@@ -71,8 +87,9 @@ class ContextConfig(Table):
 
     tokens: PositiveInt = 1024
     """Token budget of a context, generation header included."""
-    order: Literal["failures_first", "successes_first", "shuffled"] = "failures_first"
-    """Order of the blocks of peers. A weak teacher copies the block that comes last."""
+    order: Literal["auto", "failures_first", "successes_first", "shuffled"] = "auto"
+    """Order of the blocks of peers. A weak teacher copies the block that comes last. `auto`: as measured with
+    `peers.recipe = "auto"`, else failures first."""
     over_budget: Literal["shorten", "drop"] = "shorten"
     """Over budget: cut peers in the middle with a marker, or leave peers out, failures first. Both are counted."""
     feedback: Literal["never", "when_no_success", "always"] = "never"
@@ -80,7 +97,8 @@ class ContextConfig(Table):
     strip_thinking: bool = True
     """Remove thinking spans from all peers, successes and failures, closed or not."""
     template: TemplateConfig | None = None
-    """Wording; unset: the student's own (builtin students) or the English default."""
+    """Wording; unset: the student's own (builtin students), what is measured with `peers.recipe = "auto"`, or the
+    English default."""
 
 
 class ContrastConfig(Table):

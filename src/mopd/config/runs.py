@@ -21,7 +21,7 @@ class CheckpointConfig(Table):
 class AlarmsConfig(Table):
     """What is done about a run that is being destroyed."""
 
-    action: Literal["stop", "warn", "off"] = "warn"
+    action: Literal["stop", "warn", "off"] = "stop"
     """`stop` ends the run at its last good checkpoint, with exit code 1; `warn` says so and goes on."""
     success_loss: Annotated[float, Field(gt=0, le=1)] = 0.5
     """Share of the success that is lost when the alarm goes off, of a step's rollouts or of held-out problems."""

@@ -45,6 +45,12 @@ class VerdictError(MopdError):
     exit_status = 1
 
 
+class PreflightError(MopdError):
+    """Problems, contexts or peers from which this student cannot learn, found before the first step."""
+
+    exit_status = 1
+
+
 class AlarmError(MopdError):
     """A run that was being destroyed, and was stopped."""
 

@@ -68,6 +68,16 @@ def bootstrap_interval(
     return float(low), float(high)
 
 
+def wilson_interval(successes: int, count: int, z: float = 1.96) -> tuple[float, float]:
+    """Wilson's score interval of a share: sound for few trials and near 0 and 1; (0, 1) where there are none."""
+    if count == 0:
+        return 0.0, 1.0
+    share, shrink = successes / count, 1 + z * z / count
+    centre = (share + z * z / (2 * count)) / shrink
+    half = z * math.sqrt(share * (1 - share) / count + z * z / (4 * count * count)) / shrink
+    return max(0.0, centre - half), min(1.0, centre + half)
+
+
 def chance_of_at_least(hits: int, chances: ArrayLike) -> float:
     """The probability that at least `hits` of independent events happen, each with a chance of its own: [n] -> float.
 

@@ -185,6 +185,7 @@ NoLessonReason = Literal[
     "no_own_tokens",
     "not_taught",
     "cut_short",
+    "teacher_paused",
 ]
 
 

@@ -10,7 +10,7 @@ With student s, teacher t, a lesson (x, c, y) of prompt, context and completion,
 5. AdamW takes one update; a gradient that is not finite is skipped and counted. The update is
    shortened where the loss would fall by more than it can.                                    `optimizer.AdamW`
 6. A few lessons are scored again: how far the loss fell, and how far the student drifted. An
-   update that made it drift too far is halved.                                                `update_meter`
+   update that made it drift too far is shortened.                                              `update_meter`
 
 2 to 6 repeat for `updates_per_step`; from the second update on r weighs each token by s(y) / s_old(y), where s_old is
 the student before the first update (`old_logprobs`). GRPO and SFT take the same way without 1, with other costs in 3.
@@ -43,7 +43,7 @@ MEANS = ("grad_norm", "share", "drift_nats")
 """Figures of updates that are told as their mean; those of losses are told as sums, and the learning rate once."""
 
 SHORTEST = 2**-20
-"""An update is not halved further: what drifts then is no update."""
+"""An update is not shortened further: what drifts then is no update."""
 
 Clock = Callable[[str], AbstractContextManager[None]]
 """Counts the seconds of a block under a phase's name."""
@@ -143,16 +143,17 @@ class Learner:
         part.meter.remember([token.index for token in tokens], student, batch.logprobs, costs)
 
     def _count_update(self, part: Part, done: Update, is_teacher_fixed: bool) -> None:
-        """Measure what an update did, and halve it where the student drifted too far."""
+        """Measure what an update did, and shorten it where the student drifted too far."""
         sums = part.work.sums
         sums["update/skipped_nonfinite_count"] += not done.is_done
         if not done.is_done:
             return
         share, most = 1.0, self.config.optimizer.drift_nats or math.inf
         fall, drifted = self._measured(part, is_teacher_fixed)
-        while drifted > most and share > SHORTEST:
-            share /= 2
-            self.optimizer.take_back(0.5)
+        while not drifted <= most and share > SHORTEST:
+            shorter = min(0.5, math.sqrt(most / drifted)) if math.isfinite(drifted) else 0.5  # KL grows with the square
+            share *= shorter
+            self.optimizer.take_back(shorter)
             fall, drifted = self._measured(part, is_teacher_fixed)
         self.optimizer.forget()
         sums["update/grad_norm"] += done.norm

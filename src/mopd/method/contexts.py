@@ -24,6 +24,17 @@ ENGLISH = TemplateConfig(
 )
 """Default wording for students that read English."""
 
+PEERS_FIRST = ENGLISH.model_copy(
+    update={
+        "success": "An attempt at the problem below, verified as correct:\n\n{text}\n\n",
+        "failure": "An attempt at the problem below, verified as wrong; do not repeat its mistake:\n\n{text}\n\n",
+        "attempt": "An earlier attempt at the problem below:\n\n{text}\n\n",
+        "feedback": "What the checker said of your last attempt at the problem below:\n\n{text}\n\n",
+        "turn": "{blocks}{problem}",
+    }
+)
+"""The other wording: peers stand before the problem, which then ends the turn as it does for the student alone."""
+
 _WORTH = ("success", "feedback", "failure")
 """What is left out last to first, over budget: without a success most recipes have no lesson at all."""
 

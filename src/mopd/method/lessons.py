@@ -135,7 +135,7 @@ class LessonMaker:
             peers.success_texts,
             peers.failure_texts,
             template=self.template,
-            order=recipe.order,
+            order="failures_first" if recipe.order == "auto" else recipe.order,
             feedback=feedback,
             budget=recipe.tokens,
             over_budget=recipe.over_budget,

@@ -28,6 +28,8 @@ def print_summary(summary: dict[str, Any], console: Console) -> None:
         console.print("[evaluation] was changed, and one evaluation made since: there is no gain to tell", markup=False)
     if warmup := summary.get("warmup"):
         _print_warmup(warmup, console)
+    if found := summary.get("preflight"):
+        print_preflight(found, console)
     _print_split(summary.get("split", {}), console)
     groups = _recorded_groups(Path(summary["run"]), console)
     print_group(groups, console)
@@ -51,16 +53,38 @@ def _recorded_groups(run: Path, console: Console) -> list[dict[str, Any]]:
 
 
 def _print_warmup(warmup: dict[str, Any], console: Console) -> None:
-    """What the student could do before its warm-up, and how well it reads peers after it."""
+    """What the student could do before its warm-up, and solutions that were no help."""
     if before := warmup.get("before"):
         console.print(f"before its warm-up the student solved {before['mean_at_1']:.3f} (one attempt a problem)")
     if rejected := warmup.get("solutions_rejected_count"):
         console.print(f"[yellow]{rejected} solutions shown in the warm-up are rejected by their verifier[/yellow]")
-    for recipe, figures in warmup.get("reading", {}).items():
-        console.print(
-            f"generating from {recipe} contexts it is right in {figures['accuracy_from_contexts_share']:.2f} of "
-            f"{figures['contexts_count']:.0f}, and copies a failed peer in {figures['copied_failure_share']:.2f}"
-        )
+
+
+def print_preflight(found: Mapping[str, Any], console: Console) -> None:
+    """How the student's attempts went, how it reads each recipe of peers, and the recipe taken."""
+    attempts = found["attempts"]
+    console.print(
+        f"{attempts['attempted']} training problems attempted: {attempts['mixed']} solved in some attempts, "
+        f"{attempts['solved']} in all, {attempts['failed']} in none"
+    )
+    if found["readings"]:
+        table = Table(title="the student as its own teacher: it writes from contexts of its attempts")
+        for column in ("it reads", "right", "95 % interval", "contexts", "copies a success", "copies a failure"):
+            table.add_column(column, justify="left" if column == "it reads" else "right")
+        for row in found["readings"]:
+            low, high = row["accuracy_interval"]
+            recipe, mark = row["recipe"], " <- taken" if row["name"] == found["name"] else ""
+            shares = ["-", "-"]
+            if recipe is not None:
+                shares[0] = f"{row['copied_success_share']:.2f}"
+                shares[1] = f"{row['copied_failure_share']:.2f}" if recipe["failures"] else "-"
+            cells = (f"{row['accuracy']:.2f}", f"[{low:.2f}, {high:.2f}]", str(row["contexts"]), *shares)
+            table.add_row(row["name"] + mark, *cells)
+        console.print(table)
+    if found["name"]:
+        console.print(f"recipe of peers: {found['name']}; {found['reason']}", soft_wrap=True)
+    if found["finding"]:
+        console.print(found["finding"], style="yellow", markup=False, highlight=False, soft_wrap=True)
 
 
 def _print_split(split: dict[str, Any], console: Console) -> None:

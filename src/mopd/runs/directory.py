@@ -18,7 +18,10 @@ from mopd.runs.logs import LOGS
 BEGUN_WITH = ("environment.json", "inputs.json", "history.jsonl")
 """What is written before config.json, by which a run has begun."""
 
-_FILES = (*BEGUN_WITH, *LOGS, "config.json", "tracker.json", "warmup.json", "summary.json", ".lock")
+PREFLIGHT = "preflight.json"
+"""What is left of a run that was refused before its first step."""
+
+_FILES = (*BEGUN_WITH, *LOGS, "config.json", "tracker.json", "warmup.json", PREFLIGHT, "summary.json", ".lock")
 _OWN = re.compile(
     "|".join(map(re.escape, (*_FILES, "checkpoints", "tensorboard", "wandb")))
     + r"|summary-\d+\.json|\.[a-z]+\.json\.new"
@@ -151,7 +154,9 @@ def check_may_begin(path: Path, fresh: bool) -> bool:
         return True
     if foreign or (names and ".lock" not in names):
         raise RunError(MUST, f"{path} holds {_some(foreign or names)}", "set run=... to a new directory")
-    if left := [name for name in names if name not in (*BEGUN_WITH, ".lock") and not name.endswith(".json.new")]:
+    if left := [
+        name for name in names if name not in (*BEGUN_WITH, PREFLIGHT, ".lock") and not name.endswith(".json.new")
+    ]:
         raise RunError(
             MUST,
             f"{path} holds {_some(left)} of a run whose config.json is missing or damaged",

@@ -2,8 +2,8 @@
 
 `config.json` (resolved), `environment.json`, `inputs.json` (what the run depends on besides), `history.jsonl` (when it
 was begun and resumed, and what changed), `metrics.jsonl` (one object a step; all but `time/...` is a function of the
-configuration and the inputs), `groups.jsonl` (one object a group), `evaluations.jsonl`, `warmup.json`, `tracker.json`,
-`summary.json`, `checkpoints/step-N/`. docs/runs.md tells users what each is for.
+configuration and the inputs), `groups.jsonl` (one object a group), `evaluations.jsonl`, `warmup.json`,
+`preflight.json`, `tracker.json`, `summary.json`, `checkpoints/step-N/`. docs/runs.md tells users what each is for.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from mopd.models.student import Student
 from mopd.runs import checkpoint
 from mopd.runs.changes import Changes, changed_settings, check_steps
 from mopd.runs.checkpoint import Cursor
-from mopd.runs.directory import Lock, is_run_config, new_directory, written
+from mopd.runs.directory import BEGUN_WITH, Lock, is_run_config, new_directory, written
 from mopd.runs.environment import describe_environment
 from mopd.runs.inputs import Inputs, check_inputs
 from mopd.runs.logs import LOGS, Log, append_line
@@ -227,6 +227,19 @@ class Run:
         """All figures of the warm-up recorded so far; empty where there was none."""
         return _read_object(self.path / "warmup.json", "remove it")
 
+    def record_preflight(self, found: dict[str, Any]) -> None:
+        """Write preflight.json: how the student reads peers, and the recipe that the run goes by."""
+        self._write("preflight.json", found)
+
+    def preflight(self) -> dict[str, Any]:
+        """What the preflight found; empty where there was none."""
+        return read_preflight(self.path)
+
+    def withdraw(self) -> None:
+        """Take the beginning back, before the first step, so that the directory is free again; preflight.json stays."""
+        for name in ("config.json", *BEGUN_WITH, "warmup.json"):
+            (self.path / name).unlink(missing_ok=True)
+
     def write_summary(self, summary: dict[str, Any]) -> None:
         """Write summary.json: the run is finished."""
         self._write("summary.json", summary)
@@ -293,6 +306,11 @@ def read_inputs(path: Path) -> Inputs:
 def moment_of(path: Path) -> str:
     """The moment at which the run at `path` began, which templates write as the date; now, where it is not known."""
     return str(read_inputs(path).get("began") or datetime.now().isoformat())
+
+
+def read_preflight(path: Path) -> dict[str, Any]:
+    """preflight.json of the run at `path`; empty where there is none. Raises RunError."""
+    return _read_object(path / "preflight.json", "restore it from a backup: it holds the recipe that the run goes by")
 
 
 def read_summary(path: Path) -> dict[str, Any]:

@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from mopd.config import Config
-from mopd.core.types import Group
-from mopd.evaluation.from_contexts import accuracy_by_recipe
 from mopd.evaluation.held_out import attempt_held_out, paired_gain, summarise, warm_up_measured
+from mopd.evaluation.reading import find_recipe
 from mopd.judging.choosing import Given, make_judge, make_judge_again, with_functions
 from mopd.judging.verdicts import Judge
+from mopd.method.recipes import recipe_of
 from mopd.preflight.checks import check_compiler, check_paths
 from mopd.preflight.setup import Setup, prepare, prepare_problems
 from mopd.problems import ProblemSet
@@ -131,7 +131,7 @@ class _Training:
 
     def __init__(self, run: Run, setup: Setup, quiet: bool, began: float, stopping: Stopping) -> None:
         self.run, self.setup, self.config = run, setup, setup.config
-        self.progress = ProgressDisplay(quiet)
+        self.progress, self.tell = ProgressDisplay(quiet), _teller(quiet)
         self.tracker = Tracker()
         self.began, self.stopping = began, stopping
         self.seconds: dict[str, float] = {"warmup": 0.0, "train": 0.0, "evaluate": 0.0, "total": 0.0}
@@ -152,12 +152,15 @@ class _Training:
         is_new = self.run.newest is None
         if is_new:
             self._warm_up()  # before there is a teacher, which begins as the warmed-up student
+            self._preflight()
+        if recipe := recipe_of(self.run.preflight()):
+            self.setup = dataclasses.replace(self.setup, config=recipe.applied(self.setup.config))
         stepper = Stepper(self.setup)
         try:
             done = self.run.restore(self.setup.student, stepper.teacher, stepper.learner.optimizer)
+            stepper.pausing.recall(read_jsonl(self.run.path / "metrics.jsonl"))
             if is_new:
-                groups = self._evaluate(0, "evaluate before")
-                self._measure_reading(groups)
+                self._evaluate(0, "evaluate before")
                 self._save(0, stepper)
             self.done = done or 0
             self._train(stepper, self.done)
@@ -191,14 +194,21 @@ class _Training:
         error = {"cache_error": report.cache_error} if report.cache_error else {}
         self.run.record_warmup({"is_cached": report.is_cached, **error, **report.figures})
 
-    def _measure_reading(self, groups: Sequence[Group]) -> None:
-        """How well the student that training begins with reads contexts of its own held-out rollouts."""
-        if self.config.warmup is None or self.config.objective.kind != "distill" or not groups:
+    def _preflight(self) -> None:
+        """Find the recipe of peers, and record it. Raises PreflightError where nothing can be learnt."""
+        if self.config.preflight.action == "off":
             return
         began = time.perf_counter()
-        figures = accuracy_by_recipe(self.setup, groups, self.config.evaluation.reading_contexts)
-        self.seconds["evaluate"] += time.perf_counter() - began
-        self.run.record_warmup({"reading": figures})
+        found = find_recipe(self.setup, self.progress)
+        self.run.record_preflight(found.as_json())
+        if found.finding is not None and found.is_refused:
+            self.run.withdraw()
+            raise found.finding
+        if found.finding is not None:
+            say(f"warning: {found.finding}")
+        elif found.recipe is not None:
+            self.tell(f"recipe of peers: {found.recipe.name}; {found.reason}")
+        self.seconds["preflight"] = time.perf_counter() - began
 
     def _train(self, stepper: Stepper, done: int) -> None:
         config = self.config
@@ -252,10 +262,10 @@ class _Training:
         is_known = any(figures["step"] == steps for figures in self.run.evaluations())
         return steps > 0 and bool(self.setup.problems.held_out) and self._is_evaluation_due(steps) and not is_known
 
-    def _evaluate(self, steps: int, title: str) -> list[Group]:
-        """Attempt the held-out problems, record the figures, and return the groups."""
+    def _evaluate(self, steps: int, title: str) -> None:
+        """Attempt the held-out problems and record the figures."""
         if not self.setup.problems.held_out:
-            return []
+            return
         began = time.perf_counter()
         count = self.config.evaluation.rollouts
         groups, judging = attempt_held_out(self.setup, count, self.progress, title, step=steps)
@@ -265,7 +275,6 @@ class _Training:
         measured = {"rollouts": count, "temperature": sampling.temperature, "top_p": sampling.top_p}
         self.run.record_evaluation({"step": steps, "measured": measured, **figures})
         self.tracker.log(steps, {f"evaluation/{name}": v for name, v in figures.items() if isinstance(v, float)})
-        return groups
 
     def _summary(self) -> dict[str, Any]:
         summary: dict[str, Any] = {"run": str(self.run.path), "steps": self.config.steps, "seed": self.config.seed}
@@ -274,6 +283,8 @@ class _Training:
         summary["seconds"] = self.seconds
         if warmup := self.run.warmup():
             summary["warmup"] = warmup
+        if found := self.run.preflight():
+            summary["preflight"] = found
         if self.tracker.failed_count:
             summary["tracker_failed_count"] = self.tracker.failed_count
         if told := nothing_learnt(read_jsonl(self.run.path / "metrics.jsonl"), self.config):

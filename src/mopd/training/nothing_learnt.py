@@ -20,6 +20,10 @@ NO_LESSON = {
     "no_success": ("no other success to show", "raise group_size"),
     "no_peers": ("no peers to show", "raise group_size"),
     "no_advantage": ("the same reward for a whole group", "raise group_size, or mix easier and harder problems"),
+    "teacher_paused": (
+        "a teacher that is right less often than the student",
+        "let the preflight choose the recipe (peers.recipe = 'auto'), or learn from verdicts (objective.kind = 'grpo')",
+    ),
     "grader_error": ("no verdict", "see `feedback` in groups.jsonl"),
 }
 """Why rollouts of groups with successes are no lessons, and what to do."""

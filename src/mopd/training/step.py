@@ -33,6 +33,7 @@ from mopd.runs.progress import Phase, say
 from mopd.scoring.scorer import Scorer
 from mopd.training.metrics import group_metrics, lesson_metrics, nonfinite_metrics
 from mopd.training.nothing_learnt import EarlyNotice
+from mopd.training.pausing import Pausing
 
 PHASES = ("sample", "verify", "contexts", "teacher", "student", "update")
 
@@ -85,6 +86,7 @@ class Stepper:
             else None
         )
         self.notice = EarlyNotice(config)
+        self.pausing = Pausing()
         self.lesson_maker = LessonMaker(config, student.tokenizer.encode_prompt, student.template)
 
     def step(self, step: int, clock: StepClock) -> StepResult:
@@ -93,8 +95,10 @@ class Stepper:
         groups, judging = self.attempt(step, clock)
         with clock("contexts"):
             records = self.lesson_maker.make(groups)
-        lessons = [record.lesson for group in records for record in group if record.lesson is not None]
         contexts = self._teacher_accuracy(groups, records, step, clock)
+        if self.config.lessons.pause and self.pausing.is_paused:
+            records = self.pausing.without_teacher(records)
+        lessons = [record.lesson for group in records for record in group if record.lesson is not None]
         learning = self.learner.learn(lessons, self.teacher, step, clock)
         metrics = group_metrics(groups) | judging | lesson_metrics(records) | contexts | learning.metrics
         if learning.is_updated and self.teacher is not None:
@@ -143,4 +147,5 @@ class Stepper:
         stride = math.ceil(len(taught) / self.config.evaluation.reading_contexts)  # evenly over the step's groups
         with clock("teacher_accuracy"):
             figures = accuracy_from_contexts(self.setup, self.teacher.model, taught[::stride], step)
-            return {f"teacher/{name}": value for name, value in figures.items()}
+        gap = self.pausing.measured(figures["accuracy_from_contexts_share"], taught[::stride])
+        return {f"teacher/{name}": value for name, value in figures.items()} | gap
