@@ -8,7 +8,7 @@ STAMP := .venv/installed
 # Small models on a shared machine: a second thread of one process costs more than it brings.
 ONE_THREAD := OMP_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false
 
-.PHONY: help setup demo smollm2 qwen-coder qwen-coder-1.5b demo-smollm2 test test-long fuzz check format docs bench bench-peer bench-full demo-table smollm2-table second-task picture proof-resume proof-same-numbers proof-demo proof-exact proof-verdicts proof-hostile proof-sandbox bench-sandbox audit-reasoning-gym clean
+.PHONY: help setup demo smollm2 qwen-coder qwen-coder-1.5b demo-smollm2 mbpp demo-code steady-table test test-long fuzz check format docs bench bench-peer bench-full demo-table smollm2-table second-task picture proof-resume proof-same-numbers proof-demo proof-exact proof-verdicts proof-hostile proof-sandbox bench-sandbox audit-reasoning-gym clean
 
 help: ## this list
 	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 22
@@ -35,6 +35,13 @@ qwen-coder-1.5b: $(STAMP) ## fetch Qwen2.5-Coder-1.5B-Instruct, 1.1 GB, without 
 
 demo-smollm2: smollm2 ## the demo on a pretrained model and tool calls (SEED=n)
 	$(BIN)/mopd train configs/smollm2-tool-calls.toml seed=$(SEED) run=runs/demo-smollm2 --fresh
+
+MBPP ?=
+mbpp: $(STAMP) ## MBPP's problems into data/mbpp, from the hub or from a file (MBPP=mbpp.jsonl)
+	$(BIN)/python scripts/fetch_mbpp.py $(if $(MBPP),--from $(MBPP))
+
+demo-code: qwen-coder mbpp ## a pretrained model learns to program from its own attempts, no warm-up (SEED=n)
+	$(BIN)/mopd train configs/demo-code.toml seed=$(SEED) run=runs/demo-code --fresh
 
 test: $(STAMP) ## all tests but those of half a minute and more: under ten minutes on two cores
 	$(ONE_THREAD) $(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow and not long"
@@ -77,6 +84,9 @@ smollm2-table: smollm2 ## MOPD, SDPO, GRPO and verified SFT on SmolLM2: reasonin
 	for task in reasoning tool-calls; do \
 		$(ONE_THREAD) $(BIN)/python benchmarks/demo_table.py --config configs/smollm2-$$task.toml --seeds $(SEED) \
 			--methods mopd "sdpo (1S0F)" grpo "verified sft" --set compute.threads=1; done
+
+steady-table: qwen-coder mbpp ## methods and learning rates on MBPP without a warm-up, 96 problems x 4; hours on a GPU, resumable
+	$(BIN)/python benchmarks/steady_table.py --set problems_per_step=8 problems.held_out=96 evaluation.rollouts=4 $(ARGS)
 
 second-task: $(STAMP) ## the second task: spelling words backward, from reasoning-gym
 	$(ONE_THREAD) $(BIN)/mopd train configs/spell_backward.toml seed=$(SEED) --fresh
