@@ -1,6 +1,7 @@
 """Compiled block-sparse attention, for GPUs: what no node of a block sees is skipped, and no mask is stored.
 
-It has been tried on a CPU only, uncompiled. It has not been run on a GPU.
+Tested on a CPU, uncompiled. Compiled it has run on one H200, where it is about 1.5 times as fast as batches of segments
+(docs/performance.md).
 """
 
 from __future__ import annotations
