@@ -9,7 +9,8 @@ import pytest
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from mopd import load_config, train
-from mopd.cli import config_markdown, main
+from mopd.cli import main
+from mopd.config import config_markdown
 from mopd.method.contexts import render_context
 from mopd.runs.records import read_jsonl
 from mopd.runs.run import read_config

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from mopd.cli import _parse
+from mopd.cli.words import parse
 from tests.architectures import save
 from tests.conftest import TINY
 
@@ -47,7 +47,7 @@ def test_every_command_of_the_readme_parses():
     assert len(commands) >= 5
     for command in commands:
         words = shlex.split(command, comments=True)[1:]
-        options = _parse(words)
+        options = parse(words)
         assert callable(options.command)
         if getattr(options, "config", None):
             assert (ROOT / options.config).exists()

@@ -159,7 +159,8 @@ def test_a_recipe_that_helps_is_taken_recorded_and_trained_with(reader):
     alone, *readings = found["readings"]
     taken = next(row for row in readings if row["name"] == found["name"])
     assert taken["accuracy"] > alone["accuracy"] + 0.2
-    assert found["gain"] > 0.2 and found["gain_interval"][0] > 0
+    assert found["gain"] > 0.2
+    assert found["gain_interval"][0] > 0
     assert found["finding"] is None
     assert taken["accuracy"] >= max(row["accuracy"] for row in readings) - 0.2
     peers = [

@@ -8,7 +8,7 @@ import torch
 from mopd.config import ContrastConfig, build_config
 from mopd.core.errors import ConfigError
 from mopd.learning.work import Work
-from mopd.method.contrast import contrast_target
+from mopd.method.contrast import contrast_target, with_evidence
 from mopd.method.predictions import Predictions
 from mopd.models.student import load_student
 from tests.builders import as_teacher, make_group, make_learner, make_maker
@@ -117,3 +117,78 @@ def test_the_learner_moves_toward_the_contrast_of_what_the_teacher_reads_in_both
 def test_what_a_contrast_cannot_be_is_refused(settings):
     with pytest.raises(ConfigError, match=r"contrast"):
         build_config({}, ["objective.contrast={}", *settings])
+
+
+@pytest.mark.parametrize("advantage", [-1.0, -0.3, -0.05, 0.0, 0.05, 0.3, 1.0])
+@pytest.mark.parametrize("evidence", [-40.0, -0.5, -0.006, -0.001, 0.0, 0.001, 0.006, 0.5, 40.0])
+def test_evidence_moves_an_advantage_by_a_tenth_at_most_and_never_over_zero(advantage, evidence):
+    found = with_evidence(advantage, evidence)
+    assert found * advantage >= 0
+    assert (found == 0) or (advantage != 0)
+    assert abs(found - advantage) <= 0.1 + 1e-12
+    assert (found - advantage) * evidence >= 0
+    if abs(evidence) < 0.006:  # .1 tanh(.006 / .03) is just below .02
+        assert found == advantage
+
+
+def contrasted_lessons(advantages):
+    lessons = make_lessons(len(advantages))
+    return [
+        dataclasses.replace(
+            lesson,
+            advantage=advantage,
+            failure_context_ids=(*lesson.context_ids[:-1], lesson.context_ids[-1] % 9 + 4) if n % 3 else None,
+        )
+        for n, (lesson, advantage) in enumerate(zip(lessons, advantages, strict=True))
+    ]
+
+
+def learnt(lessons, *settings):
+    """Gradients' update and metrics of one step under GRPO's loss."""
+    config = build_config({}, ["optimizer.warmup_steps=0", "optimizer.drift_nats=0", *settings])
+    model, teacher = model_and_teacher()
+    learner, seen = make_learner(model, config), []
+    update = learner.optimizer.update
+
+    def remembered(rate, most):
+        seen.append({name: p.grad.clone() for name, p in model.named_parameters()})
+        return update(rate, most)
+
+    learner.optimizer.update = remembered
+    learning = learner.learn(lessons, as_teacher(teacher, config), 0, clock)
+    return seen[0], learning.metrics
+
+
+ADVANTAGE = ("peers.successes=1", "peers.failures=1", "objective.contrast={ form = 'advantage' }")
+
+
+def test_the_advantage_form_is_grpo_with_other_advantages_where_evidence_speaks():
+    lessons = contrasted_lessons([0.5, -0.5, 0.25, -0.25, 0.5, -0.5])
+    shaped, metrics = learnt(lessons, *ADVANTAGE)
+    assert metrics["contrast/evidence_nats"] > 0
+    plain, _ = learnt(lessons, "objective.kind='grpo'")
+    assert any(not torch.allclose(shaped[name], plain[name]) for name in plain)
+    without = [dataclasses.replace(lesson, failure_context_ids=None) for lesson in lessons]
+    same, metrics = learnt(without, *ADVANTAGE)
+    assert "contrast/evidence_nats" not in metrics
+    for name, gradient in plain.items():
+        torch.testing.assert_close(same[name], gradient)
+
+
+def test_the_advantage_form_teaches_whatever_has_an_advantage():
+    student = load_student("builtin:digits", 0)
+    config = build_config({}, list(ADVANTAGE))
+    group = make_group(["12", "21", "22", "11"], [1, 0, 0, 0], problem="21")
+    records = [make_maker(config, student).make_one(group, index, [group]) for index in range(4)]
+    assert [record.lesson.advantage for record in records] == [0.75, -0.25, -0.25, -0.25]
+    assert records[0].lesson.context_ids is None  # a lone success has no other success to show
+    assert all(record.lesson.failure_context_ids is not None for record in records[1:])
+    alike = make_group(["12", "21"], [1, 1], problem="21")
+    assert make_maker(config, student).make_one(alike, 0, [alike]).reason == "no_advantage"
+
+
+def test_keys_of_the_other_form_are_refused():
+    with pytest.raises(ConfigError, match="beta, alpha and anchor belong to"):
+        build_config({}, [*ADVANTAGE[:2], "objective.contrast={ form = 'advantage', beta = 1 }"])
+    with pytest.raises(ConfigError, match="is GRPO already"):
+        build_config({}, [*ADVANTAGE, "objective.grpo_weight=0.5"])

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from mopd.cli import _parse
+from mopd.cli.words import parse
 from mopd.config import build_config, load_config
 from mopd.verifiers.code_tests import read_tests
 
@@ -62,7 +62,7 @@ def test_the_steps_of_a_recipe_are_thirty_passes(path):
 
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
 def test_every_command_in_a_recipe_is_accepted_and_no_two_share_a_run(path):
-    recipes = [_parse(words[1:]) for words in commands(path)]
+    recipes = [parse(words[1:]) for words in commands(path)]
     configs = [load_config(ROOT / options.config, options.overrides) for options in recipes]
     assert {options.config for options in recipes} == {f"configs/paper/{path.name}"}
     trained = [config.run for options, config in zip(recipes, configs, strict=True) if not hasattr(options, "target")]

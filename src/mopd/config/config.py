@@ -119,6 +119,10 @@ class Config(Table):
                 "objective.contrast shows one peer to each teacher: peers.successes = 1, peers.failures = 1, "
                 "peers.require_success = true"
             )
+        if self.objective.contrast.form == "advantage":
+            if self.objective.grpo_weight:
+                raise ValueError("objective.contrast.form = advantage is GRPO already: objective.grpo_weight must be 0")
+            return
         if self.divergence.kind in ("reverse_kl", "sampled_reverse_kl"):
             raise ValueError(
                 "objective.contrast gives most tokens no probability at all, where reverse KL is infinite: "

@@ -102,15 +102,24 @@ class ContextConfig(Table):
 
 
 class ContrastConfig(Table):
-    """Contrast of teachers: one reads a success, the other a failure, in contexts that are the same but for the peer.
-    The target is log a + beta (log t_success - log t_failure), over plausible tokens."""
+    """Contrast of teachers: one reads a success, the other a failure, in contexts that differ in the peer alone."""
 
+    form: Literal["target", "advantage"] = "target"
+    """`target`: toward log a + beta (log t_success - log t_failure), over plausible tokens. `advantage`: GRPO, whose
+    advantage is larger in size at tokens for which the ratio speaks, and smaller at those against which it speaks; the
+    verdict keeps its sign."""
     beta: PositiveFloat = 0.5
     """Weight of the ratio. At 1 a weak student copies the success more often."""
     alpha: Annotated[float, Field(gt=0, le=1)] = 0.05
     """A token is plausible at so large a share of the most probable one, under the mean of anchor and success."""
     anchor: Literal["student", "success"] = "student"
     """What the ratio is applied to: the student, or the teacher that reads the success."""
+
+    @model_validator(mode="after")
+    def _keys_of_the_form(self) -> ContrastConfig:
+        if self.form == "advantage" and (self.beta, self.alpha, self.anchor) != (0.5, 0.05, "student"):
+            raise ValueError("beta, alpha and anchor belong to objective.contrast.form = target")
+        return self
 
 
 class DistillObjective(Table):

@@ -22,6 +22,7 @@ import math
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from statistics import fmean
 from typing import Any
 
 import torch
@@ -82,7 +83,10 @@ class Learner:
                 done = self.optimizer.update(learning_rate_at(step, self.config.optimizer), self._most_fall(loss))
                 self._count_update(part, done, is_teacher_fixed=teacher is None or not teacher.changes_within_step)
             updated += done.is_done
-        return Learning(self._metrics(work.sums, updated, step), updated > 0)
+        metrics = self._metrics(work.sums, updated, step)
+        if work.evidence:
+            metrics["contrast/evidence_nats"] = fmean(map(abs, work.evidence.values()))
+        return Learning(metrics, updated > 0)
 
     def _most_fall(self, loss: float) -> float:
         """The most that the loss may fall to first order, in nats."""

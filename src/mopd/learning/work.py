@@ -19,7 +19,7 @@ from mopd.config import Config, DistillObjective, GrpoObjective, ObjectiveConfig
 from mopd.core.types import Lesson
 from mopd.learning.teacher import Reading, Teacher
 from mopd.learning.update_meter import UpdateMeter
-from mopd.method.contrast import contrast_target
+from mopd.method.contrast import contrast_target, with_evidence
 from mopd.method.objective import TokenBatch, token_coefficients, token_losses
 from mopd.method.predictions import Predictions
 
@@ -52,13 +52,15 @@ class Work:
     """The lessons of a step, and what goes on from one of its updates to the next.
 
     `readings` are what a teacher read that stays the same within the step, by the lessons' indices; `old_logprobs` are
-    the student's at its first look at a token, by (index of the lesson, position); `sums` are over all updates.
+    the student's at its first look at a token, by (index of the lesson, position), and `evidence` is log t_S - log t_F
+    there, where a contrast of teachers shapes advantages; `sums` are over all updates.
     """
 
     config: Config
     lessons: Sequence[Lesson]
     readings: dict[tuple[int, ...], Reading] = field(default_factory=dict)
     old_logprobs: dict[tuple[int, int], float] = field(default_factory=dict)
+    evidence: dict[tuple[int, int], float] = field(default_factory=dict)
     sums: dict[str, float] = field(default_factory=lambda: defaultdict(float))
 
     def parts(self, step: int) -> Iterator[Part]:
@@ -82,9 +84,12 @@ class Work:
             logprobs=logprobs,
             sampler_logprobs=torch.tensor([rollout.sampler_logprobs[j] for rollout, j in rollouts]).to(logprobs),
             old_logprobs=torch.tensor(old, dtype=torch.float64).to(logprobs),
-            advantages=torch.tensor([token.lesson.advantage for token in tokens]).to(logprobs),
+            advantages=torch.tensor([self._advantage(token) for token in tokens]).to(logprobs),
             teacher=teacher,
         )
+
+    def _advantage(self, token: LossToken) -> float:
+        return with_evidence(token.lesson.advantage, self.evidence.get((token.index, token.position), 0.0))
 
 
 @dataclass
@@ -134,6 +139,9 @@ class Part:
             if success is None or failure is None or not isinstance(objective, DistillObjective):
                 return success
             assert objective.contrast is not None
+            if objective.contrast.form == "advantage":
+                self._remember_evidence(tokens[part], success, failure)
+                return None
             own = [row for row, token in enumerate(tokens[part]) if token.lesson.context_ids is not None]
             rows = [tokens[part][row].lesson.failure_context_ids is not None for row in own]
             device = student.logits.device
@@ -141,6 +149,17 @@ class Part:
             return contrast_target(anchor, success, failure, torch.tensor(rows, device=device), objective.contrast)
 
         return teacher
+
+    @torch.no_grad()
+    def _remember_evidence(self, tokens: Sequence[LossToken], success: Predictions, failure: Predictions) -> None:
+        """Keep log t_S(y) - log t_F(y) of the tokens y that both predict."""
+        shown = [token for token in tokens if token.lesson.context_ids is not None]
+        both = [row for row, token in enumerate(shown) if token.lesson.failure_context_ids is not None]
+        ids = torch.tensor([t.lesson.rollout.token_ids[t.position] for t in shown], device=success.logits.device)
+        rows = torch.tensor(both, device=ids.device)
+        found = success.of(ids)[rows] - failure.of(ids[rows])
+        for row, value in zip(both, found.tolist(), strict=True):
+            self.work.evidence[shown[row].index, shown[row].position] = value
 
     def costs(
         self,
@@ -209,7 +228,11 @@ def _of_slices(
 def goals(config: Config, lessons: Sequence[Lesson], indices: Sequence[int]) -> list[Goal]:
     """The goals of an update on some lessons. Each is normalised over its own."""
     objective = config.objective
-    if not isinstance(objective, DistillObjective) or not objective.grpo_weight:
+    if not isinstance(objective, DistillObjective):
+        return [_goal(objective, 1.0, lessons, indices)]
+    if objective.contrast is not None and objective.contrast.form == "advantage":
+        return [_goal(GrpoObjective(aggregation=objective.aggregation), 1.0, lessons, indices)]
+    if not objective.grpo_weight:
         return [_goal(objective, 1.0, lessons, indices)]
     taught = [index for index in indices if lessons[index].context_ids is not None]
     better_or_worse = [index for index in indices if lessons[index].advantage]

@@ -1,4 +1,5 @@
-"""Contrast of teachers: what a success shows and a failure does not, anchored in the student.
+"""Contrast of teachers: what a success shows and a failure does not, as a target anchored in the student, or as
+evidence that shapes GRPO's advantage.
 
 One teacher t_S reads a success, the other t_F a failure, in contexts that are the same but for the peer. What any
 context does to style cancels in their ratio; what differs between a success and a failure remains
@@ -15,6 +16,9 @@ from torch import Tensor
 
 from mopd.config import ContrastConfig
 from mopd.method.predictions import Predictions
+
+EVIDENCE_SCALE, EVIDENCE_WIDTH, LEAST_EVIDENCE = 0.1, 0.03, 0.02
+"""Residual = scale x tanh(e / width), where it is at least so large: the published values (RLCSD, arXiv 2606.11709)."""
 
 
 @torch.no_grad()
@@ -34,6 +38,18 @@ def contrast_target(
     a = student.whole()[rows] if config.anchor == "student" else s
     target[rows] = (a + config.beta * (s - f)).masked_fill(~_is_plausible(a, s, config.alpha), -math.inf)
     return Predictions(target)
+
+
+def with_evidence(advantage: float, evidence: float) -> float:
+    """GRPO's advantage at a token for which e = log t_S(y) - log t_F(y) nats speak.
+
+    The residual .1 tanh(e / .03) is added where it is at least .02 in size. The sum never crosses 0, so that the
+    verifier keeps the sign; an advantage of 0 stays 0 (RLCSD, arXiv 2606.11709).
+    """
+    residual = EVIDENCE_SCALE * math.tanh(evidence / EVIDENCE_WIDTH)
+    if abs(residual) < LEAST_EVIDENCE or advantage == 0.0:
+        return advantage
+    return max(0.0, advantage + residual) if advantage > 0 else min(0.0, advantage + residual)
 
 
 def _is_plausible(

@@ -43,6 +43,8 @@ class LessonMaker:
         if self.config.objective.kind != "distill":
             return self._plain_record(group, rollout, advantage)
         record = self._distill_record(group, rollout, groups)
+        if self.contrast and self.contrast.form == "advantage":
+            return self._blended(record, group, rollout, advantage) if advantage else _no_lesson("no_advantage")
         return self._blended(record, group, rollout, advantage) if self.config.objective.grpo_weight else record
 
     def _blended(self, record: LessonRecord, group: Group, rollout: Rollout, advantage: float) -> LessonRecord:

@@ -70,7 +70,8 @@ def is_never_negative(config: Config) -> bool:
     objective, divergence = config.objective, config.divergence
     if objective.kind == "distill":
         is_divergence = divergence.kind != "sampled_reverse_kl" and divergence.entry_clip is None
-        return is_divergence and not objective.grpo_weight
+        is_policy_gradient = objective.contrast is not None and objective.contrast.form == "advantage"
+        return is_divergence and not objective.grpo_weight and not is_policy_gradient
     return objective.kind == "sft"
 
 

@@ -1,13 +1,12 @@
-"""The command line: mopd preflight | train | evaluate | verify | show-context | config."""
+"""What each command does. Heavy modules are imported by the command that needs them."""
 
 from __future__ import annotations
 
 import argparse
 import json
-import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,174 +14,11 @@ from rich.console import Console
 from rich.markup import escape
 
 from mopd.config import Config, build_config, config_keys, config_markdown, load_config, override_config, override_key
-from mopd.core.errors import ConfigError, MopdError
-from mopd.core.files import advice, check_can_write, dump_json, write_file
-from mopd.core.streams import lasting_streams
+from mopd.core.errors import ConfigError
+from mopd.core.files import check_can_write, dump_json, write_file
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command; 0 on success, 1 for a finding, 2 where the user can mend something, 130 when interrupted.
-
-    A finding is junk that scores, graders that fail, numbers that are not finite. Whether somebody reads what is shown
-    changes nothing of it: work is done to its end behind `| head` and without a terminal.
-    """
-    options = _parse(arguments)
-    with lasting_streams() as output:
-        status = _status_of(options)
-        output.flush()
-        if output.lost is not None:
-            _tell(ConfigError("what a command prints can be written", str(output.lost.strerror), advice(output.lost)))
-        return status if output.lost is None else max(status, ConfigError.exit_status)
-
-
-def _status_of(options: argparse.Namespace) -> int:
-    try:
-        _check_words(options)
-        return int(options.command(options) or 0)
-    except MopdError as error:
-        _tell(error)
-        return error.exit_status
-    except KeyboardInterrupt:
-        text = f"interrupted; {options.after_interrupt}"
-        Console(stderr=True).print(text, markup=False, highlight=False, soft_wrap=True)
-        return 130
-
-
-def _tell(error: MopdError) -> None:
-    Console(stderr=True).print(f"[bold red]error:[/] {escape(str(error))}", highlight=False, soft_wrap=True)
-
-
-def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
-    """Options of a command line, with every word in its place wherever it stands: `config` and `overrides` are set.
-
-    CONFIG.toml and overrides may stand behind flags, which argparse alone refuses.
-    """
-    parser = _parser()
-    options, rest = parser.parse_known_args(arguments)
-    unknown = [word for word in rest if word.startswith("-")]
-    if unknown or (rest and not hasattr(options, "overrides")):
-        parser.error(f"unrecognized arguments: {' '.join(unknown or rest)}")
-    if hasattr(options, "overrides"):
-        _sort_words(options, rest)
-    return options
-
-
-def _sort_words(options: argparse.Namespace, rest: Sequence[str]) -> None:
-    """Tell FILE, CONFIG.toml and overrides apart, which argparse takes in the order in which they stand."""
-    given = (getattr(options, "file", None), options.config, *options.overrides, *rest)
-    words = [word for word in given if word is not None]
-    names = [word for word in words if not _is_override(word)]
-    if hasattr(options, "file"):
-        options.file = names.pop(0) if names and not names[0].endswith(".toml") else None
-    options.config = names.pop(0) if names else None
-    options.overrides = [*names, *(word for word in words if _is_override(word))]  # a name too many is no override
-
-
-PATHS = ("file", "config", "target", "run", "resume", "json")
-"""Words that name files and directories; `~` is the home directory in them, however they were quoted."""
-
-
-def _check_words(options: argparse.Namespace) -> None:
-    """Expand `~`, and refuse what no path and no seed is. Raises ConfigError."""
-    for name in PATHS:
-        word = getattr(options, name, None)
-        if not isinstance(word, str):
-            continue
-        if not word.strip():
-            raise ConfigError(f"{name} names a file or directory", "an empty text", "see whether a variable is set")
-        if word.startswith("~"):
-            with suppress(RuntimeError):  # a user that does not exist: it is then told that there is no such file
-                setattr(options, name, str(Path(word).expanduser()))
-    seed = getattr(options, "seed", None)
-    if seed is not None and not 0 <= seed < 2**63:
-        raise ConfigError("--seed is a number from 0 to 2^63 - 1, as the key seed", str(seed), "change it")
-
-
-def _is_override(word: str) -> bool:
-    return "=" in word and not os.path.exists(word)
-
-
-OVERRIDES: dict[str, Any] = {"nargs": "*", "metavar": "key=value", "help": "overrides, each one line of TOML"}
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="mopd",
-        description="Multi-rollout on-policy distillation: a model's own attempts teach it, token by token.",
-    )
-    parser.set_defaults(after_interrupt="a run continues from its last checkpoint with `mopd train --resume RUN`")
-    commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    for add in (_add_preflight, _add_train, _add_evaluate, _add_verify, _add_show_context, _add_config):
-        add(commands)
-    return parser
-
-
-def _add_preflight(commands: Any) -> None:
-    preflight = commands.add_parser(
-        "preflight", help="whether a student can learn from its peers, and from which, before a run"
-    )
-    preflight.add_argument("config", nargs="?", metavar="CONFIG.toml")
-    preflight.add_argument("overrides", **OVERRIDES)
-    preflight.add_argument("--json", metavar="OUT", help="write the figures to this file")
-    preflight.add_argument("--quiet", action="store_true", help="show no progress")
-    preflight.set_defaults(command=_preflight, after_interrupt="nothing was written")
-
-
-def _add_train(commands: Any) -> None:
-    train = commands.add_parser("train", help="train as a configuration says, or continue a run")
-    train.add_argument("config", nargs="?", metavar="CONFIG.toml")
-    train.add_argument("overrides", **OVERRIDES)
-    train.add_argument("--resume", metavar="RUN", help="continue the run in this directory")
-    train.add_argument(
-        "--fresh", action="store_true", help="move a run that is already there aside to RUN.1, RUN.2, ..."
-    )
-    train.add_argument("--quiet", action="store_true", help="show no progress")
-    train.set_defaults(command=_train)
-
-
-def _add_evaluate(commands: Any) -> None:
-    evaluate = commands.add_parser("evaluate", help="mean@8 and pass@8 on held-out problems")
-    evaluate.add_argument("target", metavar="MODEL_OR_RUN", help="a run directory, a model folder, or builtin:NAME")
-    evaluate.add_argument("config", nargs="?", metavar="CONFIG.toml", help="problems and sampling; a run has its own")
-    evaluate.add_argument("overrides", **OVERRIDES)
-    evaluate.add_argument("--seed", type=int, help="seed of the sampling (a run's own unless told)")
-    evaluate.add_argument("--json", metavar="OUT", help="write the figures to this file")
-    evaluate.add_argument("--quiet", action="store_true", help="show no progress")
-    evaluate.set_defaults(command=_evaluate)
-
-
-def _add_verify(commands: Any) -> None:
-    verify = commands.add_parser("verify", help="verdicts on given completions, or an audit of verifiers with junk")
-    verify.add_argument("file", nargs="?", metavar="FILE", help="records with a problem and a `completion` each")
-    verify.add_argument("config", nargs="?", metavar="CONFIG.toml", help="how records are read, and limits of graders")
-    verify.add_argument("overrides", **OVERRIDES)
-    verify.add_argument(
-        "--audit", action="store_true", help="junk instead of completions: FILE or CONFIG.toml says which problems"
-    )
-    verify.add_argument("--json", metavar="OUT", help="write one JSON object a line: a verdict, or a kind of junk")
-    verify.add_argument("--resume", action="store_true", help="go on behind the verdicts that OUT has already")
-    verify.add_argument("--quiet", action="store_true", help="show no progress")
-    verify.set_defaults(command=_verify, after_interrupt="what was judged is in the file of --json; --resume goes on")
-
-
-def _add_show_context(commands: Any) -> None:
-    show = commands.add_parser("show-context", help="print what the teacher read before one recorded rollout")
-    show.add_argument("run", metavar="RUN")
-    show.add_argument("--step", type=int)
-    show.add_argument("--problem", metavar="ID")
-    show.add_argument("--rollout", type=int, metavar="INDEX")
-    show.set_defaults(command=_show_context)
-
-
-def _add_config(commands: Any) -> None:
-    config = commands.add_parser("config", help="every key with its meaning, or a configuration resolved")
-    config.add_argument("config", nargs="?", metavar="CONFIG.toml")
-    config.add_argument("overrides", **OVERRIDES)
-    config.add_argument("--markdown", action="store_true", help="print docs/config.md")
-    config.set_defaults(command=_config)
-
-
-def _train(options: argparse.Namespace) -> None:
+def train_command(options: argparse.Namespace) -> None:
     from mopd.report.terminal import print_summary
     from mopd.training.loop import resume, train
 
@@ -201,7 +37,7 @@ def _train(options: argparse.Namespace) -> None:
     print_summary(summary, Console())
 
 
-def _preflight(options: argparse.Namespace) -> int:
+def preflight_command(options: argparse.Namespace) -> int:
     """1 where the student cannot learn from its peers."""
     from mopd.evaluation.reading import preflight
     from mopd.report.terminal import print_preflight
@@ -251,7 +87,7 @@ def _given_config(options: argparse.Namespace, run: str | None = None) -> Config
     return build_config({}, options.overrides, where="the command line")
 
 
-def _evaluate(options: argparse.Namespace) -> None:
+def evaluate_command(options: argparse.Namespace) -> None:
     from mopd.evaluation.target import evaluate_target, unread_keys
 
     unread = unread_keys(options.target)
@@ -310,7 +146,7 @@ def _told_of_json(path: Path) -> Iterator[None]:
         ) from error
 
 
-def _verify(options: argparse.Namespace) -> int:
+def verify_command(options: argparse.Namespace) -> int:
     """1 where a grader failed, or where an audit flags junk."""
     if options.audit and options.resume:
         raise ConfigError("--resume goes on with verdicts on completions", "an audit", "leave --resume out")
@@ -351,7 +187,7 @@ def _audit(options: argparse.Namespace, config: Config, out: Path | None) -> int
     return 1 if flagged else 0
 
 
-def _show_context(options: argparse.Namespace) -> None:
+def show_context_command(options: argparse.Namespace) -> None:
     from mopd.report.contexts import rendered_context
 
     context, rendered, completion = rendered_context(Path(options.run), options.step, options.problem, options.rollout)
@@ -363,7 +199,7 @@ def _show_context(options: argparse.Namespace) -> None:
     console.print(completion, markup=False, highlight=False, soft_wrap=True)
 
 
-def _config(options: argparse.Namespace) -> None:
+def config_command(options: argparse.Namespace) -> None:
     given = _given_config(options)
     if options.markdown and given is not None:
         raise ConfigError("--markdown prints every key", "a configuration besides", "leave one of them out")
@@ -377,7 +213,3 @@ def _config(options: argparse.Namespace) -> None:
             console.print(
                 f"[bold]{key}[/] = {escape(default)}  [dim]({escape(kind)})[/]\n    {escape(meaning)}", soft_wrap=True
             )
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,0 +1,145 @@
+"""The words of a command line: which commands and flags there are, and which word is what wherever it stands."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from mopd.cli import commands
+from mopd.core.errors import ConfigError
+
+
+def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    """Options of a command line, with every word in its place wherever it stands: `config` and `overrides` are set.
+
+    CONFIG.toml and overrides may stand behind flags, which argparse alone refuses.
+    """
+    parser = _parser()
+    options, rest = parser.parse_known_args(arguments)
+    unknown = [word for word in rest if word.startswith("-")]
+    if unknown or (rest and not hasattr(options, "overrides")):
+        parser.error(f"unrecognized arguments: {' '.join(unknown or rest)}")
+    if hasattr(options, "overrides"):
+        _sort_words(options, rest)
+    return options
+
+
+def _sort_words(options: argparse.Namespace, rest: Sequence[str]) -> None:
+    """Tell FILE, CONFIG.toml and overrides apart, which argparse takes in the order in which they stand."""
+    given = (getattr(options, "file", None), options.config, *options.overrides, *rest)
+    words = [word for word in given if word is not None]
+    names = [word for word in words if not _is_override(word)]
+    if hasattr(options, "file"):
+        options.file = names.pop(0) if names and not names[0].endswith(".toml") else None
+    options.config = names.pop(0) if names else None
+    options.overrides = [*names, *(word for word in words if _is_override(word))]  # a name too many is no override
+
+
+PATHS = ("file", "config", "target", "run", "resume", "json")
+"""Words that name files and directories; `~` is the home directory in them, however they were quoted."""
+
+
+def check_words(options: argparse.Namespace) -> None:
+    """Expand `~`, and refuse what no path and no seed is. Raises ConfigError."""
+    for name in PATHS:
+        word = getattr(options, name, None)
+        if not isinstance(word, str):
+            continue
+        if not word.strip():
+            raise ConfigError(f"{name} names a file or directory", "an empty text", "see whether a variable is set")
+        if word.startswith("~"):
+            with suppress(RuntimeError):  # a user that does not exist: it is then told that there is no such file
+                setattr(options, name, str(Path(word).expanduser()))
+    seed = getattr(options, "seed", None)
+    if seed is not None and not 0 <= seed < 2**63:
+        raise ConfigError("--seed is a number from 0 to 2^63 - 1, as the key seed", str(seed), "change it")
+
+
+def _is_override(word: str) -> bool:
+    return "=" in word and not os.path.exists(word)
+
+
+OVERRIDES: dict[str, Any] = {"nargs": "*", "metavar": "key=value", "help": "overrides, each one line of TOML"}
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="mopd",
+        description="Multi-rollout on-policy distillation: a model's own attempts teach it, token by token.",
+    )
+    parser.set_defaults(after_interrupt="a run continues from its last checkpoint with `mopd train --resume RUN`")
+    subparsers = parser.add_subparsers(required=True, metavar="COMMAND")
+    for add in (_add_preflight, _add_train, _add_evaluate, _add_verify, _add_show_context, _add_config):
+        add(subparsers)
+    return parser
+
+
+def _add_preflight(subparsers: Any) -> None:
+    preflight = subparsers.add_parser(
+        "preflight", help="whether a student can learn from its peers, and from which, before a run"
+    )
+    preflight.add_argument("config", nargs="?", metavar="CONFIG.toml")
+    preflight.add_argument("overrides", **OVERRIDES)
+    preflight.add_argument("--json", metavar="OUT", help="write the figures to this file")
+    preflight.add_argument("--quiet", action="store_true", help="show no progress")
+    preflight.set_defaults(command=commands.preflight_command, after_interrupt="nothing was written")
+
+
+def _add_train(subparsers: Any) -> None:
+    train = subparsers.add_parser("train", help="train as a configuration says, or continue a run")
+    train.add_argument("config", nargs="?", metavar="CONFIG.toml")
+    train.add_argument("overrides", **OVERRIDES)
+    train.add_argument("--resume", metavar="RUN", help="continue the run in this directory")
+    train.add_argument(
+        "--fresh", action="store_true", help="move a run that is already there aside to RUN.1, RUN.2, ..."
+    )
+    train.add_argument("--quiet", action="store_true", help="show no progress")
+    train.set_defaults(command=commands.train_command)
+
+
+def _add_evaluate(subparsers: Any) -> None:
+    evaluate = subparsers.add_parser("evaluate", help="mean@8 and pass@8 on held-out problems")
+    evaluate.add_argument("target", metavar="MODEL_OR_RUN", help="a run directory, a model folder, or builtin:NAME")
+    evaluate.add_argument("config", nargs="?", metavar="CONFIG.toml", help="problems and sampling; a run has its own")
+    evaluate.add_argument("overrides", **OVERRIDES)
+    evaluate.add_argument("--seed", type=int, help="seed of the sampling (a run's own unless told)")
+    evaluate.add_argument("--json", metavar="OUT", help="write the figures to this file")
+    evaluate.add_argument("--quiet", action="store_true", help="show no progress")
+    evaluate.set_defaults(command=commands.evaluate_command)
+
+
+def _add_verify(subparsers: Any) -> None:
+    verify = subparsers.add_parser("verify", help="verdicts on given completions, or an audit of verifiers with junk")
+    verify.add_argument("file", nargs="?", metavar="FILE", help="records with a problem and a `completion` each")
+    verify.add_argument("config", nargs="?", metavar="CONFIG.toml", help="how records are read, and limits of graders")
+    verify.add_argument("overrides", **OVERRIDES)
+    verify.add_argument(
+        "--audit", action="store_true", help="junk instead of completions: FILE or CONFIG.toml says which problems"
+    )
+    verify.add_argument("--json", metavar="OUT", help="write one JSON object a line: a verdict, or a kind of junk")
+    verify.add_argument("--resume", action="store_true", help="go on behind the verdicts that OUT has already")
+    verify.add_argument("--quiet", action="store_true", help="show no progress")
+    verify.set_defaults(
+        command=commands.verify_command, after_interrupt="what was judged is in the file of --json; --resume goes on"
+    )
+
+
+def _add_show_context(subparsers: Any) -> None:
+    show = subparsers.add_parser("show-context", help="print what the teacher read before one recorded rollout")
+    show.add_argument("run", metavar="RUN")
+    show.add_argument("--step", type=int)
+    show.add_argument("--problem", metavar="ID")
+    show.add_argument("--rollout", type=int, metavar="INDEX")
+    show.set_defaults(command=commands.show_context_command)
+
+
+def _add_config(subparsers: Any) -> None:
+    config = subparsers.add_parser("config", help="every key with its meaning, or a configuration resolved")
+    config.add_argument("config", nargs="?", metavar="CONFIG.toml")
+    config.add_argument("overrides", **OVERRIDES)
+    config.add_argument("--markdown", action="store_true", help="print docs/config.md")
+    config.set_defaults(command=commands.config_command)
