@@ -30,7 +30,9 @@ def group(student, step, prompt):
 
 
 def run(overrides):
-    config = build_config({}, ["group_size=4", "optimizer.learning_rate=1e-3", "optimizer.warmup_steps=2", *overrides])
+    unbounded = ["optimizer.fall_share=0", "optimizer.drift_nats=0"]  # the plain update; bounds have tests of their own
+    steps = ["group_size=4", "optimizer.learning_rate=1e-3", "optimizer.warmup_steps=2"]
+    config = build_config({}, [*unbounded, *steps, *overrides])
     student = as_student(*EMBEDDED["digits"].build(seed=5))
     learner, teacher = make_learner(student.model, config), make_teacher(student.model, config)
     maker = make_maker(config, student)
