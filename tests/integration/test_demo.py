@@ -27,11 +27,11 @@ def test_mopd_raises_mean_at_8_by_at_least_030(demo):
 
 
 def test_peers_of_unrelated_problems_reach_less_than_half_of_the_gain(demo, tmp_path):
-    """Under the recipe that the demo chose; and the control's teacher, which is no good, teaches on."""
+    """Under the recipe that the demo chose; and the control's teacher, which is no good, teaches to the end."""
     _, summary = demo
     recipe = summary["preflight"]["recipe"]
     shown = [f"peers.successes={recipe['successes']}", f"peers.failures={recipe['failures']}"]
-    shown += [f"context.order='{recipe['order']}'", "peers.control='unrelated_problem'"]
+    shown += [f"context.order='{recipe['order']}'", "peers.control='unrelated_problem'", "alarms.action='off'"]
     config = load_config(DEMO, [*UNMEASURED, *shown, f"run='{tmp_path / 'run'}'"])
     control = train(config, quiet=True)
     assert control["before"]["mean_at_8"] == summary["before"]["mean_at_8"]

@@ -54,6 +54,14 @@ def test_a_student_that_solves_nothing_is_told_before_any_step(tmp_path, objecti
     assert error.exit_status == 1
 
 
+def test_a_refused_run_leaves_nothing_of_its_tracker_and_the_directory_is_free(tmp_path):
+    hard = ("problems.options={length=8}", "tracker.kind='tensorboard'")
+    refused(config_for(tmp_path, *hard))
+    summary = train(config_for(tmp_path, *hard, "preflight.action='warn'"), quiet=True)
+    assert summary["steps"] == 2
+    assert "config.json" in os.listdir(tmp_path / "run")
+
+
 def test_a_verifier_that_passes_everything_is_told_before_any_step(tmp_path):
     error = refused(config_for(tmp_path), lambda completions, **columns: [1.0] * len(completions))
     assert "32 solved in all, 0 in none" in error.got

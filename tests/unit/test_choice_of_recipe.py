@@ -1,13 +1,15 @@
 """Which recipe of peers is taken, of how a student wrote from each."""
 
 import random
+from dataclasses import asdict
 
 import pytest
 
 from mopd.config import TemplateConfig
+from mopd.core.errors import RunError
 from mopd.core.statistics import wilson_interval
 from mopd.method.contexts import ENGLISH, PEERS_FIRST
-from mopd.method.recipes import Reading, Recipe, candidates, choose, recipe_of
+from mopd.method.recipes import Reading, Recipe, candidates, choose, in_force
 from tests.builders import make_config
 
 CASES = 24
@@ -123,10 +125,13 @@ def test_a_recipe_applied_is_what_a_configuration_would_say():
     assert own.context.template is None
 
 
-def test_a_recipe_comes_back_from_its_record():
-    recipe = Recipe(2, 1, "successes_first", "peers_behind")
-    assert recipe_of({"recipe": recipe.__dict__}) == recipe
-    assert recipe_of({}) is None
+def test_a_recipe_comes_back_from_its_record_and_is_missed_where_it_is_gone():
+    recipe, config = Recipe(2, 1, "successes_first", "peers_behind"), make_config()
+    assert in_force(config, {"recipe": asdict(recipe)}) == recipe.applied(config)
+    with pytest.raises(RunError, match=r"restore preflight\.json"):
+        in_force(config, {})
+    for own in (make_config("peers.failures=0"), make_config("objective.kind='grpo'")):
+        assert in_force(own, {}) == own
 
 
 def test_numbers_by_hand_fix_the_recipe_and_a_measured_one_needs_its_measurement():

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 from mopd.config import Config, TemplateConfig
+from mopd.core.errors import RunError
 from mopd.core.statistics import bootstrap_interval, mean_or_zero, wilson_interval
 from mopd.method.contexts import ENGLISH, PEERS_FIRST
 
@@ -119,9 +120,20 @@ class Reading:
         }
 
 
-def recipe_of(found: dict[str, Any]) -> Recipe | None:
-    """The recipe that a preflight.json holds."""
-    return None if found.get("recipe") is None else Recipe(**found["recipe"])
+def in_force(config: Config, found: Mapping[str, Any]) -> Config:
+    """The configuration under the recipe that a preflight.json holds; as it is, where the recipe is its own.
+
+    Raises RunError where the recipe was to be found and is not there.
+    """
+    if found.get("recipe") is not None:
+        return Recipe(**found["recipe"]).applied(config)
+    if config.objective.kind == "distill" and not is_fixed(config):
+        raise RunError(
+            "a run whose recipe of peers was measured has it in preflight.json",
+            "none",
+            "restore preflight.json from a backup, or begin a new run from its last checkpoint (student=...)",
+        )
+    return config
 
 
 def is_fixed(config: Config) -> bool:

@@ -10,7 +10,7 @@ from mopd.config import Config
 from mopd.core.errors import RunError
 from mopd.core.types import Context
 from mopd.method.lessons import LessonMaker
-from mopd.method.recipes import recipe_of
+from mopd.method.recipes import in_force
 from mopd.models.student import load_tokenizer
 from mopd.runs.checkpoint import latest_checkpoint
 from mopd.runs.inputs import freeze_day
@@ -49,8 +49,7 @@ def rendered_context(
     recorded, rollout_index, step_groups = find_rollout(run, step, problem_id, index)
     tokenizer, template = load_tokenizer(str(_tokenizer_home(run, config)), config.chat.options)
     freeze_day(tokenizer, moment_of(run))
-    recipe = recipe_of(read_preflight(run))
-    maker = LessonMaker(recipe.applied(config) if recipe else config, tokenizer.encode_prompt, template)
+    maker = LessonMaker(in_force(config, read_preflight(run)), tokenizer.encode_prompt, template)
     groups = [rebuild_group(group, config.success_reward) for group in step_groups]
     group = next(g for g in groups if g.problem.id == recorded["problem_id"])
     record = maker.make_one(group, rollout_index, groups)

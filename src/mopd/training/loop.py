@@ -15,7 +15,7 @@ from mopd.evaluation.held_out import attempt_held_out, paired_gain, summarise, w
 from mopd.evaluation.reading import find_recipe
 from mopd.judging.choosing import Given, make_judge, make_judge_again, with_functions
 from mopd.judging.verdicts import Judge
-from mopd.method.recipes import recipe_of
+from mopd.method.recipes import in_force
 from mopd.preflight.checks import check_compiler, check_paths
 from mopd.preflight.setup import Setup, prepare, prepare_problems
 from mopd.problems import ProblemSet
@@ -142,7 +142,6 @@ class _Training:
         """Train from where the run stands and return its summary."""
         if (summary := self.run.finished()) is not None:
             return summary
-        self.tracker = open_tracker(self.run.config)
         try:
             return self._go()
         finally:
@@ -153,8 +152,9 @@ class _Training:
         if is_new:
             self._warm_up()  # before there is a teacher, which begins as the warmed-up student
             self._preflight()
-        if recipe := recipe_of(self.run.preflight()):
-            self.setup = dataclasses.replace(self.setup, config=recipe.applied(self.setup.config))
+        self.tracker = open_tracker(self.run.config)  # not before: of a run that is refused it would leave files
+        config = in_force(self.setup.config, self.run.preflight())
+        self.setup = dataclasses.replace(self.setup, config=config)
         stepper = Stepper(self.setup)
         try:
             done = self.run.restore(self.setup.student, stepper.teacher, stepper.learner.optimizer)
