@@ -64,7 +64,7 @@ def test_success_that_is_lost_is_noticed(groups):
 
 
 def test_a_run_whose_updates_are_far_too_long_is_stopped_and_names_its_last_good_checkpoint(tiny_config):
-    settings = {"learning_rate": 1.0, "warmup_steps": 3, "fall_share": 0, "drift_nats": None}
+    settings = {"learning_rate": 1.0, "warmup_steps": 3, "fall_share": 0, "drift_nats": 0}
     config = tiny_config.model_copy(
         update={"optimizer": OptimizerConfig(**settings), "steps": 12, "problems_per_step": 8, "group_size": 8}
     ).model_copy(update={"alarms": AlarmsConfig(action="stop")})

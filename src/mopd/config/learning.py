@@ -58,7 +58,7 @@ class OptimizerConfig(Table):
     """Decay of AdamW's first and second moments, below 1."""
     clip_norm: NotTinyFloat = 1.0
     """Gradients are scaled down to this global norm."""
-    fall_share: Share = 0.25
+    fall_share: Share = 0.5
     """An update is shortened where the loss would fall by more than this share of itself, to first order (Polyak's
     step: a divergence has nothing to fall below 0). The learning rate is then an upper bound. 0 for no such bound.
     GRPO, whose loss has no lower bound, has `drift_nats` alone."""
