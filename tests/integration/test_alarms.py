@@ -63,6 +63,15 @@ def test_success_that_is_lost_is_noticed(groups):
     assert noticed >= 19
 
 
+def test_a_step_whose_graders_failed_says_nothing():
+    rng, alarms = random.Random(0), Alarms(AlarmsConfig())
+    for step in range(6):
+        assert alarms.after_step(drawn(rng, step, success=0.6, groups=32)) is None
+    failed = row(6, [0.0] * 32, [0.0] * 32)
+    assert alarms.after_step(failed | {"verdicts/error_count": 200.0, "verdicts/wrong_count": 56.0}) is None
+    assert alarms.after_step(failed | {"verdicts/error_count": 20.0, "verdicts/wrong_count": 236.0}) is not None
+
+
 def test_a_run_whose_updates_are_far_too_long_is_stopped_and_names_its_last_good_checkpoint(tiny_config):
     settings = {"learning_rate": 1.0, "warmup_steps": 3, "fall_share": 0, "drift_nats": 0}
     config = tiny_config.model_copy(

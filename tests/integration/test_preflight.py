@@ -129,6 +129,17 @@ def test_the_command_measures_without_a_run(tmp_path, capsys, monkeypatch):
     assert main(["preflight"]) == 2
 
 
+def test_a_control_is_measured_by_the_peers_that_there_are(tmp_path):
+    control = "peers.control='unrelated_problem'"
+    found = [
+        preflight(
+            config_for(tmp_path, "preflight.problems=4", *extra), quiet=True, reward_functions=by_parity
+        ).as_json()
+        for extra in ([], [control])
+    ]
+    assert found[0] == found[1]
+
+
 def test_the_same_seed_finds_the_same(tmp_path):
     config = config_for(tmp_path, "preflight.problems=4")
     first, again = (preflight(config, quiet=True, reward_functions=by_parity).as_json() for _ in range(2))

@@ -184,7 +184,10 @@ def _nothing_mixed(config: Config, attempts: Attempts) -> PreflightError:
 
 
 def _maker(setup: Setup, recipe: Recipe) -> LessonMaker:
-    return LessonMaker(recipe.applied(setup.config), setup.student.tokenizer.encode_prompt, setup.student.template)
+    """With the group's own peers, whatever the run's control shows: a recipe is to be found for what peers wrote."""
+    config = recipe.applied(setup.config)
+    own = config.model_copy(update={"peers": config.peers.model_copy(update={"control": "none"})})
+    return LessonMaker(own, setup.student.tokenizer.encode_prompt, setup.student.template)
 
 
 def _cases(mixed: Sequence[Group], maker: LessonMaker, most: int) -> list[tuple[Group, int]]:

@@ -15,6 +15,7 @@ from typing import Any
 from mopd.config import AlarmsConfig
 from mopd.core.errors import AlarmError
 from mopd.core.statistics import mean_or_zero
+from mopd.core.types import VERDICT_KINDS
 from mopd.evaluation.held_out import paired_gain
 from mopd.runs.checkpoint import list_checkpoints, steps_of
 from mopd.runs.progress import say
@@ -49,10 +50,12 @@ class Alarms:
 
     def __init__(self, config: AlarmsConfig, rows: Sequence[Row] = ()) -> None:
         self.config = config
-        self.rows = [row for row in rows if "reward/success_error" in row]
+        self.rows = [row for row in rows if _is_judged(row)]
 
     def after_step(self, row: Row) -> Alarm | None:
-        """What a step's metrics say; None where nothing is wrong."""
+        """What a step's metrics say; None where nothing is wrong, and where graders failed: they say nothing of it."""
+        if not _is_judged(row):
+            return None
         self.rows.append(row)
         for size in WINDOWS:
             before, now = self.rows[:-size], self.rows[-size:]
@@ -117,6 +120,12 @@ class Watch:
             "begin a new run with a lower optimizer.learning_rate, fall_share or drift_nats, or another recipe of "
             "peers (mopd show-context shows what the teacher read); alarms.action = 'warn' goes on",
         )
+
+
+def _is_judged(row: Row) -> bool:
+    """Whether half of a step's rollouts at least have a verdict, in a run that is watched from its beginning."""
+    verdicts = {kind: row.get(f"verdicts/{kind}_count", 0.0) for kind in VERDICT_KINDS}
+    return "reward/success_error" in row and 2 * verdicts["error"] <= sum(verdicts.values())
 
 
 def _mean_name(figures: Row) -> str:

@@ -10,9 +10,6 @@ from typing import Any
 from mopd.core.statistics import mean_or_zero
 from mopd.core.types import Group, LessonRecord
 
-MEASUREMENTS = 2
-"""Newest measurements that are taken together: each is of a few contexts."""
-
 
 class Pausing:
     """Whether the teacher teaches, by the newest measurements of how much better than the student it is."""
@@ -38,10 +35,9 @@ class Pausing:
 
     @property
     def is_paused(self) -> bool:
-        """Whether the teacher is worse than the student by more than one standard error."""
-        newest = self._gaps[-MEASUREMENTS:]
-        error = math.sqrt(sum(error**2 for _, error in newest)) / max(1, len(newest))
-        return bool(newest) and mean_or_zero([gap for gap, _ in newest]) + error < 0
+        """Whether the teacher is worse than the student: by one standard error over the newest two measurements, or by
+        two in the newest one. A few contexts say little."""
+        return _is_below(self._gaps[-1:], errors=2) or (len(self._gaps) > 1 and _is_below(self._gaps[-2:], errors=1))
 
     def without_teacher(self, records: Sequence[Sequence[LessonRecord]]) -> list[list[LessonRecord]]:
         """The records with no lesson from a teacher; what GRPO makes of the same rollouts stays."""
@@ -55,3 +51,9 @@ def _without_teacher(record: LessonRecord) -> LessonRecord:
     if lesson.advantage:
         return replace(record, lesson=replace(lesson, context_ids=None, failure_context_ids=None))
     return replace(record, lesson=None, reason="teacher_paused")
+
+
+def _is_below(gaps: Sequence[tuple[float, float]], errors: float) -> bool:
+    """Whether the mean of some gaps, each with its standard error, is below 0 by so many standard errors."""
+    error = math.sqrt(sum(error**2 for _, error in gaps)) / max(1, len(gaps))
+    return bool(gaps) and mean_or_zero([gap for gap, _ in gaps]) + errors * error < 0
