@@ -95,7 +95,7 @@ def test_your_own_model_problems_and_reward_as_the_page_says(tmp_path):
     assert all(row in rows for row in shown)
     (tmp_path / "my_problems.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     save(tmp_path / "my-model", "llama")
-    run_commands(commands, tmp_path, "preflight.action=warn", "lessons.pause=false")  # so tiny a model reads badly
+    run_commands(commands, tmp_path, "lessons.pause=false")  # so tiny a model reads badly
     figures = json.loads((tmp_path / "figures.json").read_text())
     assert figures["problems"] == 16
     summary = json.loads((tmp_path / "runs" / "mine" / "summary.json").read_text())
