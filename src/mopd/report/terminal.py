@@ -83,6 +83,12 @@ def print_preflight(found: Mapping[str, Any], console: Console) -> None:
         console.print(table)
     if found["name"]:
         console.print(f"recipe of peers: {found['name']}; {found['reason']}", soft_wrap=True)
+    if found["gain"] is not None:
+        low, high = found["gain_interval"]
+        console.print(
+            f"gain over the problem alone {found['gain']:+.2f}, paired 95 % interval [{low:+.2f}, {high:+.2f}]",
+            markup=False,
+        )
     if found["finding"]:
         console.print(found["finding"], style="yellow", markup=False, highlight=False, soft_wrap=True)
 
