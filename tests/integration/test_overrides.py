@@ -70,6 +70,9 @@ def test_every_command_refuses_an_unknown_key(run, words, capsys):
 IN_VAIN = [
     ("evaluate", "RUN", "student=builtin:letters"),
     ("evaluate", "RUN", "--quiet", "steps=3"),
+    ("evaluate", "RUN", "--quiet", "preflight.action=warn"),
+    ("evaluate", "RUN", "--quiet", "lessons.pause=false"),
+    ("evaluate", "RUN", "--quiet", "alarms.action=off"),
     ("evaluate", "RUN", "group_size=5"),
     ("evaluate", "RUN", "optimizer.learning_rate=1"),
     ("evaluate", "RUN", TINY, "run=elsewhere"),

@@ -12,7 +12,7 @@ from mopd.method.contrast import contrast_target, with_evidence
 from mopd.method.predictions import Predictions
 from mopd.models.student import load_student
 from tests.builders import as_teacher, make_group, make_learner, make_maker
-from tests.invariants.test_learner import clock, make_lessons, model_and_teacher
+from tests.invariants.test_learner import clock, gradients, make_lessons, model_and_teacher
 
 EVERY = torch.tensor([True])
 
@@ -143,33 +143,17 @@ def contrasted_lessons(advantages):
     ]
 
 
-def learnt(lessons, *settings):
-    """Gradients' update and metrics of one step under GRPO's loss."""
-    config = build_config({}, ["optimizer.warmup_steps=0", "optimizer.drift_nats=0", *settings])
-    model, teacher = model_and_teacher()
-    learner, seen = make_learner(model, config), []
-    update = learner.optimizer.update
-
-    def remembered(rate, most):
-        seen.append({name: p.grad.clone() for name, p in model.named_parameters()})
-        return update(rate, most)
-
-    learner.optimizer.update = remembered
-    learning = learner.learn(lessons, as_teacher(teacher, config), 0, clock)
-    return seen[0], learning.metrics
-
-
 ADVANTAGE = ("peers.successes=1", "peers.failures=1", "objective.contrast={ form = 'advantage' }")
 
 
 def test_the_advantage_form_is_grpo_with_other_advantages_where_evidence_speaks():
     lessons = contrasted_lessons([0.5, -0.5, 0.25, -0.25, 0.5, -0.5])
-    shaped, metrics = learnt(lessons, *ADVANTAGE)
+    shaped, metrics = gradients(build_config({}, ADVANTAGE), lessons)
     assert metrics["contrast/evidence_nats"] > 0
-    plain, _ = learnt(lessons, "objective.kind='grpo'")
+    plain, _ = gradients(build_config({}, ["objective.kind='grpo'"]), lessons)
     assert any(not torch.allclose(shaped[name], plain[name]) for name in plain)
     without = [dataclasses.replace(lesson, failure_context_ids=None) for lesson in lessons]
-    same, metrics = learnt(without, *ADVANTAGE)
+    same, metrics = gradients(build_config({}, ADVANTAGE), without)
     assert "contrast/evidence_nats" not in metrics
     for name, gradient in plain.items():
         torch.testing.assert_close(same[name], gradient)

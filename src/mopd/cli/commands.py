@@ -50,10 +50,10 @@ def preflight_command(options: argparse.Namespace) -> int:
     if given is None:
         raise ConfigError("mopd preflight is told of which run", "no CONFIG.toml", "give the configuration of one")
     out = _checked_json(options)
-    found = preflight(given, options.quiet)
-    print_preflight(found.as_json(), Console())
-    _write_json(out, found.as_json())
-    return int(found.finding is not None)
+    found = preflight(given, options.quiet).as_json()
+    print_preflight(found, Console())
+    _write_json(out, found)
+    return int(found["finding"] is not None)
 
 
 def _checked_json(options: argparse.Namespace) -> Path | None:

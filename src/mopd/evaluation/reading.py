@@ -31,6 +31,7 @@ from mopd.runs.paths import settled
 from mopd.runs.progress import ProgressDisplay
 
 KINDS = ("mixed", "solved", "failed")
+"""Of groups: solved in some attempts and failed in others, solved in all, failed in all."""
 
 A_PROBLEM = 2
 """Contexts of one problem: more would be more alike than they are worth."""

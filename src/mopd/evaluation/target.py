@@ -21,7 +21,8 @@ from mopd.runs.run import is_run, moment_of, read_config, read_inputs
 
 def unread_keys(target: str) -> dict[str, str]:
     """Keys and tables of a configuration that the evaluation of `target` does not read, with what to set instead."""
-    unread = dict.fromkeys(("run", "steps", "teacher", "divergence", "optimizer", "checkpoint", "tracker"), "")
+    of_training = ("run", "steps", "preflight", "lessons", "teacher", "divergence", "optimizer", "alarms")
+    unread = dict.fromkeys((*of_training, "checkpoint", "tracker"), "")
     unread["student"] = f"another model in place of {target}"
     if not target.startswith(PREFIX):  # embedded students alone are warmed up
         unread |= dict.fromkeys(("warmup", "problems_per_step", "peers"), "")

@@ -17,7 +17,8 @@ Wording = Literal["own", "peers_behind", "peers_first"]
 
 @dataclass(frozen=True)
 class Recipe:
-    """How many peers a context shows at most, in which order, and in which wording (None: as configured)."""
+    """How many peers a context shows at most, in which order, and in which wording (`own`: the configured one, else the
+    student's)."""
 
     successes: int
     failures: int
@@ -31,7 +32,7 @@ class Recipe:
 
     @property
     def name(self) -> str:
-        """As in "2S1F, failures first, peers behind the problem"."""
+        """As in "2S1F, failures first, behind the problem"."""
         order = f", {self.order.replace('_', ' ')}" if self.failures else ""
         wording = {"own": "", "peers_behind": ", behind the problem", "peers_first": ", before the problem"}
         return f"{self.successes}S{self.failures}F{order}{wording[self.wording]}"
