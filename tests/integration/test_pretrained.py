@@ -18,6 +18,7 @@ from mopd.config import ChatConfig, Sampling, build_config
 from mopd.core.errors import ProblemError, StudentError
 from mopd.models.student import as_student, load_student
 from mopd.rollouts.decoding import CachedDecoder, SharedPromptDecoder
+from mopd.rollouts.recorded import RecordedDecoder
 from mopd.rollouts.engine import SamplingRequest
 from mopd.rollouts.local import LocalEngine
 from mopd.runs.checkpoint import latest_checkpoint
@@ -131,12 +132,18 @@ def test_both_decoders_give_the_same_logits_while_rows_finish(name):
     model = make_model(name).double()
     prompts = [tuple(range(8, 20)), (8, 9, 40), tuple(range(8, 20))]
     unique, owner = list(dict.fromkeys(prompts)), torch.tensor([0, 0, 1, 1, 1, 0])
-    decoders = [kind(model, unique, owner) for kind in (SharedPromptDecoder, CachedDecoder)]
-    torch.testing.assert_close(decoders[0].logits, decoders[1].logits, rtol=0, atol=1e-6)
+    fixed = SharedPromptDecoder(model, unique, owner, has_fixed_shapes=True)
+    decoders = [
+        SharedPromptDecoder(model, unique, owner),
+        CachedDecoder(model, unique, owner),
+        RecordedDecoder(fixed, played_in_place),
+    ]
+    for decoder in decoders[1:]:
+        torch.testing.assert_close(decoders[0].logits, decoder.logits, rtol=0, atol=1e-6)
     rng = torch.Generator().manual_seed(1)
     rows = 6
     for position in range(40):  # over the room that is made at first for written tokens
-        if position in (3, 20, 35):
+        if position in (3, 20, 35, 38):
             kept = torch.arange(rows)[1:]
             rows -= 1
             for decoder in decoders:
@@ -144,7 +151,35 @@ def test_both_decoders_give_the_same_logits_while_rows_finish(name):
         tokens = torch.randint(8, 90, (rows,), generator=rng)
         logits = [decoder.step(tokens) for decoder in decoders]
         assert logits[0].shape == (rows, model.config.vocab_size)
-        torch.testing.assert_close(*logits, rtol=0, atol=1e-6)
+        for other in logits[1:]:
+            torch.testing.assert_close(logits[0], other, rtol=0, atol=1e-6)
+
+
+def played_in_place(compute):
+    """As a CUDA graph is played: every time into the same tensor, from the tensors that there were when recorded."""
+    places = []
+
+    def play():
+        logits = compute()
+        places[:] = places or [torch.empty_like(logits)]
+        return places[0].copy_(logits)
+
+    return play
+
+
+@torch.no_grad()
+def test_steps_are_recorded_anew_only_when_half_the_rows_have_left_or_the_room_has_grown():
+    model, recorded = make_model("llama"), []
+    decoder = SharedPromptDecoder(model, [(8, 9, 10)], torch.zeros(8, dtype=torch.long), has_fixed_shapes=True)
+    decoder = RecordedDecoder(decoder, lambda compute: recorded.append(1) or compute)
+    rows = 8
+    for position in range(70):
+        if position in (5, 6, 7, 8):
+            decoder.keep(torch.arange(rows - 1))
+            rows -= 1
+        assert decoder.step(torch.full((rows,), 8)).shape[0] == rows
+        assert len(recorded) == (position > 0) + (position >= 8) + (position >= 32) + (position >= 64)
+    assert len(decoder.decoder.owner) == 4
 
 
 @pytest.mark.parametrize("name", list(ARCHITECTURES))

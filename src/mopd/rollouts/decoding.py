@@ -1,7 +1,8 @@
 """Decoders: prompts read once, then one token a row at a time, for rows that share prompts.
 
-`SharedPromptDecoder` keeps the keys and values of each prompt once, however many rows write from it. `cached` has the
-decoders for models whose attention is of another kind. All give the same logits.
+`SharedPromptDecoder` keeps the keys and values of each prompt once, however many rows write from it; on a GPU its steps
+are recorded and played back (`recorded`). `cached` has the decoders for models whose attention is of another kind. All
+give the same logits.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import torch
 from torch import Tensor
 
 from mopd.rollouts.cached import CachedDecoder, Decoder, PromptwiseDecoder, may_pad_prompts
+from mopd.rollouts.recorded import GraphRecorder, RecordedDecoder, can_record
 from mopd.scoring.attention import Seen, forward_with, read_trie, refuse_other_kinds
 from mopd.scoring.head import head_logits
 from mopd.scoring.trie import build_trie
@@ -32,6 +34,9 @@ def open_decoder(
     unique = list(dict.fromkeys(prompts))
     place = {prompt: index for index, prompt in enumerate(unique)}
     owner = torch.tensor([place[prompt] for prompt, count in zip(prompts, counts, strict=True) for _ in range(count)])
+    if shares_prefixes and can_record(model):
+        decoder = SharedPromptDecoder(model, unique, owner, has_fixed_shapes=True)
+        return RecordedDecoder(decoder, GraphRecorder(model))
     if shares_prefixes:
         return SharedPromptDecoder(model, unique, owner)
     return (CachedDecoder if may_pad_prompts(model) else PromptwiseDecoder)(model, unique, owner)
@@ -41,19 +46,30 @@ class SharedPromptDecoder:
     """With the keys and values of every prompt once, and of each row's own tokens beside them.
 
     Prompts are read as a trie, so that what they share is computed once. Rows of a prompt attend to it together.
+
+    With `has_fixed_shapes` every row attends to the whole room for written tokens, the unwritten hidden: shapes and
+    addresses then stay the same from step to step until rows leave or the room grows.
     """
 
-    def __init__(self, model: Any, prompts: Sequence[tuple[int, ...]], owner: Tensor) -> None:
+    def __init__(
+        self, model: Any, prompts: Sequence[tuple[int, ...]], owner: Tensor, has_fixed_shapes: bool = False
+    ) -> None:
         self.model = model
         self.device = next(model.parameters()).device
         self.owner = owner.to(self.device)
+        self.has_fixed_shapes = has_fixed_shapes
+        self.room = 0
         self.own_length = 0
-        self.own: dict[int, tuple[Tensor, Tensor]] = {}
+        self.at = torch.full((1,), -1, device=self.device)
         lengths = torch.tensor([len(prompt) for prompt in prompts], device=self.device)
         self.positions = lengths[self.owner] - 1
         is_read = torch.arange(int(lengths.max()), device=self.device) < lengths[:, None]
         self.hidden = torch.zeros(is_read.shape, device=self.device).masked_fill(~is_read, -torch.inf)[:, None, None]
         self.prompts, last = self._read(prompts)
+        self.own = {
+            layer: (k.new_zeros(len(owner), k.shape[1], 0, k.shape[3]), v.new_zeros(len(owner), v.shape[1], 0, v.shape[3]))
+            for layer, (k, v) in self.prompts.items()
+        }
         self.logits = head_logits(model, last)[self.owner]
         self._arrange()
 
@@ -87,28 +103,43 @@ class SharedPromptDecoder:
 
     def step(self, tokens: Tensor) -> Tensor:
         """The logits behind one more token a row."""
-        self.positions = self.positions + 1
+        self.make_room()
+        return self.compute(tokens.to(self.device))
+
+    def make_room(self) -> None:
+        """Count one more token a row, and make room for its keys and values."""
+        if self.own_length == self.room:
+            more = max(GROWTH, self.room)
+            self.own = {layer: (_longer(k, more), _longer(v, more)) for layer, (k, v) in self.own.items()}
+            self.room += more
+            self.unwritten = torch.zeros(self.room, device=self.device)
+            self.unwritten[self.own_length :] = -torch.inf
         self.own_length += 1
+
+    def compute(self, tokens: Tensor) -> Tensor:
+        """The logits behind tokens [rows], for which there is room. Changes nothing but tensors, in their places."""
+        self.positions += 1
+        self.at += 1
+        self.unwritten.index_fill_(0, self.at, 0)
         token = _DECODER.set(self)
         try:
-            ids = tokens[:, None].to(self.device)
-            hidden = forward_with(_attend_to_prompt, self.model, ids, self.positions[:, None])
+            hidden = forward_with(_attend_to_prompt, self.model, tokens[:, None], self.positions[:, None])
         finally:
             _DECODER.reset(token)
         return head_logits(self.model, hidden[:, 0])
 
     def remember(self, layer: int, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
-        """A layer's keys and values of all tokens written so far, [rows, K, written, D], with the newest added."""
-        at = self.own_length - 1
-        if layer not in self.own:
-            self.own[layer] = (key[:, :, :0], value[:, :, :0])
+        """A layer's keys and values of the tokens written so far, [rows, K, reach, D], with the newest added."""
         k, v = self.own[layer]
-        if at == k.shape[2]:
-            room = max(GROWTH, at)
-            k, v = (torch.cat([held, held.new_zeros(*held.shape[:2], room, held.shape[3])], 2) for held in (k, v))
-            self.own[layer] = (k, v)
-        k[:, :, at], v[:, :, at] = key[:, :, 0], value[:, :, 0]
-        return k[:, :, : at + 1], v[:, :, : at + 1]
+        k.index_copy_(2, self.at, key)
+        v.index_copy_(2, self.at, value)
+        reach = self.reach
+        return k[:, :, :reach], v[:, :, :reach]
+
+    @property
+    def reach(self) -> int:
+        """How many of the places for written tokens a row attends to."""
+        return self.room if self.has_fixed_shapes else self.own_length
 
     def together(self, states: Tensor) -> Tensor:
         """Rows gathered by prompt: [rows, K, G, X] -> [prompts, K, most x G, X], padded."""
@@ -121,6 +152,10 @@ class SharedPromptDecoder:
         """The reverse: [prompts, K, most x G, X] -> [rows, K, G, X]."""
         by_row = states.view(states.shape[0], states.shape[1], self.most, groups, states.shape[3]).transpose(1, 2)
         return by_row[self.owner, self.slot]
+
+
+def _longer(held: Tensor, more: int) -> Tensor:
+    return torch.cat([held, held.new_zeros(*held.shape[:2], more, held.shape[3])], 2)
 
 
 _DECODER: ContextVar[SharedPromptDecoder] = ContextVar("decoder")
@@ -143,7 +178,8 @@ def _attend_to_prompt(
     q = (query * scale).view(rows, key.shape[1], groups, size)
     to_prompt = decoder.together(q) @ prompt_k.transpose(-1, -2) + decoder.hidden
     to_own = q @ own_k.transpose(-1, -2)
-    scores = torch.cat([decoder.apart(to_prompt, groups), to_own.to(to_prompt.dtype)], -1)
+    to_own = to_own.to(to_prompt.dtype) + decoder.unwritten[: decoder.reach]
+    scores = torch.cat([decoder.apart(to_prompt, groups), to_own], -1)
     weights = scores.softmax(-1, dtype=torch.promote_types(scores.dtype, torch.float32)).to(value.dtype)
     width = prompt_k.shape[2]
     out = decoder.apart(decoder.together(weights[..., :width]) @ prompt_v, groups) + weights[..., width:] @ own_v
