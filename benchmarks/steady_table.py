@@ -26,8 +26,8 @@ ARMS: dict[str, list[str]] = {
     "contrast": ["peers.successes=1", "peers.failures=1", "objective.contrast={}"],
     "contrast-1": ["peers.successes=1", "peers.failures=1", "objective.contrast={ beta = 1 }"],
     "blend": ["objective.grpo_weight=0.9"],
-    "grpo": ["objective.kind='grpo'", "optimizer.learning_rate=2e-6"],
-    "sft": ["objective.kind='sft'", "optimizer.learning_rate=2e-6"],
+    "grpo": ["objective.kind='grpo'"],
+    "sft": ["objective.kind='sft'"],
     **{f"mopd-{rate}": [f"optimizer.learning_rate={rate}", "steps=5"] for rate in ("1e-7", "1e-6", "1e-5", "1e-4")},
     "unbounded": [
         *("peers.successes=2", "peers.failures=1", "optimizer.fall_share=0", "optimizer.drift_nats=0"),

@@ -46,6 +46,13 @@ def test_compiling_without_a_compiler_is_refused_before_anything_is_written(tmp_
         (["steps"], "key=value"),
         (["seed.x=1"], "seed: input should be a valid integer"),
         (["context.template={success='x', failure='{text}', feedback='{text}', turn='{problem}{blocks}'}"], "{text}"),
+        (
+            [
+                "context.wording='peers_first'",
+                "context.template={success='{text}', failure='{text}', feedback='{text}', turn='{problem}{blocks}'}",
+            ],
+            "context.wording and context.template",
+        ),
     ],
 )
 def test_a_misspelt_or_contradictory_option_is_named(overrides, says):

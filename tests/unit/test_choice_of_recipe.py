@@ -8,7 +8,7 @@ import pytest
 from mopd.config import TemplateConfig
 from mopd.core.errors import RunError
 from mopd.core.statistics import wilson_interval
-from mopd.method.contexts import ENGLISH, PEERS_FIRST
+from mopd.method.contexts import ENGLISH, PEERS_FIRST, template_of
 from mopd.method.recipes import Reading, Recipe, candidates, choose, in_force
 from tests.builders import make_config
 
@@ -91,6 +91,7 @@ def test_candidates_are_the_small_set_in_both_orders_and_wordings():
         ([], OWN, {"own"}, {"failures_first", "successes_first"}),  # a student with a wording of its own
         (["context.order='shuffled'"], ENGLISH, {"peers_behind", "peers_first"}, {"shuffled"}),
         (["context.order='successes_first'"], OWN, {"own"}, {"successes_first"}),
+        (["context.wording='peers_first'"], ENGLISH, {"own"}, {"failures_first", "successes_first"}),
     ],
 )
 def test_what_the_configuration_says_is_kept(overrides, template, wordings, orders):
@@ -120,9 +121,17 @@ def test_a_recipe_applied_is_what_a_configuration_would_say():
     assert applied.peers.recipe == "fixed"
     assert (applied.peers.successes, applied.peers.failures) == (1, 1)
     assert applied.context.order == "successes_first"
-    assert applied.context.template == PEERS_FIRST
+    assert template_of(applied.context, OWN) == PEERS_FIRST
     own = Recipe(1, 0, "failures_first").applied(make_config())
-    assert own.context.template is None
+    assert template_of(own.context, OWN) == OWN
+
+
+@pytest.mark.parametrize("recipe", candidates(make_config(), ENGLISH), ids=lambda recipe: recipe.name)
+def test_the_lines_that_fix_a_recipe_can_be_pasted(recipe):
+    pasted, applied = make_config(*recipe.lines.split(", ")), recipe.applied(make_config())
+    assert pasted.peers == applied.peers
+    assert template_of(pasted.context, OWN) == template_of(applied.context, OWN)
+    assert not recipe.failures or pasted.context.order == applied.context.order
 
 
 def test_a_recipe_comes_back_from_its_record_and_is_missed_where_it_is_gone():

@@ -96,9 +96,17 @@ class ContextConfig(Table):
     """When the verifier's feedback on the rollout itself is shown."""
     strip_thinking: bool = True
     """Remove thinking spans from all peers, successes and failures, closed or not."""
+    wording: Literal["auto", "peers_behind", "peers_first"] = "auto"
+    """Where peers stand: behind the problem or before it, in English. `auto`: as measured with `peers.recipe = "auto"`,
+    else the student's own wording (builtin students) or behind."""
     template: TemplateConfig | None = None
-    """Wording; unset: the student's own (builtin students), what is measured with `peers.recipe = "auto"`, or the
-    English default."""
+    """A wording of one's own, instead of `wording`."""
+
+    @model_validator(mode="after")
+    def _one_wording(self) -> ContextConfig:
+        if self.template is not None and self.wording != "auto":
+            raise ValueError("context.wording and context.template both give a wording: leave one of them out")
+        return self
 
 
 class ContrastConfig(Table):

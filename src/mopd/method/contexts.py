@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable, Sequence
 from typing import Literal
 
-from mopd.config import TemplateConfig
+from mopd.config import ContextConfig, TemplateConfig
 from mopd.core.errors import ProblemError
 from mopd.core.types import Block, Context, Message, Messages
 
@@ -35,10 +35,18 @@ PEERS_FIRST = ENGLISH.model_copy(
 )
 """The other wording: peers stand before the problem, which then ends the turn as it does for the student alone."""
 
+WORDINGS = {"peers_behind": ENGLISH, "peers_first": PEERS_FIRST}
+"""By their names in `context.wording`."""
+
 _WORTH = ("success", "feedback", "failure")
 """What is left out last to first, over budget: without a success most recipes have no lesson at all."""
 
 BlockOrder = Literal["failures_first", "successes_first", "shuffled"]
+
+
+def template_of(config: ContextConfig, own: TemplateConfig) -> TemplateConfig:
+    """The wording that a configuration says, else the student's `own`."""
+    return config.template or WORDINGS.get(config.wording, own)
 
 
 def render_context(

@@ -8,7 +8,7 @@ from dataclasses import replace
 from mopd.config import Config, TemplateConfig
 from mopd.core.seeding import derive_rng
 from mopd.core.types import Context, Group, Lesson, LessonRecord, Messages, NoLessonReason, Peers, Rollout
-from mopd.method.contexts import render_context
+from mopd.method.contexts import render_context, template_of
 from mopd.method.objective import group_advantages
 from mopd.method.peers import choose_peers, cleaner, unrelated_peers
 
@@ -23,7 +23,7 @@ class LessonMaker:
     def __init__(self, config: Config, encode: Callable[[Messages], Sequence[int]], template: TemplateConfig) -> None:
         self.config = config
         self.encode = encode
-        self.template = config.context.template or template
+        self.template = template_of(config.context, template)
         self.contrast = config.objective.contrast if config.objective.kind == "distill" else None
         if self.contrast and self.template.attempt:
             self.template = self.template.model_copy(update={"success": self.template.attempt})

@@ -9,7 +9,7 @@ from typing import Any, Literal
 from mopd.config import Config, TemplateConfig
 from mopd.core.errors import RunError
 from mopd.core.statistics import bootstrap_interval, mean_or_zero, wilson_interval
-from mopd.method.contexts import ENGLISH, PEERS_FIRST
+from mopd.method.contexts import ENGLISH, template_of
 
 Order = Literal["failures_first", "successes_first", "shuffled"]
 Wording = Literal["own", "peers_behind", "peers_first"]
@@ -37,17 +37,11 @@ class Recipe:
         wording = {"own": "", "peers_behind": ", behind the problem", "peers_first": ", before the problem"}
         return f"{self.successes}S{self.failures}F{order}{wording[self.wording]}"
 
-    @property
-    def template(self) -> TemplateConfig | None:
-        """The wording; None for the configured one."""
-        return {"own": None, "peers_behind": ENGLISH, "peers_first": PEERS_FIRST}[self.wording]
-
     def applied(self, config: Config) -> Config:
         """The configuration under this recipe."""
         peers = {"recipe": "fixed", "successes": self.successes, "failures": self.failures}
-        context: dict[str, Any] = {"order": self.order}
-        if self.template is not None:
-            context["template"] = self.template
+        wording = {} if self.wording == "own" else {"wording": self.wording}
+        context = {"order": self.order, **wording}
         return config.model_copy(
             update={
                 "peers": config.peers.model_copy(update=peers),
@@ -59,7 +53,7 @@ class Recipe:
     def lines(self) -> str:
         """What a configuration says to fix it."""
         order = f", context.order = '{self.order}'" if self.failures else ""
-        wording = ", peers before the problem in context.template.turn" if self.wording == "peers_first" else ""
+        wording = "" if self.wording == "own" else f", context.wording = '{self.wording}'"
         return f"peers.successes = {self.successes}, peers.failures = {self.failures}{order}{wording}"
 
 
@@ -151,8 +145,8 @@ def candidates(config: Config, template: TemplateConfig) -> list[Recipe]:
     order = config.context.order
     orders: tuple[Order, ...] = ("failures_first", "successes_first") if order == "auto" else (order,)
     peers, most = config.peers, config.group_size - 1
-    has_own = config.context.template is not None or template is not ENGLISH
-    wordings: tuple[Wording, ...] = ("own",) if has_own else ("peers_behind", "peers_first")
+    is_given = template_of(config.context, template) is not ENGLISH or config.context.wording != "auto"
+    wordings: tuple[Wording, ...] = ("own",) if is_given else ("peers_behind", "peers_first")
     if is_fixed(config):
         own = Recipe(peers.successes, peers.failures, orders[0])
         if config.objective.kind == "distill" and config.objective.contrast is not None:

@@ -13,7 +13,7 @@ from mopd.config import Config
 from mopd.core.errors import ConfigError, ProblemError, RunError, StudentError
 from mopd.core.files import advice
 from mopd.core.types import Problem
-from mopd.method.contexts import render_context
+from mopd.method.contexts import render_context, template_of
 from mopd.models.devices import resolve_device
 from mopd.models.student import Student
 from mopd.problems import ProblemSet
@@ -104,7 +104,7 @@ def _excess(student: Student, problem: Problem, config: Config) -> _Excess | Non
             f"prompt and completion are longer than the student's window of {student.window} tokens",
         )
     if _needs_context(config):
-        template, budget = config.context.template or student.template, config.context.tokens
+        template, budget = template_of(config.context, student.template), config.context.tokens
         tokens = len(render_context(problem.messages, (), (), template=template, encode=encode).token_ids)
         if tokens > budget:
             return _Excess(
@@ -118,7 +118,7 @@ def _excess(student: Student, problem: Problem, config: Config) -> _Excess | Non
 
 def _check_template(student: Student, problems: ProblemSet, config: Config) -> None:
     """Refuse a template that drops a system turn, or that opens a context's answer otherwise than a prompt's."""
-    template = config.context.template or student.template
+    template = template_of(config.context, student.template)
     shapes = {tuple(turn["role"] for turn in problem.messages): problem for problem in problems.held_out}
     shapes |= {tuple(turn["role"] for turn in problem.messages): problem for problem in reversed(problems.train)}
     for roles, problem in shapes.items():  # a template treats turns by their roles, so one problem of each shape

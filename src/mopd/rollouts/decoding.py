@@ -67,7 +67,10 @@ class SharedPromptDecoder:
         self.hidden = torch.zeros(is_read.shape, device=self.device).masked_fill(~is_read, -torch.inf)[:, None, None]
         self.prompts, last = self._read(prompts)
         self.own = {
-            layer: (k.new_zeros(len(owner), k.shape[1], 0, k.shape[3]), v.new_zeros(len(owner), v.shape[1], 0, v.shape[3]))
+            layer: (
+                k.new_zeros(len(owner), k.shape[1], 0, k.shape[3]),
+                v.new_zeros(len(owner), v.shape[1], 0, v.shape[3]),
+            )
             for layer, (k, v) in self.prompts.items()
         }
         self.logits = head_logits(model, last)[self.owner]

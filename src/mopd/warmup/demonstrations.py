@@ -14,7 +14,7 @@ from mopd.config import Config, DemonstratorWarmup, SolutionsWarmup
 from mopd.core.errors import ProblemError
 from mopd.core.seeding import derive_rng
 from mopd.core.types import Context, Group, Problem, Rollout
-from mopd.method.contexts import BlockOrder, render_context
+from mopd.method.contexts import BlockOrder, render_context, template_of
 from mopd.method.peers import cleaner, may_be_failure_peer
 from mopd.models.student import Student
 from mopd.scoring.rows import Row
@@ -51,7 +51,7 @@ class _Writer:
             problem.messages,
             successes,
             failures,
-            template=self.config.context.template or self.student.template,
+            template=template_of(self.config.context, self.student.template),
             order=order,
             budget=self.config.context.tokens,
             encode=self.student.tokenizer.encode_prompt,
