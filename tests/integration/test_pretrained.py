@@ -18,9 +18,9 @@ from mopd.config import ChatConfig, Sampling, build_config
 from mopd.core.errors import ProblemError, StudentError
 from mopd.models.student import as_student, load_student
 from mopd.rollouts.decoding import CachedDecoder, SharedPromptDecoder
-from mopd.rollouts.recorded import RecordedDecoder
 from mopd.rollouts.engine import SamplingRequest
 from mopd.rollouts.local import LocalEngine
+from mopd.rollouts.recorded import RecordedDecoder
 from mopd.runs.checkpoint import latest_checkpoint
 from mopd.runs.records import read_jsonl
 from mopd.scoring.head import row_logprobs
