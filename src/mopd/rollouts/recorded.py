@@ -101,7 +101,7 @@ class GraphRecorder:
 
     def __init__(self, model: Any) -> None:
         self.model = model
-        self.stream = torch.cuda.Stream()
+        self.stream: torch.cuda.Stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
         self.memory = torch.cuda.graph_pool_handle()
 
     def __call__(self, compute: Callable[[], Tensor]) -> Play:
