@@ -41,10 +41,10 @@ def test_compiling_without_a_compiler_is_refused_before_anything_is_written(tmp_
         (["divergence.weight=0.3", "divergence.kind='forward_kl'"], "weight belongs to jensen_shannon"),
         (["divergence.support='full'", "divergence.k=5"], "support is full"),
         (["peers.control='unrelated_problem'", "problems_per_step=1"], "problems_per_step"),
-        (["sampling.temperature=0"], "greater than 0"),
+        (["sampling.temperature=0"], "is over 0"),
         (["teacher.kind='emma'"], "'emma'"),
         (["steps"], "key=value"),
-        (["seed.x=1"], "seed: input should be a valid integer"),
+        (["seed.x=1"], "seed is a whole number"),
         (["context.template={success='x', failure='{text}', feedback='{text}', turn='{problem}{blocks}'}"], "{text}"),
         (
             [

@@ -170,7 +170,7 @@ def test_bytes_that_are_no_utf8_are_refused_with_their_line(tmp_path):
 @pytest.mark.parametrize("content", ["", "\n \n"])
 def test_an_empty_file_is_refused(tmp_path, content):
     (tmp_path / "problems.jsonl").write_text(content)
-    with pytest.raises(ProblemError, match=r"at least one problem\n.*problems\.jsonl is empty"):
+    with pytest.raises(ProblemError, match=r"problems\.jsonl is empty\n.*at least one problem"):
         list(read_jsonl(tmp_path / "problems.jsonl"))
 
 

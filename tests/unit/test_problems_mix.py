@@ -236,7 +236,7 @@ def test_every_domain_is_held_out_in_proportion(tmp_path):
 @pytest.mark.parametrize(
     ("weights", "says"),
     [
-        ({"a": 1, "b": 1, "d": 1}, ["'d' has none", "a (10), b (10)"]),
+        ({"a": 1, "b": 1, "d": 1}, ["'d', which has no training problem", "a (10), b (10)"]),
         ({"alpha": 1, "a": 1, "b": 1}, ["'alpha'", "a (10), b (10)"]),
         ({"a": 1}, ["none for b", "0 leaves a domain out"]),
         ({"a": 0, "b": 0}, ["over 0"]),
@@ -251,7 +251,7 @@ def test_weights_that_do_not_suit_the_domains_are_refused_naming_them(tmp_path, 
 
 def test_a_weight_for_a_domain_that_is_all_held_out_is_refused(tmp_path):
     mix = [entry(tmp_path / "a.jsonl", 50, domain="a"), entry(tmp_path / "b.jsonl", 1, domain="b")]
-    with pytest.raises(ConfigError, match="'b' has none"):
+    with pytest.raises(ConfigError, match="'b', which has no training problem"):
         load_problems(ProblemsConfig(mix=mix, held_out=49, weights={"a": 1, "b": 1}))
 
 
@@ -279,7 +279,7 @@ MIX = {"source": "sort-digits", "size": 10}
         ({"split": "test", "mix": [MIX], "held_out_source": "a.jsonl"}, "problems.split belongs into the entries"),
         ({"mix": [{"size": 10}]}, "problems.mix.0.source"),
         ({"mix": [MIX | {"colums": {}}]}, "did you mean problems.mix[].columns?"),
-        ({"columns": {"promt": "x"}}, "problems.columns.promt"),
+        ({"columns": {"promt": "x"}}, "has the key 'promt'"),
         ({"weights": {"a": -1}}, "problems.weights.a"),
         ({"weights": {"a": float("inf")}}, "problems.weights.a"),
         ({"source": "a.jsonl", "held_out_split": "test"}, "hub:NAME"),

@@ -729,8 +729,8 @@ def test_two_modules_of_one_name_are_not_mistaken_for_each_other(module, tmp_pat
         (["rewards.functions=['a:b', 'a:c']", "rewards.weights=[]"], "holds 0"),
         (["rewards.functions=['a:b']", "rewards.weights=[nan]"], "finite"),
         (["rewards.form='chat'"], "'messages' or 'text'"),
-        (["rewards.time_limit_s=0"], "greater than 0"),
-        (["rewards.functions='a:b'"], "valid list"),
+        (["rewards.time_limit_s=0"], "is over 0"),
+        (["rewards.functions='a:b'"], "is a list"),
         (["rewards.function=['a:b']"], "did you mean rewards.functions"),
     ],
 )

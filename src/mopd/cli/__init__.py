@@ -29,7 +29,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         status = _status_of(options)
         output.flush()
         if output.lost is not None:
-            _tell(ConfigError("what a command prints can be written", str(output.lost.strerror), advice(output.lost)))
+            _tell(
+                ConfigError(
+                    "what a command prints can be written",
+                    f"output was lost: {output.lost.strerror}",
+                    advice(output.lost),
+                )
+            )
         return status if output.lost is None else max(status, ConfigError.exit_status)
 
 

@@ -24,7 +24,7 @@ def train_command(options: argparse.Namespace) -> None:
 
     given = _given_config(options, options.resume)
     if options.resume and options.fresh:
-        raise ConfigError("a run is resumed or begun afresh", "--resume and --fresh", "leave one of them out")
+        raise ConfigError("a run is resumed or begun afresh", "--resume stands beside --fresh", "leave one of them out")
     if options.resume:
         _check_read(
             options.overrides, {"run": f"--resume to where the run is, now {options.resume}"}, "mopd train --resume"
@@ -117,7 +117,7 @@ def _check_read(overrides: Sequence[str], unread: Mapping[str, str], command: st
         instead = unread.get(key.partition(".")[0])
         if instead is not None:
             do = f"leave it out, or set {instead}" if instead else "leave it out"
-            raise ConfigError(f"an override is one that {command} reads", key, do)
+            raise ConfigError(f"an override is one that {command} reads", f"{command} does not read {key}", do)
 
 
 def _print_figures(figures: Mapping[str, Any]) -> None:
@@ -149,7 +149,9 @@ def _told_of_json(path: Path) -> Iterator[None]:
 def verify_command(options: argparse.Namespace) -> int:
     """1 where a grader failed, or where an audit flags junk."""
     if options.audit and options.resume:
-        raise ConfigError("--resume goes on with verdicts on completions", "an audit", "leave --resume out")
+        raise ConfigError(
+            "--resume goes on with verdicts on completions", "--resume stands beside --audit", "leave --resume out"
+        )
     read = ("problems", "verification", "sandbox", "rewards")
     _check_read(options.overrides, {key: "" for key in Config.model_fields if key not in read}, "mopd verify")
     config = _given_config(options) or build_config({})
@@ -202,7 +204,9 @@ def show_context_command(options: argparse.Namespace) -> None:
 def config_command(options: argparse.Namespace) -> None:
     given = _given_config(options)
     if options.markdown and given is not None:
-        raise ConfigError("--markdown prints every key", "a configuration besides", "leave one of them out")
+        raise ConfigError(
+            "--markdown prints every key", "--markdown stands beside a configuration", "leave one of them out"
+        )
     if options.markdown:
         sys.stdout.write(config_markdown())
     elif given is not None:

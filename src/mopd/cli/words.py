@@ -50,13 +50,13 @@ def check_words(options: argparse.Namespace) -> None:
         if not isinstance(word, str):
             continue
         if not word.strip():
-            raise ConfigError(f"{name} names a file or directory", "an empty text", "see whether a variable is set")
+            raise ConfigError(f"{name} names a file or directory", f"{name} is empty", "see whether a variable is set")
         if word.startswith("~"):
             with suppress(RuntimeError):  # a user that does not exist: it is then told that there is no such file
                 setattr(options, name, str(Path(word).expanduser()))
     seed = getattr(options, "seed", None)
     if seed is not None and not 0 <= seed < 2**63:
-        raise ConfigError("--seed is a number from 0 to 2^63 - 1, as the key seed", str(seed), "change it")
+        raise ConfigError("--seed is a number from 0 to 2^63 - 1, as the key seed", f"--seed {seed}", "change it")
 
 
 def _is_override(word: str) -> bool:

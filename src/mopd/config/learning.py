@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from mopd.config.table import LARGEST, NonNegativeInt, NotTinyFloat, PositiveFloat, PositiveInt, Share, Table
+from mopd.config.table import LARGEST, LearningRate, NonNegativeInt, NotTinyFloat, PositiveInt, Share, Table
 
 
 class EmaTeacher(Table):
@@ -47,7 +47,7 @@ _Decay = Annotated[float, Field(ge=0, lt=1)]
 class OptimizerConfig(Table):
     """AdamW with a constant learning rate after a linear warm-up."""
 
-    learning_rate: PositiveFloat = 1e-5
+    learning_rate: LearningRate = 1e-5
     """Learning rate after warm-up."""
     warmup_steps: NonNegativeInt = 10
     """Steps over which the learning rate rises linearly to its value."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime
-import difflib
 import math
 import tomllib
 from collections.abc import Mapping, Sequence
@@ -13,7 +12,8 @@ from typing import Any
 from pydantic import ValidationError
 
 from mopd.config.config import Config
-from mopd.config.describing import config_keys, kind_names, kinds_with
+from mopd.config.describing import kinds_with
+from mopd.config.explaining import explain
 from mopd.core.errors import ConfigError
 
 
@@ -55,7 +55,7 @@ def build_config(values: Mapping[str, Any], overrides: Sequence[str] = (), where
     try:
         return Config.model_validate(merged)
     except ValidationError as error:
-        raise _explain(error, where) from error
+        raise explain(error, where) from error
 
 
 def override_config(config: Config, overrides: Sequence[str], where: str) -> Config:
@@ -76,7 +76,7 @@ def override_key(override: str) -> str:
     """The key of an override, dotted. Raises ConfigError."""
     key, separator, _ = override.partition("=")
     if not separator or not key.strip():
-        raise ConfigError("an override has the form key=value", repr(override), "write for example steps=20")
+        raise ConfigError("an override has the form key=value", f"{override!r} is none", "write for example steps=20")
     return key.strip()
 
 
@@ -88,7 +88,7 @@ def _with_override(values: Mapping[str, Any], override: str) -> dict[str, Any]:
     for parent in parents:
         child = inner.get(parent)
         if not isinstance(child, Mapping | None):
-            raise ConfigError("an override names a key of a table", f"{key}: {parent} is no table", "check the key")
+            raise ConfigError("an override names a key of a table", f"{parent} in {key} is no table", "check the key")
         inner[parent] = inner = dict(child or {})
     inner[last] = _parse_value(override)
     return found
@@ -113,33 +113,9 @@ def _as_json(value: Any, key: str, where: str) -> Any:
     if isinstance(value, datetime.date | datetime.time):
         return value.isoformat()
     if isinstance(value, float) and not math.isfinite(value):
-        raise ConfigError(f"{key} is a finite number", f"{value} in {where}", "see its meaning with `mopd config`")
+        got = f"{key} = {value} (from {where})"
+        raise ConfigError(f"{key} is a finite number", got, "see its meaning with `mopd config`")
     if value is None or isinstance(value, str | int | float):
         return value
     must = f"{key} is text, a number, true or false, an array or a table"
-    raise ConfigError(must, f"{value!r} in {where}", "write it as one of them")
-
-
-def _explain(error: ValidationError, where: str) -> ConfigError:
-    first = error.errors()[0]
-    kinds = kind_names()
-    keys = [str(part) for place, part in enumerate(first["loc"]) if place != 1 or part not in kinds]
-    name = ".".join(keys)
-    if first["type"] == "extra_forbidden" and (others := kinds_with(name)):
-        table = name.rpartition(".")[0]
-        must = f"{name} belongs to {table}.kind = {' or '.join(map(repr, others))}"
-        return ConfigError(
-            must, f"{table}.kind = {first['loc'][1]!r} in {where}", f"set {table}.kind, or leave {name} out"
-        )
-    if first["type"] == "extra_forbidden":
-        near = difflib.get_close_matches(name, list(config_keys()), n=1, cutoff=0.5)
-        do = f"did you mean {near[0]}?" if near else "see all keys with `mopd config`"
-        return ConfigError("every key of the configuration is known", f"{name} in {where}", do)
-    if first["type"] == "value_error":
-        message = str(first["ctx"]["error"])
-        if name in config_keys():  # one value is at fault, not several that do not agree
-            return ConfigError(f"{name} {message}", f"{first['input']!r} in {where}", "change it")
-        return ConfigError("the options of a configuration agree", f"{message} ({where})", "change one of them")
-    got = repr(first["input"]) if first["type"] != "missing" else "nothing"
-    must = f"{name or 'the configuration'}: {first['msg'][0].lower()}{first['msg'][1:]}"
-    return ConfigError(must, f"{got} in {where}", "see its meaning with `mopd config`")
+    raise ConfigError(must, f"{key} = {value!r} (from {where})", "write it as one of them")

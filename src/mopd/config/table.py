@@ -17,6 +17,8 @@ HeldCount = Annotated[int, Field(ge=1, le=10**7)]
 BatchCount = Annotated[int, Field(ge=1, le=2**16)]
 """How many rows one call of a model may be asked for."""
 PositiveFloat = Annotated[float, Field(gt=0, le=LARGEST)]
+LearningRate = Annotated[float, Field(gt=0, le=1)]
+"""AdamW moves each weight by about so much in one update; weights themselves are under 1."""
 Share = Annotated[float, Field(ge=0, le=1)]
 
 

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from mopd.config.table import BatchCount, NonNegativeInt, PositiveFloat, PositiveInt, Share, Table
+from mopd.config.table import BatchCount, LearningRate, NonNegativeInt, PositiveInt, Share, Table
 
 
 class DemonstratorWarmup(Table):
@@ -17,7 +17,7 @@ class DemonstratorWarmup(Table):
     """Supervised updates."""
     batch_size: BatchCount = 64
     """Demonstrations in one update."""
-    learning_rate: PositiveFloat = 3e-3
+    learning_rate: LearningRate = 3e-3
     """Peak learning rate; linear warm-up over the first 5 % of the steps, then a cosine to 5 % of the peak."""
     demonstrator_error: Share = 0.15
     """Share of demonstrations without a useful context in which the demonstrator's answer is corrupted."""
@@ -37,7 +37,7 @@ class SolutionsWarmup(Table):
     """Further updates in which a share of prompts is a context of peers, so that the student learns to read them."""
     batch_size: BatchCount = 16
     """Demonstrations in one update."""
-    learning_rate: PositiveFloat = 2e-4
+    learning_rate: LearningRate = 2e-4
     """Peak learning rate of each stage; linear warm-up over its first 5 %, then a cosine to 5 % of the peak."""
     problems: PositiveInt = 1024
     """Training problems whose solutions are shown on bare prompts; a fixed, seeded part where there are more."""

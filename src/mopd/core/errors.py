@@ -1,4 +1,4 @@
-"""Errors a user can cause. Each says what must hold, what was got, and what to do."""
+"""Errors a user can cause. Each says what happened, what must hold, and what to do."""
 
 from __future__ import annotations
 
@@ -6,13 +6,17 @@ from typing import ClassVar
 
 
 class MopdError(Exception):
-    """Base of all errors that a user can cause and mend. The command line ends with `exit_status`."""
+    """Base of all errors that a user can cause and mend. The command line ends with `exit_status`.
+
+    `must` is the law that was broken, `got` what happened instead, `do` the remedy. `got` is read first: it stands
+    alone.
+    """
 
     exit_status: ClassVar[int] = 2
 
     def __init__(self, must: str, got: str, do: str) -> None:
         self.must, self.got, self.do = must, got, do
-        super().__init__(f"{must}\n  got: {got}\n  do:  {do}")
+        super().__init__(f"{got}\n  must hold:  {must}\n  what to do: {do}")
 
 
 class ConfigError(MopdError):

@@ -260,7 +260,7 @@ def _no_contexts(config: Config, attempts: Attempts, readings: Sequence[Reading]
     if not readings:
         return PreflightError(
             "a rollout of a mixed group has a peer to learn from",
-            f"none in {len(attempts.mixed)} mixed groups: a lone success has no other success to show",
+            f"no peers in {len(attempts.mixed)} mixed groups: a lone success has no other success to show",
             "raise group_size, or give easier problems",
         )
     over = min(reading.over_budget_count for reading in readings)
@@ -268,7 +268,7 @@ def _no_contexts(config: Config, attempts: Attempts, readings: Sequence[Reading]
         return None
     return PreflightError(
         f"most contexts hold their peers whole within context.tokens = {config.context.tokens}",
-        f"{over} of {count} are over it, even of the leanest recipe",
+        f"{over} of {count} contexts are over the budget, even of the leanest recipe",
         "raise context.tokens (with sampling.completion_tokens it must fit the student's window), or lower "
         "sampling.completion_tokens",
     )
@@ -286,6 +286,6 @@ def _no_better(alone: Reading, chosen: Reading, best: Reading) -> PreflightError
         do = f"set {best.recipe.lines} (right in {best.mean:.2f}), or leave the recipe to peers.recipe = 'auto'"
     return PreflightError(
         "a teacher is right more often than its student",
-        f"{chosen.mean:.2f} of {len(chosen.judged)} behind {chosen.name}, {alone.mean:.2f} without peers",
+        f"right in {chosen.mean:.2f} of {len(chosen.judged)} behind {chosen.name}, in {alone.mean:.2f} without peers",
         do,
     )

@@ -62,7 +62,9 @@ def _evaluate_run(
     found = newest_whole(path / "checkpoints")
     own = read_config(path)
     if found is None:
-        raise RunError("a run to evaluate has a checkpoint", f"none in {path}", f"`mopd train --resume {path}`")
+        raise RunError(
+            "a run to evaluate has a checkpoint", f"no checkpoint in {path}", f"`mopd train --resume {path}`"
+        )
     newest, cursor = found
     with from_checkpoint(newest):
         setup = _prepared(config or own, str(newest), reward_functions)

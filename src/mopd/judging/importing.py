@@ -68,13 +68,17 @@ def import_named(name: str, folder: str | None) -> Any:
     """What is called `module:function`. Raises ConfigError where the name is malformed, else VerifierError."""
     if "<" in name:
         raise VerifierError(
-            "a reward function is passed again where it cannot be imported", name, "pass it with reward_functions=[...]"
+            "a reward function is passed again where it cannot be imported",
+            f"{name} has no name to import it by",
+            "pass it with reward_functions=[...]",
         )
     module_name, separator, path = name.partition(":")
     parts = (*module_name.split("."), *path.split("."))
     if not separator or not all(part.isidentifier() for part in parts) or module_name.endswith(".py"):
         raise ConfigError(
-            "a reward function is named module:function", repr(name), 'write for example "my_rewards:accuracy"'
+            "a reward function is named module:function",
+            f"rewards.functions has {name!r}",
+            'write for example "my_rewards:accuracy"',
         )
     places = [place for place in (folder, os.getcwd()) if place]
     module = _import_module(module_name, places)
@@ -84,7 +88,9 @@ def import_named(name: str, folder: str | None) -> Any:
         known = [key for key, value in vars(module).items() if callable(value) and not key.startswith("_")]
         near = difflib.get_close_matches(path, [*known, *dir(module)], n=1)
         do = f"did you mean {near[0]}?" if near else f"it has {', '.join(known) or 'no functions'}"
-        raise VerifierError(f"module {module_name} has the reward function named", repr(path), do) from None
+        raise VerifierError(
+            f"module {module_name} has the reward function named", f"{module_name} has no {path}", do
+        ) from None
 
 
 def _import_module(name: str, places: Sequence[str]) -> ModuleType:

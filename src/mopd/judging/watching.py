@@ -60,6 +60,7 @@ class WatchedJudge:
         if is_hopeless:
             raise VerdictError(
                 "graders give verdicts",
-                f"none on {len(self._failures)} completions{since}; the first cause: {self._failures[0].feedback}",
+                f"no verdict on {len(self._failures)} completions{since}; its first cause: "
+                f"{self._failures[0].feedback}",
                 "mend that; a run that has a checkpoint then goes on with `mopd train --resume RUN`",
             )

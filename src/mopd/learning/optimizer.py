@@ -104,7 +104,7 @@ class AdamW:
         if diverged:
             raise DivergenceError(
                 "the student's weights are finite after an update",
-                f"NaN or infinite ones in {len(diverged)} of {len(self.names)} tensors, such as "
+                f"NaN or infinite weights in {len(diverged)} of {len(self.names)} tensors, such as "
                 f"{self.names[diverged[0]]}, at a learning rate of {learning_rate:g}",
                 "begin a new run with a lower learning rate; checkpoints hold the weights of before",
             )

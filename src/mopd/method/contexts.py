@@ -103,7 +103,7 @@ def _render(messages: Messages, blocks: Sequence[Block], template: TemplateConfi
     if not messages or messages[-1]["role"] != "user":
         raise ProblemError(
             "a prompt ends with a user turn",
-            f"roles {[m['role'] for m in messages]}",
+            f"a prompt has the roles {[m['role'] for m in messages]}",
             "put the problem into a user turn",
         )
     shown = "".join(getattr(template, block.kind).replace("{text}", block.text) for block in blocks)
@@ -137,7 +137,7 @@ def _fit(
     if not fits([]):
         raise ProblemError(
             f"the problem without any peer fits context.tokens = {budget}",
-            f"{len(encode(_render(messages, [], template)))} tokens",
+            f"a problem takes {len(encode(_render(messages, [], template)))} tokens without any peer",
             "raise context.tokens or leave the problem out",
         )
     return [], 0, len(blocks)

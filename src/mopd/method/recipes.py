@@ -125,7 +125,7 @@ def in_force(config: Config, found: Mapping[str, Any]) -> Config:
     if config.objective.kind == "distill" and not is_fixed(config):
         raise RunError(
             "a run whose recipe of peers was measured has it in preflight.json",
-            "none",
+            "preflight.json has no recipe",
             "restore preflight.json from a backup, or begin a new run from its last checkpoint (student=...)",
         )
     return config

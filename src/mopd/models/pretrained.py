@@ -23,7 +23,7 @@ def open_pretrained(name: str) -> tuple[Any, Any]:
     """(model, tokenizer) of a folder, a `.gguf` file, or a hub id such as `Qwen/Qwen3-0.6B`. Raises StudentError."""
     hide_transformers_bars()
     if not name.strip():
-        raise StudentError("a student has a name", "an empty text", "set student; see whether a variable is set")
+        raise StudentError("a student has a name", "student is empty", "set student; see whether a variable is set")
     path = Path(name).expanduser()
     if name.endswith(".gguf"):
         return _open_gguf(path)
@@ -33,7 +33,7 @@ def open_pretrained(name: str) -> tuple[Any, Any]:
     if _is_path(name):
         raise StudentError(
             "a student is `builtin:NAME`, a folder with a transformers model, a .gguf file or a hub id",
-            f"{name}, which does not exist",
+            f"student {name} does not exist",
             "check the key student",
         )
     return _open_hub(name)
@@ -171,14 +171,14 @@ def _check_folder(path: Path) -> None:
     if not (path / "config.json").is_file():
         raise StudentError(
             "a student's folder holds a transformers model",
-            f"{path}, which has no config.json",
+            f"{path} has no config.json",
             "check the key student",
         )
     _refuse_quantised(str(path), _read_json(path / "config.json"))
     if not any(file for pattern in WEIGHTS for file in path.glob(pattern)):
         raise StudentError(
             "a student's folder holds weights (*.safetensors)",
-            f"{path} has none",
+            f"{path} has no weights",
             "fetch the weights too; `hf download ID --local-dir DIR` fetches all files",
         )
     used = next((path / name for name in OPENED if (path / name).exists()), None)
@@ -269,7 +269,7 @@ def _open_gguf(path: Path) -> tuple[Any, Any]:
         raise StudentError("a .gguf student is a file", f"{path} does not exist", "check the key student")
     with open(path, "rb") as file:
         if file.read(4) != b"GGUF":
-            raise StudentError("a .gguf file begins with GGUF", f"{path} does not", "fetch it again")
+            raise StudentError("a .gguf file begins with GGUF", f"{path} begins with something else", "fetch it again")
     gguf = _read_gguf(path)
     where, option = str(path.parent), {"gguf_file": path.name}
     config = None

@@ -144,7 +144,7 @@ def _embedded(name: str) -> EmbeddedStudent:
         near = difflib.get_close_matches(name, EMBEDDED, n=1)
         raise StudentError(
             f"an embedded student is one of {', '.join(EMBEDDED)}",
-            repr(name),
+            f"there is no builtin:{name}",
             f"did you mean {near[0] if near else 'digits'}?",
         )
     return EMBEDDED[name]

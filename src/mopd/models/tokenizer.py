@@ -35,14 +35,16 @@ class ChatTokenizer:
         if not tokenizer.chat_template:
             raise StudentError(
                 "the student's tokenizer has a chat template",
-                f"none in {tokenizer.name_or_path or 'the tokenizer'}",
+                f"no chat template in {tokenizer.name_or_path or 'the tokenizer'}",
                 "set tokenizer.chat_template and save the tokenizer again, or use an instruction-tuned model",
             )
         own = [] if tokenizer.eos_token_id is None else [tokenizer.eos_token_id]
         closing = self._closing_id({*own, *end_ids})
         self.end_ids = frozenset([*own, *end_ids, *([] if closing is None else [closing])])
         if not self.end_ids:
-            raise StudentError("the student has an end-of-sequence token", "none", "set eos_token in its tokenizer")
+            raise StudentError(
+                "the student has an end-of-sequence token", "its tokenizer has none", "set eos_token in its tokenizer"
+            )
         self.end_id: int = next(token for token in (closing, *own, min(self.end_ids)) if token is not None)
         self.pad_id: int = min(self.end_ids) if tokenizer.pad_token_id is None else tokenizer.pad_token_id
 
@@ -174,7 +176,7 @@ class ChatTokenizer:
         if bos is not None and list(ids[:2]) == [bos, bos]:
             raise StudentError(
                 "a prompt begins with at most one beginning-of-sequence token",
-                f"two ({self.inner.bos_token!r})",
+                f"a prompt begins with two ({self.inner.bos_token!r})",
                 "remove it from the chat template or from the tokenizer's post-processor",
             )
 

@@ -41,7 +41,7 @@ def check_window(student: Student, problems: ProblemSet, config: Config) -> Prob
         raise ConfigError(
             f"context.tokens + sampling.completion_tokens fit the student's window of {window} tokens"
             f"{student.window_note}",
-            f"{config.context.tokens} + {completion}",
+            f"context.tokens + sampling.completion_tokens = {config.context.tokens + completion}",
             f"set context.tokens to at most {max(window - completion, 0)}, or lower completion_tokens",
         )
     if config.context.feedback != "never":
@@ -86,7 +86,9 @@ def _fitting(student: Student, problems: ProblemSet, config: Config) -> ProblemS
     for part, found in kept.items():
         if getattr(problems, part) and not found:
             problem, excess = excesses[-1]
-            raise ProblemError(f"some problems of both parts remain: {excess.law}", f"no {part} problem", excess.do)
+            raise ProblemError(
+                f"some problems of both parts remain: {excess.law}", f"no {part} problem remains", excess.do
+            )
     reasons = Counter(excess.counted_as for _, excess in excesses)
     split = replace(problems.split, left_out={**problems.split.left_out, **reasons})
     return replace(problems, train=tuple(kept["train"]), held_out=tuple(kept["held_out"]), split=split)
@@ -125,7 +127,7 @@ def _check_template(student: Student, problems: ProblemSet, config: Config) -> N
         if roles[0] == "system" and not student.tokenizer.shows_turn(problem.messages, 0):
             raise StudentError(
                 "the student's chat template shows a system turn",
-                f"it drops that of {problem.named}",
+                f"the chat template drops the system turn of {problem.named}",
                 "put its text into the user turn, or set another chat_template in the tokenizer",
             )
         context = render_context(problem.messages, ("1",), ("2",), template=template)
@@ -133,7 +135,7 @@ def _check_template(student: Student, problems: ProblemSet, config: Config) -> N
         if headers[0] is None or headers[0] != headers[1]:
             raise StudentError(
                 "the student's chat template shows the last user turn and opens the answer to prompt and context alike",
-                f"behind the last turn of {problem.named}: {headers[0]!r} and {headers[1]!r}",
+                f"the answer to {problem.named} is opened in two ways: {headers[0]!r} and {headers[1]!r}",
                 "set chat.options (for example enable_thinking = false), or another chat_template in the tokenizer",
             )
 
@@ -152,7 +154,7 @@ def check_compiler(config: Config) -> None:
     if not any(shutil.which(name) for name in names):
         raise ConfigError(
             "compute.compile on a CPU has a C++ compiler",
-            f"none of {', '.join(names)}",
+            f"no compiler here: none of {', '.join(names)}",
             "install g++, or set compute.compile = false",
         )
 

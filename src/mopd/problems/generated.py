@@ -31,7 +31,7 @@ def _sort_digits(source: SourceConfig, seed: int) -> list[Problem]:
     length = options.pop("length", 8)
     if options or type(length) is not int or not 1 <= length <= 32:
         raise ConfigError(
-            "sort-digits has one option, length, from 1 to 32", repr(source.options), "mend problems.options"
+            "sort-digits has one option, length, from 1 to 32", f"options = {source.options!r}", "mend problems.options"
         )
     if source.size > 10**length // 2:
         raise ConfigError(
@@ -53,10 +53,12 @@ def _sort_digits(source: SourceConfig, seed: int) -> list[Problem]:
 def _tool_calls(source: SourceConfig, seed: int) -> list[Problem]:
     """Distinct requests, each to be written as one call of a tool."""
     if source.options:
-        raise ConfigError("tool-calls has no options", repr(source.options), "remove problems.options")
+        raise ConfigError("tool-calls has no options", f"options = {source.options!r}", "remove problems.options")
     if source.size > TOOL_CALLS_LIMIT:
         raise ConfigError(
-            f"tool-calls makes at most {TOOL_CALLS_LIMIT} problems", f"size {source.size}", "lower problems.size"
+            f"tool-calls makes at most {TOOL_CALLS_LIMIT} problems",
+            f"tool-calls with size {source.size}",
+            "lower problems.size",
         )
     rng = derive_rng(seed, "tool-calls")
     made: dict[str, str] = {}
@@ -74,7 +76,9 @@ def _reasoning_gym(source: SourceConfig, seed: int) -> list[Problem]:
     name = source.source.removeprefix(REASONING_GYM_PREFIX)
     if source.verifier not in ("auto", "reasoning_gym"):
         raise ConfigError(
-            "reasoning-gym problems are judged by their own scorer", f"verifier {source.verifier}", "use auto"
+            "reasoning-gym problems are judged by their own scorer",
+            f"reasoning-gym problems with the verifier {source.verifier}",
+            "use auto",
         )
     # Entry i is made from seed + i: derived seeds lie so far apart that sets of seeds 0 and 1 share no problems by it.
     gym_seed = derive_seed(seed, "reasoning-gym", name) % 2**31

@@ -157,18 +157,18 @@ def _checked_weights(weights: Mapping[str, float], train: Sequence[Problem]) -> 
             near = difflib.get_close_matches(domain, sizes, n=1)
             raise ConfigError(
                 "every domain in problems.weights has training problems",
-                f"{domain!r} has none; the domains are {there_are}",
+                f"problems.weights names {domain!r}, which has no training problem; the domains are {there_are}",
                 f"did you mean {near[0]}?" if near else "use the domains there are",
             )
     missing = [domain for domain in sizes if domain not in weights]
     if weights and missing:
         raise ConfigError(
             "problems.weights has every domain of the training problems",
-            f"none for {', '.join(missing)}; the domains are {there_are}",
+            f"problems.weights has none for {', '.join(missing)}; the domains are {there_are}",
             "give each a weight; 0 leaves a domain out",
         )
     if weights and not any(weights.values()):
-        raise ConfigError("a weight of problems.weights is over 0", f"{dict(weights)}", "raise one")
+        raise ConfigError("a weight of problems.weights is over 0", f"problems.weights = {dict(weights)}", "raise one")
     return {domain: float(weights[domain]) for domain in sizes} if weights else {}
 
 
@@ -193,7 +193,11 @@ def _read_held_out(config: ProblemsConfig, needs_answer: bool, left_out: Counter
         return None
     name = config.held_out_source or config.source
     if generated.find(name) is not None:
-        raise ConfigError("problems.held_out_source is a file or a data set", name, "generate it to a file first")
+        raise ConfigError(
+            "problems.held_out_source is a file or a data set",
+            f"held_out_source = {name!r} is generated",
+            "generate it to a file first",
+        )
     source = SourceConfig(
         source=name,
         verifier=config.verifier,

@@ -64,7 +64,7 @@ def convert(
     if own and not kept_count:
         reasons = ", ".join(f"{reason} ({count})" for reason, count in own.most_common())
         raise ProblemError(
-            f"the schema {name!r} finds problems in the source", f"only: {reasons}", f"see {key}.options"
+            f"the schema {name!r} finds problems in the source", f"no problem is left: {reasons}", f"see {key}.options"
         )
 
 

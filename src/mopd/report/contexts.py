@@ -36,7 +36,7 @@ def find_rollout(
                 return group, rollout["index"], [g for g in groups if g["step"] == group["step"]]
     raise RunError(
         "the run recorded a context for the rollout asked for",
-        f"none for step {step}, problem {problem_id}, rollout {index} among {len(groups)} groups of {run}",
+        f"no context for step {step}, problem {problem_id}, rollout {index} among {len(groups)} groups of {run}",
         f"see {run / 'groups.jsonl'} for what there is",
     )
 

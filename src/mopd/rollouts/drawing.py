@@ -78,7 +78,7 @@ def _draw(probabilities: Tensor, uniforms: Tensor) -> Tensor:
     if diverged:
         raise DivergenceError(
             "a model's logits are numbers, of which a next token can be drawn",
-            f"NaN or infinite ones for {diverged} of {rows} completions",
+            f"NaN or infinite logits for {diverged} of {rows} completions",
             "see whether its weights are sound (a diverged run, a broken file), or set compute.dtype = 'float32'",
         )
     target = torch.minimum(uniforms[:, None] * total, total.nextafter(torch.zeros_like(total)))

@@ -71,16 +71,22 @@ def check_inputs(recorded: Inputs, found: Inputs, do: str) -> None:
                 f"{were}, and now {are}" if part["count"] != now["count"] else f"{were}, not all as they were",
                 f"put the problem files back as they were; {do}",
             )
-    for name, must, back in (
-        ("reward_functions", "a run's reward functions are those that it began with", "put their source back"),
-        ("template", "the chat template writes what it wrote when the run began", "put tokenizer and packages back"),
+    for name, what, must, back in (
+        (
+            *("reward_functions", "the source of the reward functions"),
+            *("a run's reward functions are those that it began with", "put their source back"),
+        ),
+        (
+            *("template", "what the chat template writes"),
+            *("the chat template writes what it wrote when the run began", "put tokenizer and packages back"),
+        ),
     ):
         if name in recorded and name in found and recorded[name] != found[name]:
-            raise RunError(must, "another one", f"{back} as it was; {do}")
+            raise RunError(must, f"{what} changed", f"{back} as it was; {do}")
     if "dtype" in found and found["dtype"] != (was := recorded.get("dtype", found["dtype"])):
         raise RunError(
             "a run computes in the dtype that it began in, also where compute.dtype = 'auto' means another here",
-            f"{found['dtype']}, but it began in {was}",
+            f"this machine computes in {found['dtype']}, but the run began in {was}",
             f"set compute.dtype={was}; {do}",
         )
 

@@ -318,7 +318,7 @@ def read_summary(path: Path) -> dict[str, Any]:
     file, do = path / "summary.json", "remove it; `mopd train --resume` then writes it again"
     found = _read_object(file, do)
     if "steps" not in found:
-        raise RunError("summary.json of a finished run can be read", str(file), do)
+        raise RunError("summary.json of a finished run can be read", f"{file} is of no finished run", do)
     return {**found, "run": str(path)}
 
 

@@ -54,6 +54,6 @@ def check() -> None:
         with Sandbox(limits()) as sandbox:
             said = sandbox.run(probe, "", 10.0, 1000)
     except (SandboxFailure, Ended, ImportError, OSError) as error:
-        raise VerifierError(must, f"it does not work here: {error}", HOW) from error
+        raise VerifierError(must, f"the sandbox does not work here: {error}", HOW) from error
     if said.stdout.split() != ["True"] * 8:
-        raise VerifierError(must, f"it does not hold here: {said.stdout}{said.stderr}".strip(), HOW)
+        raise VerifierError(must, f"the sandbox does not hold here: {said.stdout}{said.stderr}".strip(), HOW)

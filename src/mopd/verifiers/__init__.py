@@ -43,7 +43,9 @@ def get(name: str) -> Verifier:
     if name not in _VERIFIERS:
         near = difflib.get_close_matches(name, list(_VERIFIERS), n=1)
         do = f"did you mean {near[0]}?" if near else "or add one with mopd.verifiers.register"
-        raise VerifierError(f"a verifier is one of {', '.join(sorted(_VERIFIERS))}", repr(name), do)
+        raise VerifierError(
+            f"a verifier is one of {', '.join(sorted(_VERIFIERS))}", f"there is no verifier {name!r}", do
+        )
     return _VERIFIERS[name]
 
 

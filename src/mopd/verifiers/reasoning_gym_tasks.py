@@ -71,17 +71,17 @@ def generate(name: str, seed: int, size: int, options: dict[str, Any]) -> list[d
     except GraderFailure as failure:
         raise ConfigError(
             f"reasoning_gym:{name} generates its problems",
-            f"{options}: {failure} {failure.said}",
+            f"options {options}: {failure} {failure.said}",
             "see the task's own options",
         ) from failure
     if "names" in made:
         near = difflib.get_close_matches(name, made["names"], n=1)
         do = f"did you mean {near[0]}?" if near else "see reasoning_gym's list of data sets"
-        raise VerifierError("a reasoning-gym task exists", repr(name), do)
+        raise VerifierError("a reasoning-gym task exists", f"there is no task {name!r}", do)
     if "unsuitable" in made:
         raise ConfigError(
             f"problems.options suit reasoning_gym:{name}",
-            f"{options}: {made['unsuitable']}",
+            f"options {options}: {made['unsuitable']}",
             "see the task's own options",
         )
     entries: list[dict[str, Any]] = made["entries"]
@@ -92,7 +92,7 @@ def refuse(name: str) -> None:
     """Raises VerifierError where a task is refused."""
     if name in REFUSED:
         raise VerifierError(
-            "a reasoning-gym task has a scorer to trust", f"{name}: {REFUSED[name]}", "use another task"
+            "a reasoning-gym task has a scorer to trust", f"{name} is refused: {REFUSED[name]}", "use another task"
         )
 
 
