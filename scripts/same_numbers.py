@@ -84,7 +84,9 @@ def determined(path: Path) -> list[dict[str, Any]]:
     """The JSON objects of a file, one or many, without durations and without what a cache happened to hold."""
     text = path.read_text(encoding="utf-8")
     rows = [json.loads(line) for line in text.splitlines()] if path.suffix == ".jsonl" else [json.loads(text)]
-    return [{k: v for k, v in row.items() if not k.startswith("time/") and k != "is_cached"} for row in rows]
+    return [
+        {k: v for k, v in row.items() if not k.startswith(("time/", "memory/")) and k != "is_cached"} for row in rows
+    ]
 
 
 def main() -> None:

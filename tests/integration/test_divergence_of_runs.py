@@ -48,7 +48,7 @@ def test_an_update_after_which_weights_are_not_finite_is_told():
 
 def test_a_run_whose_weights_diverge_ends_with_that_and_saves_none_of_them(tmp_path, capsys, monkeypatch):
     run = tmp_path / "run"
-    rate_at = lambda step, config: 1e39 if step else 1e-4  # noqa: E731
+    rate_at = lambda step, steps, config: 1e39 if step else 1e-4  # noqa: E731
     monkeypatch.setattr("mopd.learning.learner.learning_rate_at", rate_at)
     words = ["checkpoint.every=1", f"run='{run}'"]
     assert main(["train", TINY, *words, "--quiet"]) == 1

@@ -80,7 +80,9 @@ def run_of(folder):
     """What a run learnt and recorded."""
     newest = max((folder / "checkpoints").glob("step-*"), key=lambda path: int(path.name[5:]))
     tensors = {path.name: path.read_bytes() for path in newest.glob("*.safetensors")}
-    metrics = [{k: v for k, v in row.items() if not k.startswith("time/")} for row in read_jsonl(folder / LOGS[0])]
+    metrics = [
+        {k: v for k, v in row.items() if not k.startswith(("time/", "memory/"))} for row in read_jsonl(folder / LOGS[0])
+    ]
     return tensors, metrics, (folder / "groups.jsonl").read_bytes(), (folder / "evaluations.jsonl").read_bytes()
 
 

@@ -45,12 +45,15 @@ _Decay = Annotated[float, Field(ge=0, lt=1)]
 
 
 class OptimizerConfig(Table):
-    """AdamW with a constant learning rate after a linear warm-up."""
+    """AdamW, its learning rate behind a linear warm-up constant or falling."""
 
     learning_rate: LearningRate = 1e-5
     """Learning rate after warm-up."""
     warmup_steps: NonNegativeInt = 10
     """Steps over which the learning rate rises linearly to its value."""
+    schedule: Literal["constant", "cosine", "linear"] = "constant"
+    """What the learning rate does behind its warm-up: stay, or fall to 0 by the end of the run. A run that is prolonged
+    falls by its new length."""
     weight_decay: Annotated[float, Field(ge=0, le=LARGEST)] = 0.01
     """Decoupled weight decay: each update takes learning_rate x weight_decay of every weight. Norms and biases decay
     too, which transformers' Trainer leaves out: one update of the default takes a ten-millionth. 0 for none."""

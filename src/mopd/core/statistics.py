@@ -103,6 +103,12 @@ def _binomial(n: int, chance: float) -> NDArray[np.float64]:
     return np.asarray(np.exp(log_chances), dtype=np.float64)
 
 
+def standard_deviation(values: Sequence[float]) -> float:
+    """Of these values themselves, not of what they were drawn from; 0 for fewer than two."""
+    mean = mean_or_zero(values)
+    return math.sqrt(mean_or_zero([(value - mean) ** 2 for value in values]))
+
+
 def percentile(values: Sequence[float], share: float) -> float:
     """The smallest value that at least `share` of the values do not exceed; 0 for no values."""
     if not values:

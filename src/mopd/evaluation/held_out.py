@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from mopd.core.statistics import bootstrap_interval, mean_or_zero, pass_at_k
+from mopd.core.statistics import bootstrap_interval, mean_or_zero, pass_at_k, wilson_interval
 from mopd.core.types import VERDICT_KINDS, Group
 from mopd.preflight.setup import Setup
 from mopd.rollouts.engine import sample_groups
@@ -91,6 +91,9 @@ def _judged_and_right(group: Group) -> tuple[int, int]:
 
 
 def _interval(values: Sequence[float]) -> list[float]:
+    """95 %: a bootstrap over problems; Wilson's where all are 0 or all 1, of which a bootstrap makes no width."""
+    if len(set(values)) == 1 and values[0] in (0.0, 1.0):
+        return list(wilson_interval(round(sum(values)), len(values)))
     return list(bootstrap_interval(values)) if values else [0.0, 1.0]
 
 

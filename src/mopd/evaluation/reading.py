@@ -286,6 +286,6 @@ def _no_better(alone: Reading, chosen: Reading, best: Reading) -> PreflightError
         do = f"set {best.recipe.lines} (right in {best.mean:.2f}), or leave the recipe to peers.recipe = 'auto'"
     return PreflightError(
         "a teacher is right more often than its student",
-        f"right in {chosen.mean:.2f} of {len(chosen.judged)} behind {chosen.name}, in {alone.mean:.2f} without peers",
+        f"right in {chosen.counted} behind {chosen.name}, in {alone.counted} without peers",
         do,
     )

@@ -80,7 +80,9 @@ class Learner:
             with clock("student"):
                 loss = self._backward(part, clock)
             with clock("update"):
-                done = self.optimizer.update(learning_rate_at(step, self.config.optimizer), self._most_fall(loss))
+                done = self.optimizer.update(
+                    learning_rate_at(step, self.config.steps, self.config.optimizer), self._most_fall(loss)
+                )
                 self._count_update(part, done, is_teacher_fixed=teacher is None or not teacher.changes_within_step)
             updated += done.is_done
         metrics = self._metrics(work.sums, updated, step)
@@ -202,7 +204,7 @@ class Learner:
             "importance/capped_tokens_count": sums["capped"] / repeats,
             **{f"update/{name}": sums[f"update/{name}"] / max(1, updated) for name in MEANS},
             "update/expected_fall_nats": sums["update/expected_fall_nats"],
-            "update/learning_rate": learning_rate_at(step, self.config.optimizer),
+            "update/learning_rate": learning_rate_at(step, self.config.steps, self.config.optimizer),
             "update/count": float(updated),
             "update/skipped_nonfinite_count": sums["update/skipped_nonfinite_count"],
             "update/skipped_empty_count": 0.0,

@@ -133,6 +133,13 @@ def _chunks(*tensors: Tensor) -> Iterator[Sequence[Tensor]]:
     yield from zip(*(torch.split(tensor, size) for tensor in flat), strict=True)
 
 
-def learning_rate_at(step: int, config: OptimizerConfig) -> float:
-    """Constant after a linear rise over `warmup_steps`: a function of the step alone."""
-    return config.learning_rate * min(1.0, (step + 1) / max(1, config.warmup_steps))
+def learning_rate_at(step: int, steps: int, config: OptimizerConfig) -> float:
+    """The rate of `step` of `steps`: a linear rise over `warmup_steps`, behind it what `schedule` says.
+
+    `cosine` and `linear` fall to 0 one step behind the last: every step learns."""
+    rise = min(1.0, (step + 1) / max(1, config.warmup_steps))
+    if config.schedule == "constant" or step < config.warmup_steps:
+        return config.learning_rate * rise
+    done = (step + 1 - config.warmup_steps) / (steps + 1 - config.warmup_steps)
+    left = 1 - done if config.schedule == "linear" else (1 + math.cos(math.pi * done)) / 2
+    return config.learning_rate * left

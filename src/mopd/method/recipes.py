@@ -86,6 +86,11 @@ class Reading:
         return mean_or_zero(self.judged)
 
     @property
+    def counted(self) -> str:
+        """The same as counts: "22 of 24"."""
+        return f"{sum(self.judged)} of {len(self.judged)}"
+
+    @property
     def interval(self) -> tuple[float, float]:
         """Its 95 % interval (Wilson)."""
         return wilson_interval(sum(self.judged), len(self.judged))
@@ -193,8 +198,8 @@ def choose(readings: Sequence[Reading]) -> tuple[Reading, str]:
     ]
     chosen = max(as_good, key=lambda reading: (_fullness(reading), reading.mean))
     if chosen is best:
-        return chosen, f"right most often, in {best.mean:.2f} of {len(best.judged)}"
-    return chosen, f"fuller than {best.name} ({best.mean:.2f}) and not clearly worse ({chosen.mean:.2f})"
+        return chosen, f"right most often, in {best.counted}"
+    return chosen, f"fuller than {best.name} (right in {best.counted}) and not clearly worse ({chosen.counted})"
 
 
 def _fullness(reading: Reading) -> int:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import resource
+import sys
 from typing import Any
 
 import torch
@@ -18,6 +20,18 @@ def resolve_device(device: str) -> torch.device:
     except (RuntimeError, AssertionError) as error:
         raise ConfigError("compute.device exists on this machine", f"{device}: {error}", "use auto or cpu") from error
     return torch.device(device)
+
+
+def device_name(device: torch.device) -> str:
+    """The device with the name of its GPU: "cuda:0 (NVIDIA H200)"."""
+    return f"{device} ({torch.cuda.get_device_name(device)})" if device.type == "cuda" else str(device)
+
+
+def peak_memory_bytes(device: torch.device) -> int:
+    """The most memory that was held so far: tensors on a GPU, elsewhere the whole process."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
 BFLOAT16_PAYS_PARAMETERS = 20_000_000

@@ -39,6 +39,8 @@ def print_summary(summary: dict[str, Any], console: Console) -> None:
     console.print(f"run: {escape(summary['run'])}/", soft_wrap=True)
     if any(rollout["context_tokens"] is not None for group in groups for rollout in group["rollouts"]):
         console.print(f"what its teacher read: mopd show-context {escape(summary['run'])}", soft_wrap=True)
+    for warning in summary.get("warnings", ()):
+        console.print(f"warning: {warning}", style="yellow", markup=False, highlight=False, soft_wrap=True)
     if told := summary.get("nothing_learnt"):
         console.print(told, style="yellow", markup=False, highlight=False, soft_wrap=True)
 

@@ -21,6 +21,7 @@ def describe_environment() -> dict[str, Any]:
         "processors": os.cpu_count(),
         "torch_threads": torch.get_num_threads(),
         "cuda": torch.version.cuda if torch.cuda.is_available() else None,
+        "gpus": [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())],
         "packages": package_versions(),
         "commit": _commit(),
         "source": hashlib.sha256("\x1f".join(package_source()).encode()).hexdigest()[:16],

@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -19,6 +19,8 @@ from rich.progress import (
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
+from rich.table import Column
+from rich.text import Text
 
 from mopd.core.streams import Lasting
 
@@ -42,24 +44,50 @@ def open_standard_streams() -> None:
             os.open(os.devnull, os.O_RDWR)
 
 
+class Bars(Progress):
+    """Bars of phases, and above them what is to be looked at."""
+
+    panel: Callable[[int], str] | None = None
+    """Makes lines for a width in characters."""
+
+    def get_renderables(self) -> Iterator[RenderableType]:
+        """Panel and bars."""
+        if self.panel is not None:
+            yield Text(self.panel(self.console.width), no_wrap=True, overflow="crop")
+        yield self.make_tasks_table(self.tasks)
+
+
 class Phase:
     """One phase with a known amount of work."""
 
-    def __init__(self, name: str, total: int, bars: Progress | None, quiet: bool) -> None:
+    def __init__(self, name: str, total: int, bars: Bars | None, quiet: bool) -> None:
         self.name, self.total, self.done = name, total, 0
         self._bars, self._quiet = bars, quiet
         self._task: TaskID | None = bars.add_task(name, total=total, note="") if bars else None
         self._printed = self._began = time.monotonic()
+        self._has_lines = False
 
     def advance(self, amount: int = 1, note: str = "") -> None:
         """`amount` more of the work is done; `note` says what is going on."""
         self.done += amount
         if self._bars is not None and self._task is not None:
             self._bars.update(self._task, advance=amount, note=note)
-        elif not self._quiet and (self.done >= self.total or time.monotonic() - self._printed > LINE_EVERY_S):
+        elif (
+            not self._quiet
+            and not self._has_lines
+            and (self.done >= self.total or time.monotonic() - self._printed > LINE_EVERY_S)
+        ):
             self._printed = time.monotonic()
             elapsed = self._printed - self._began
             say(f"{self.name}: {self.done}/{self.total}  {elapsed:.0f} s  {note}")
+
+    def show(self, panel: Callable[[int], str], line: str) -> None:
+        """Something to look at: above the bars of a terminal what `panel` makes of its width, elsewhere `line`."""
+        if self._bars is not None:
+            self._bars.panel = panel
+        elif not self._quiet:
+            self._has_lines = True
+            say(line)
 
     def note(self, note: str) -> None:
         """Say what is going on without progress."""
@@ -73,7 +101,7 @@ class ProgressDisplay:
     def __init__(self, quiet: bool = False) -> None:
         self.quiet = quiet
         self._console = Console(file=Lasting(lambda: sys.stderr).as_text())
-        self._bars: Progress | None = None
+        self._bars: Bars | None = None
         self._depth = 0
 
     @contextmanager
@@ -83,7 +111,7 @@ class ProgressDisplay:
             yield Phase(name, total, None, self.quiet)
             return
         if self._bars is None:
-            self._bars = Progress(*_columns(), console=self._console)
+            self._bars = Bars(*_columns(self._console.width), console=self._console)
             self._bars.start()
         self._depth += 1
         try:
@@ -95,12 +123,21 @@ class ProgressDisplay:
                 self._bars = None
 
 
-def _columns() -> tuple[ProgressColumn, ...]:
+NARROW = 100
+"""Characters of a terminal under which a bar is short, and says less."""
+
+
+def _columns(width: int) -> tuple[ProgressColumn, ...]:
+    is_narrow = width < NARROW
     return (
-        TextColumn("{task.description:>24}"),
-        BarColumn(),
+        TextColumn("{task.description}" if is_narrow else "{task.description:>24}", table_column=_one_line()),
+        BarColumn(10 if is_narrow else 40),
         MofNCompleteColumn(),
-        TimeElapsedColumn(),
+        *(() if is_narrow else (TimeElapsedColumn(),)),
         TimeRemainingColumn(),
-        TextColumn("{task.fields[note]}"),
+        TextColumn("{task.fields[note]}", table_column=_one_line()),
     )
+
+
+def _one_line() -> Column:
+    return Column(no_wrap=True, overflow="ellipsis")

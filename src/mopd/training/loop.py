@@ -7,10 +7,12 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from mopd.config import Config
+from mopd.core.statistics import mean_or_zero
 from mopd.evaluation.held_out import attempt_held_out, paired_gain, summarise, warm_up_measured
 from mopd.evaluation.reading import find_recipe
 from mopd.judging.choosing import Given, make_judge, make_judge_again, with_functions
@@ -19,6 +21,9 @@ from mopd.method.recipes import in_force
 from mopd.preflight.checks import check_compiler, check_paths
 from mopd.preflight.setup import Setup, prepare, prepare_problems
 from mopd.problems import ProblemSet
+from mopd.report.header import header_lines
+from mopd.report.steps import SHOWN, duration, panel, plain_line
+from mopd.report.warnings import warnings_of
 from mopd.runs.checkpoint import from_checkpoint
 from mopd.runs.directory import check_may_begin
 from mopd.runs.inputs import describe_inputs, freeze_day
@@ -149,6 +154,8 @@ class _Training:
 
     def _go(self) -> dict[str, Any]:
         is_new = self.run.newest is None
+        for line in header_lines(self.config, self.setup.student, self.setup.problems, str(self.run.path)):
+            self.tell(line)
         if is_new:
             self._warm_up()  # before there is a teacher, which begins as the warmed-up student
             self._preflight()
@@ -218,13 +225,16 @@ class _Training:
             watch = Watch(config.alarms, self.run)
             if self._is_evaluation_missing(done):  # ended before it, or due since the settings were changed
                 self._after(done, stepper)
+            shown: list[dict[str, Any]] = []
             for step in range(done, config.steps):
                 result = stepper.step(step, _Clock(phase, self.stopping))
                 self._record(step, result)
-                phase.advance(
-                    note=f"success {result.metrics['reward/success_share']:.2f}" + self._compiled(result.metrics)
-                )
-                watch.step({"step": step, **result.metrics})
+                row = {"step": step, **result.metrics}
+                shown = [*shown[1 - SHOWN :], row]
+                left = duration(mean_or_zero([r["time/step_s"] for r in shown]) * (config.steps - step - 1))
+                phase.show(partial(panel, shown), f"{plain_line(row, config.steps)}  left {left}")
+                phase.advance(note=self._compiled(result.metrics))
+                watch.step(row)
                 self._after(step + 1, stepper)
                 if self._is_evaluation_due(step + 1) and self.setup.problems.held_out:
                     watch.evaluation(is_last=step + 1 == config.steps)
@@ -244,7 +254,7 @@ class _Training:
         seconds = metrics.get("time/compile_s", 0.0)
         if self.config.compute.compile:
             self.seconds["compile"] = self.seconds.get("compile", 0.0) + seconds
-        return f", compiled in {seconds:.0f} s" if seconds else ""
+        return f"compiled in {seconds:.0f} s" if seconds else ""
 
     def _after(self, steps: int, stepper: Stepper) -> None:
         """Evaluate and checkpoint where due after `steps` steps; evaluated first, so that a checkpoint covers it."""
@@ -287,8 +297,11 @@ class _Training:
             summary["preflight"] = found
         if self.tracker.failed_count:
             summary["tracker_failed_count"] = self.tracker.failed_count
-        if told := nothing_learnt(read_jsonl(self.run.path / "metrics.jsonl"), self.config):
+        rows = read_jsonl(self.run.path / "metrics.jsonl")
+        if told := nothing_learnt(rows, self.config):
             summary["nothing_learnt"] = told
+        if warnings := warnings_of(rows, summary):
+            summary["warnings"] = warnings
         return summary
 
 

@@ -6,7 +6,7 @@ import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
-from mopd.core.statistics import mean_or_zero, percentile, share_error
+from mopd.core.statistics import mean_or_zero, percentile, share_error, standard_deviation
 from mopd.core.types import VERDICT_KINDS, Group, LessonRecord
 
 
@@ -18,11 +18,14 @@ def group_metrics(groups: Sequence[Group]) -> dict[str, float]:
     by_group = [[g.is_success(r.index) for g2, r in judged if g2 is g] for g in groups]
     return {
         "reward/mean": mean_or_zero([g.verdicts[r.index].reward for g, r in judged]),
+        "reward/std": standard_deviation([g.verdicts[r.index].reward for g, r in judged]),
         "reward/success_share": mean_or_zero([g.is_success(r.index) for g, r in judged]),
         "reward/success_error": share_error([mean_or_zero(found) for found in by_group if found]),
         "groups/all_success_count": float(sum(bool(found) and all(found) for found in by_group)),
         "groups/all_failure_count": float(sum(bool(found) and not any(found) for found in by_group)),
         "completion/tokens_mean": mean_or_zero([len(r.token_ids) for _, r in rollouts]),
+        "completion/tokens_min": float(min((len(r.token_ids) for _, r in rollouts), default=0)),
+        "completion/tokens_max": float(max((len(r.token_ids) for _, r in rollouts), default=0)),
         "completion/tokens_p95": percentile([len(r.token_ids) for _, r in rollouts], 0.95),
         "completion/truncated_share": mean_or_zero([r.is_truncated for _, r in rollouts]),
         "completion/truncated_error": share_error([mean_or_zero([r.is_truncated for r in g.rollouts]) for g in groups]),

@@ -27,6 +27,7 @@ from mopd.evaluation.from_contexts import accuracy_from_contexts
 from mopd.learning.learner import Learner
 from mopd.learning.teacher import Health, LocalTeacher
 from mopd.method.lessons import LessonMaker
+from mopd.models.devices import peak_memory_bytes
 from mopd.preflight.setup import Setup
 from mopd.rollouts.engine import sample_groups
 from mopd.runs.progress import Phase, say
@@ -109,7 +110,11 @@ class Stepper:
         if told := self.notice.after(step, metrics):
             say(told)  # whatever is quiet: it is no progress
         durations = {f"time/{phase}_s": seconds for phase, seconds in clock.seconds.items()}
-        return StepResult(groups, records, metrics | durations | {"time/step_s": time.perf_counter() - began})
+        seconds = time.perf_counter() - began
+        tokens = sum(len(rollout.token_ids) for group in groups for rollout in group.rollouts)
+        peak = peak_memory_bytes(next(self.setup.student.model.parameters()).device)
+        machine = {"time/step_s": seconds, "time/tokens_per_s": tokens / seconds, "memory/peak_gib": peak / 2**30}
+        return StepResult(groups, records, metrics | durations | machine)
 
     def attempt(self, step: int, clock: StepClock) -> tuple[list[Group], dict[str, float]]:
         """The step's verified groups, and the judge's metrics."""
