@@ -17,7 +17,7 @@ from typing import Any
 from mopd import load_config, resume, train
 from mopd.core.errors import AlarmError
 from mopd.evaluation.held_out import paired_gain
-from mopd.runs.records import read_jsonl
+from mopd.runs.records import mean_key, read_jsonl
 
 ARMS: dict[str, list[str]] = {
     "mopd": [],
@@ -55,7 +55,7 @@ def figures_of(path: Path) -> dict[str, Any] | None:
     if len(evaluations) < 2:
         return None
     before, after = evaluations[0], evaluations[-1]
-    mean = next(key for key in after if key.startswith("mean_at_") and not key.endswith("interval"))
+    mean = mean_key(after)
     gain, (low, high) = paired_gain(before, after)
     return {
         "steps": after["step"],

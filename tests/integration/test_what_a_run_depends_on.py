@@ -110,7 +110,7 @@ def test_a_run_computes_in_the_dtype_that_it_began_in_whatever_auto_means_elsewh
     unfinish(tmp_path / "run")
     monkeypatch.setattr("mopd.models.devices.BFLOAT16_PAYS_PARAMETERS", 1)
     monkeypatch.setattr("mopd.models.devices._cpu_multiplies_bfloat16", lambda: True)
-    with pytest.raises(RunError, match="bfloat16, but it began in float32"):
+    with pytest.raises(RunError, match="bfloat16, but the run began in float32"):
         resume(tmp_path / "run", quiet=True)
     as_advised = override_config(config, ["compute.dtype=float32"], "the advice")
     resume(tmp_path / "run", expected=as_advised, quiet=True)
@@ -119,7 +119,7 @@ def test_a_run_computes_in_the_dtype_that_it_began_in_whatever_auto_means_elsewh
 def test_another_dtype_is_refused_also_where_it_is_asked_for(tmp_path, config):
     train(config, quiet=True)
     unfinish(tmp_path / "run")
-    with pytest.raises(RunError, match="bfloat16, but it began in float32"):
+    with pytest.raises(RunError, match="bfloat16, but the run began in float32"):
         resume(tmp_path / "run", expected=override_config(config, ["compute.dtype=bfloat16"], "here"), quiet=True)
 
 

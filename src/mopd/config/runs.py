@@ -16,6 +16,9 @@ class CheckpointConfig(Table):
     """Steps between checkpoints; the last step always has one."""
     keep: PositiveInt = 2
     """Checkpoints kept; older ones are removed after a new one is complete."""
+    keep_best: bool = False
+    """Save a checkpoint with every evaluation, too, and keep the one whose held-out mean is best beside the newest.
+    `best_checkpoint` in summary.json names it."""
 
 
 class AlarmsConfig(Table):

@@ -37,6 +37,8 @@ def print_summary(summary: dict[str, Any], console: Console) -> None:
     cached = " (warm-up from the cache)" if summary.get("warmup", {}).get("is_cached") else ""
     console.print(f"seconds: {seconds}{cached}")
     console.print(f"run: {escape(summary['run'])}/", soft_wrap=True)
+    if best := summary.get("best_checkpoint"):
+        console.print(f"best on held-out problems: {escape(summary['run'])}/{best}", soft_wrap=True)
     if any(rollout["context_tokens"] is not None for group in groups for rollout in group["rollouts"]):
         console.print(f"what its teacher read: mopd show-context {escape(summary['run'])}", soft_wrap=True)
     for warning in summary.get("warnings", ()):

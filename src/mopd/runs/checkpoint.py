@@ -158,10 +158,11 @@ def steps_of(path: Path) -> int:
     return int(path.name.removeprefix("step-"))
 
 
-def remove_old_checkpoints(folder: Path, keep: int) -> None:
-    """Remove all but the newest `keep` checkpoints."""
+def remove_old_checkpoints(folder: Path, keep: int, best: int | None = None) -> None:
+    """Remove all but the newest `keep` checkpoints, and but that of step `best`."""
     for path in list_checkpoints(folder)[:-keep]:
-        remove_folder(path)
+        if steps_of(path) != best:
+            remove_folder(path)
 
 
 def load_model_weights(model: Any, folder: Path) -> None:

@@ -73,3 +73,16 @@ def rebuild_group(recorded: Mapping[str, Any], success_reward: float) -> Group:
     messages = tuple(Message(role=turn["role"], content=turn["content"]) for turn in recorded["prompt"])
     problem = Problem(recorded["problem_id"], messages, None, "recorded", recorded["domain"])
     return Group(recorded["step"], problem, (), tuple(rollouts), tuple(verdicts), success_reward)
+
+
+def mean_key(figures: Mapping[str, Any]) -> str:
+    """The key of an evaluation's mean success, `mean_at_8` or the like."""
+    return next(key for key in figures if key.startswith("mean_at_") and not key.endswith("interval"))
+
+
+def best_step(evaluations: Sequence[Mapping[str, Any]]) -> int | None:
+    """The steps behind the best mean, of evaluations in training that were measured like the newest; the later of two
+    equals, None where there is none."""
+    trained = [row for row in evaluations if row["step"]]
+    alike = [row for row in trained if row.get("measured") == trained[-1].get("measured")]
+    return max(((row[mean_key(row)], int(row["step"])) for row in alike), default=(0.0, None))[1]

@@ -32,7 +32,7 @@ from mopd.runs.inputs import Inputs, check_inputs
 from mopd.runs.logs import LOGS, Log, append_line
 from mopd.runs.paths import absolute, settled
 from mopd.runs.progress import say
-from mopd.runs.records import describe_group, read_jsonl
+from mopd.runs.records import best_step, describe_group, read_jsonl
 
 
 class Run:
@@ -172,7 +172,9 @@ class Run:
                 self._log(name).sync()
         cursor = Cursor(step, {name: self._log(name).size for name in LOGS})
         path = checkpoint.save_checkpoint(self.checkpoints, cursor, student, teacher, optimizer)
-        checkpoint.remove_old_checkpoints(self.checkpoints, self.config.checkpoint.keep)
+        kept = self.config.checkpoint
+        best = best_step(self.evaluations()) if kept.keep_best else None
+        checkpoint.remove_old_checkpoints(self.checkpoints, kept.keep, best)
         return path
 
     def _log(self, name: str) -> Log:

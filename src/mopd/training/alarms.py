@@ -19,7 +19,7 @@ from mopd.core.types import VERDICT_KINDS
 from mopd.evaluation.held_out import paired_gain
 from mopd.runs.checkpoint import list_checkpoints, steps_of
 from mopd.runs.progress import say
-from mopd.runs.records import read_jsonl
+from mopd.runs.records import mean_key, read_jsonl
 from mopd.runs.run import Run
 
 WINDOWS = (1, 2, 4)
@@ -80,7 +80,7 @@ class Alarms:
         """What the newest evaluation says beside the first that was measured alike; None where nothing is wrong."""
         alike = [row for row in evaluations if row.get("measured") == evaluations[-1].get("measured")]
         first, newest = alike[0], alike[-1]
-        name = _mean_name(newest)
+        name = mean_key(newest)
         _, (_, high) = paired_gain(dict(first), dict(newest))
         if high < 0 and newest[name] <= (1 - self.config.success_loss) * first[name]:
             told = f"held-out {name} fell from {first[name]:.3f} to {newest[name]:.3f}"
@@ -128,13 +128,9 @@ def _is_judged(row: Row) -> bool:
     return "reward/success_error" in row and 2 * verdicts["error"] <= sum(verdicts.values())
 
 
-def _mean_name(figures: Row) -> str:
-    return next(key for key in figures if key.startswith("mean_at_") and not key.endswith("interval"))
-
-
 def sharpening(first: Row, newest: Row) -> str:
     """A warning where fewer problems are solved at all though more attempts succeed; empty elsewhere."""
-    mean = _mean_name(newest)
+    mean = mean_key(newest)
     passed = mean.replace("mean", "pass")
     if (
         newest.get("measured") == first.get("measured")

@@ -29,7 +29,7 @@ from mopd.runs.directory import check_may_begin
 from mopd.runs.inputs import describe_inputs, freeze_day
 from mopd.runs.paths import settled
 from mopd.runs.progress import Phase, ProgressDisplay, open_standard_streams, say
-from mopd.runs.records import read_jsonl
+from mopd.runs.records import best_step, read_jsonl
 from mopd.runs.run import Run
 from mopd.runs.stopping import Stopping, Terminated
 from mopd.runs.trackers import Tracker, check_tracker, open_tracker
@@ -261,7 +261,8 @@ class _Training:
         config, is_last = self.config, steps == self.config.steps
         if self._is_evaluation_due(steps):
             self._evaluate(steps, "evaluate after" if is_last else f"evaluate at {steps}")
-        if is_last or steps % config.checkpoint.every == 0:
+        is_measured = config.checkpoint.keep_best and self._is_evaluation_due(steps)
+        if is_last or is_measured or steps % config.checkpoint.every == 0:
             self._save(steps, stepper)
 
     def _is_evaluation_due(self, steps: int) -> bool:
@@ -291,6 +292,9 @@ class _Training:
         summary |= _before_and_after(self.run.evaluations())
         summary["split"] = dataclasses.asdict(self.setup.problems.split)
         summary["seconds"] = self.seconds
+        best = best_step(self.run.evaluations()) if self.config.checkpoint.keep_best else None
+        if best is not None:
+            summary["best_checkpoint"] = f"checkpoints/step-{best}"
         if warmup := self.run.warmup():
             summary["warmup"] = warmup
         if found := self.run.preflight():
