@@ -1,7 +1,6 @@
 """What a run shows in a terminal of some width, and to a pipe."""
 
 import fcntl
-import json
 import os
 import pty
 import re
@@ -62,15 +61,3 @@ def test_a_pipe_gets_a_header_and_one_line_a_step(tmp_path):
     steps = [line for line in lines if line.startswith("step ")]
     assert [line.split()[1] for line in steps] == ["1/3", "2/3", "3/3"]
     assert all("success" in line and "tokens/s" in line and "left" in line for line in steps)
-
-
-def test_the_best_checkpoint_stays_beside_the_newest(tmp_path):
-    run = tmp_path / "run"
-    keys = ["evaluation.every=1", "checkpoint.keep_best=true", "checkpoint.keep=1", "checkpoint.every=100", "steps=5"]
-    subprocess.run([sys.executable, "-m", "mopd", "train", TINY, *keys, f"run={run}", "--quiet"], check=True)
-    summary = json.loads((run / "summary.json").read_text())
-    found = {path.name for path in (run / "checkpoints").iterdir()}
-    assert found == {"step-5", Path(summary["best_checkpoint"]).name}
-    rows = [json.loads(line) for line in (run / "evaluations.jsonl").read_text().splitlines()][1:]
-    best = max(rows, key=lambda row: (row["mean_at_8"], row["step"]))
-    assert summary["best_checkpoint"] == f"checkpoints/step-{best['step']}"
