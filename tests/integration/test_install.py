@@ -64,7 +64,7 @@ def test_the_installed_command_helps_and_prints_a_starter_whose_problems_load(in
     assert loaded.returncode == 0, loaded.stderr
     file, count = loaded.stdout.split()
     assert Path(file).is_relative_to(installed)
-    assert int(count) == 48
+    assert int(count) == 52
 
 
 def test_the_wheel_holds_every_file_of_the_package(installed):
