@@ -73,6 +73,17 @@ def write_files(page, folder):
     return [line for title, content in shown if not title for line in content.splitlines()]
 
 
+def run_command(command, folder, *more):
+    """Run a command in a folder, with more words. What it prints is also in the file behind its `>`."""
+    words = shlex.split(command, comments=True)
+    printed_to = words.pop() if ">" in words else None
+    program = [sys.executable, "-m", *(word for word in words if word != ">"), *more]
+    done = subprocess.run(program, cwd=folder, capture_output=True, text=True, check=False, timeout=300)
+    if printed_to:
+        (folder / printed_to).write_text(done.stdout)
+    return done
+
+
 def run_commands(commands, folder, *for_training):
     """Run commands in a folder; each ends with 0, or with the exit code that its comment tells.
 
@@ -80,9 +91,7 @@ def run_commands(commands, folder, *for_training):
     """
     for command in commands:
         expected = int(command.partition("# exit code ")[2] or 0)
-        program = [sys.executable, "-m", *shlex.split(command, comments=True)]
-        program += for_training if "train" in program else ()
-        done = subprocess.run(program, cwd=folder, capture_output=True, text=True, check=False, timeout=300)
+        done = run_command(command, folder, *(for_training if " train " in command else ()))
         assert done.returncode == expected, f"{command}: {done.stdout} {done.stderr}"
 
 
@@ -109,6 +118,39 @@ def test_your_own_model_problems_and_reward_as_the_page_says(tmp_path):
         metrics = [json.loads(line) for line in (tmp_path / "runs" / run / "metrics.jsonl").read_text().splitlines()]
         assert sum(row["lessons/count"] for row in metrics) > 0
         assert sum(row["rewards/names_the_label_error_count"] for row in metrics) == 0
+
+
+@pytest.mark.long
+def test_the_first_hour_as_the_page_says(tmp_path):
+    """Every file and every command of docs/first-hour.md, with a tiny model and problems that it learns in a minute."""
+    commands = write_files("first-hour.md", tmp_path)
+    begin = commands.index("mopd init math > mine.toml") + 1
+    assert {command.split()[1] for command in commands[begin:]} == {
+        *("config", "verify", "preflight", "train", "show-context", "evaluate")
+    }
+    rows = [{"prompt": f"Is {n} even?", "answer": str(1 + n % 2), "kind": "math"} for n in range(10, 90)]
+    cities = [{"question": f"What is the capital of land {n}?", "capital": "ABC"[n % 3]} for n in range(60)]
+    for name, records in (("parity.jsonl", rows), ("capitals.jsonl", cities)):
+        (tmp_path / name).write_text("".join(json.dumps(record) + "\n" for record in records))
+    save(tmp_path / "my-model", "phi3", max_position_embeddings=2048)
+    run_commands(commands[:begin], tmp_path)
+    for name in ("mine.toml", "capitals.toml"):
+        text = (tmp_path / name).read_text()
+        for key, value in (("student", '"my-model"'), ("steps", "2")):
+            text = re.sub(rf"^{key} = \S+", f"{key} = {value}", text, count=1, flags=re.MULTILINE)
+        (tmp_path / name).write_text(text)
+    (preflight,) = (command for command in commands if " preflight " in command)
+    *mine, capitals = [command for command in commands[begin:] if command != preflight]
+    warmup = ["warmup.steps=150", "warmup.learning_rate=4e-3", "warmup.context_steps=20"]
+    smaller = ["problems.source=parity.jsonl", "sampling.completion_tokens=12", "lessons.pause=false"]
+    done = run_command(preflight, tmp_path, *warmup, *smaller)
+    found = json.loads((tmp_path / "found.json").read_text())
+    assert done.returncode == int(found["finding"] is not None), done.stderr  # so tiny a model reads badly
+    assert found["attempts"]["mixed"] > 0
+    run_commands(mine, tmp_path, *warmup, *smaller)
+    assert json.loads((tmp_path / "figures.json").read_text())["problems"] == 12
+    run_commands([capitals], tmp_path, "preflight.action=warn", "evaluation.rollouts=1")
+    assert (tmp_path / "runs" / "capitals" / "summary.json").exists()
 
 
 def read_lines(path):

@@ -17,6 +17,25 @@ from mopd.config import Config, build_config, config_keys, config_markdown, load
 from mopd.core.errors import ConfigError
 from mopd.core.files import check_can_write, dump_json, write_file
 
+BEGIN_WITH = "`mopd init math > mine.toml` writes one to begin with, and `mopd init` lists other kinds"
+"""What to do without a configuration."""
+
+
+def init_command(options: argparse.Namespace) -> None:
+    from mopd.starters import kinds, starter, summary
+
+    if options.kind is not None:
+        sys.stdout.write(starter(options.kind, options.student))
+        return
+    if options.student is not None:
+        raise ConfigError("--student belongs to a starter", "no KIND", f"name one of {', '.join(kinds())}")
+    console = Console()
+    for kind in kinds():
+        trains, needs, takes = summary(kind)
+        text = f"{kind:<17}{trains}; needs {needs}; {takes}"
+        console.print(text, markup=False, highlight=False, soft_wrap=True)
+    console.print("`mopd init KIND > mine.toml` writes one of them.", markup=False, highlight=False, soft_wrap=True)
+
 
 def train_command(options: argparse.Namespace) -> None:
     from mopd.report.terminal import print_summary
@@ -31,7 +50,8 @@ def train_command(options: argparse.Namespace) -> None:
         )
         summary = resume(options.resume, expected=given, quiet=options.quiet)
     elif given is None:
-        raise ConfigError("mopd train is told what to do", "neither CONFIG.toml nor --resume RUN", "give one of them")
+        got = "neither CONFIG.toml nor --resume RUN"
+        raise ConfigError("mopd train is told what to do", got, f"`mopd train mine.toml`; {BEGIN_WITH}")
     else:
         summary = train(given, fresh=options.fresh, quiet=options.quiet)
     print_summary(summary, Console())
@@ -48,7 +68,8 @@ def preflight_command(options: argparse.Namespace) -> int:
     _check_read(options.overrides, unread, "mopd preflight")
     given = _given_config(options)
     if given is None:
-        raise ConfigError("mopd preflight is told of which run", "no CONFIG.toml", "give the configuration of one")
+        do = f"`mopd preflight mine.toml`; {BEGIN_WITH}"
+        raise ConfigError("mopd preflight is told of which run", "no CONFIG.toml", do)
     out = _checked_json(options)
     found = preflight(given, options.quiet).as_json()
     print_preflight(found, Console())

@@ -73,9 +73,16 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.set_defaults(after_interrupt="a run continues from its last checkpoint with `mopd train --resume RUN`")
     subparsers = parser.add_subparsers(required=True, metavar="COMMAND")
-    for add in (_add_preflight, _add_train, _add_evaluate, _add_verify, _add_show_context, _add_config):
+    for add in (_add_init, _add_preflight, _add_train, _add_evaluate, _add_verify, _add_show_context, _add_config):
         add(subparsers)
     return parser
+
+
+def _add_init(subparsers: Any) -> None:
+    init = subparsers.add_parser("init", help="print a configuration to begin with, or list the kinds there are")
+    init.add_argument("kind", nargs="?", metavar="KIND", help="what to train on; without it the kinds are listed")
+    init.add_argument("--student", metavar="MODEL", help="the model in it: a folder, a .gguf file or a hub id")
+    init.set_defaults(command=commands.init_command, after_interrupt="nothing was written")
 
 
 def _add_preflight(subparsers: Any) -> None:

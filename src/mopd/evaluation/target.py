@@ -47,7 +47,8 @@ def evaluate_target(
         raise ConfigError(
             "a model is evaluated on problems of a configuration",
             f"{target} alone",
-            f"`mopd evaluate {target} CONFIG.toml`, or problems.source=FILE",
+            f"`mopd evaluate {target} CONFIG.toml`, or problems.source=FILE; `mopd init math > mine.toml` writes a "
+            "configuration to begin with, and `mopd init` lists other kinds",
         )
     setup = _prepared(config, target, reward_functions)
     if config.warmup is not None and target.startswith(PREFIX):

@@ -3,8 +3,8 @@
 `sources` reads what there is into records, `records` makes problems of them, `generated` makes problems of nothing;
 `split` and `near_duplicates` part and check them, `order` says which come in which step, `loading` puts it together.
 
-May import: `core`, `config`, `verifiers`. A new public data set: a schema in `schemas`; a new kind of generated
-problems: an entry of `generated.GENERATED`; a new kind of file: `sources`.
+May import: `core`, `config`, `starters`, `verifiers`. A new public data set: a schema in `schemas`; a new kind of
+generated problems: an entry of `generated.GENERATED`; a new kind of file: `sources`.
 """
 
 from mopd.problems.generated import GENERATED, REASONING_GYM_PREFIX

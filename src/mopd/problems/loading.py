@@ -17,6 +17,7 @@ from mopd.problems.near_duplicates import near_duplicates
 from mopd.problems.order import Pace, most_in_a_step, pass_order, whole_weights
 from mopd.problems.sources import read_problems
 from mopd.problems.split import SplitReport, hold_out, normalised_prompt, with_half_of_tests
+from mopd.starters import PREFIX as STARTER_PREFIX
 
 
 @dataclass(frozen=True)
@@ -213,7 +214,9 @@ def _read_held_out(config: ProblemsConfig, needs_answer: bool, left_out: Counter
 
 def _label(source: SourceConfig) -> str:
     """What a source is called in ids: its domain, else its own name without folders and suffix."""
-    name = source.source.removeprefix(HUB_PREFIX).removeprefix(generated.REASONING_GYM_PREFIX)
+    name = source.source
+    for prefix in (HUB_PREFIX, generated.REASONING_GYM_PREFIX, STARTER_PREFIX):
+        name = name.removeprefix(prefix)
     return (source.domain or PurePath(name).stem or name).replace("/", "-")
 
 

@@ -1,4 +1,7 @@
-"""Sources: JSON lines, JSON, parquet and Hugging Face data sets, read into records. Content decides, not a suffix."""
+"""Sources: JSON lines, JSON, parquet and Hugging Face data sets, read into records. Content decides, not a suffix.
+
+Problems of a starter come from the installed package and are read like any file.
+"""
 
 from __future__ import annotations
 
@@ -17,6 +20,8 @@ from mopd.core.errors import ConfigError, ProblemError
 from mopd.core.types import Message, Problem
 from mopd.problems import generated, schemas
 from mopd.problems.records import COLUMNS, GivenCompletion, Reading, Record, look_up, to_completions, to_problems
+from mopd.starters import PREFIX as STARTER_PREFIX
+from mopd.starters import problem_bytes
 
 PARQUET_MAGIC = b"PAR1"
 """What a parquet file begins and ends with."""
@@ -103,7 +108,7 @@ def _records(source: SourceConfig) -> Iterable[Record]:
     if source.source.startswith(HUB_PREFIX):
         return _hub_records(source)
     path = Path(source.source)
-    data = _read_bytes(path)
+    data = problem_bytes(source.source) if source.source.startswith(STARTER_PREFIX) else _read_bytes(path)
     if data.startswith(PARQUET_MAGIC) or path.suffix == ".parquet":
         return _parquet_records(path, data)
     return _json_records(path, _decode(path, data), source.columns.get("prompt", COLUMNS["prompt"][0]))

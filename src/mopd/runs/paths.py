@@ -13,6 +13,7 @@ from mopd.config import HUB_PREFIX, Config, MixConfig
 from mopd.core.errors import RunError
 from mopd.models.embedded import PREFIX
 from mopd.problems import generated
+from mopd.starters import PREFIX as STARTER_PREFIX
 
 
 def settled(config: Config) -> Config:
@@ -77,8 +78,9 @@ def _student(text: str) -> str:
 
 
 def _source(text: str) -> str:
-    """A file, or the folder of `hub:./FOLDER`; names of data sets and generated sources stay."""
-    if not text or generated.find(text) is not None:  # an empty one: there is a mix instead
+    """A file, or the folder of `hub:./FOLDER`; names of data sets, starters and generated sources stay."""
+    is_name = text.startswith(STARTER_PREFIX) or generated.find(text) is not None
+    if not text or is_name:  # an empty one: there is a mix instead
         return text
     if text.startswith(HUB_PREFIX):
         name = text.removeprefix(HUB_PREFIX)
