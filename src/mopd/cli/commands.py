@@ -39,7 +39,7 @@ def train_command(options: argparse.Namespace) -> None:
 
 def preflight_command(options: argparse.Namespace) -> int:
     """1 where the student cannot learn from its peers."""
-    from mopd.evaluation.reading import preflight
+    from mopd.evaluation.reading import run_preflight
     from mopd.report.terminal import print_preflight
 
     unread = dict.fromkeys(
@@ -50,7 +50,7 @@ def preflight_command(options: argparse.Namespace) -> int:
     if given is None:
         raise ConfigError("mopd preflight is told of which run", "no CONFIG.toml", "give the configuration of one")
     out = _checked_json(options)
-    found = preflight(given, options.quiet).as_json()
+    found = run_preflight(given, options.quiet).as_json()
     print_preflight(found, Console())
     _write_json(out, found)
     return int(found["finding"] is not None)
@@ -88,7 +88,7 @@ def _given_config(options: argparse.Namespace, run: str | None = None) -> Config
 
 
 def evaluate_command(options: argparse.Namespace) -> None:
-    from mopd.evaluation.target import evaluate_target, unread_keys
+    from mopd.evaluation.target import evaluate, unread_keys
 
     unread = unread_keys(options.target)
     if options.seed is not None and "warmup" in unread:
@@ -96,7 +96,7 @@ def evaluate_command(options: argparse.Namespace) -> None:
     _check_read(options.overrides, unread, "mopd evaluate")
     config = _evaluated_config(options)
     out = _checked_json(options)
-    figures = evaluate_target(options.target, config, options.seed, options.quiet)
+    figures = evaluate(options.target, config, options.seed, options.quiet)
     _print_figures(figures)  # first: they are on the screen whatever becomes of the file
     _write_json(out, figures)
 
