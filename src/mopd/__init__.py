@@ -30,7 +30,6 @@ if TYPE_CHECKING:
     from mopd.config import load_config as load_config
     from mopd.core import statistics as statistics
     from mopd.core.errors import MopdError as MopdError
-    from mopd.core.types import Message as Message
     from mopd.core.types import Problem as Problem
     from mopd.core.types import Verdict as Verdict
     from mopd.evaluation.reading import run_preflight as run_preflight
@@ -53,7 +52,7 @@ _HOMES = {
     for home, names in {
         "mopd.config": ("Config", "load_config"),
         "mopd.core.errors": ("MopdError",),
-        "mopd.core.types": ("Message", "Problem", "Verdict"),
+        "mopd.core.types": ("Problem", "Verdict"),
         "mopd.evaluation.reading": ("run_preflight",),
         "mopd.evaluation.target": ("evaluate",),
         "mopd.report.loaded": ("LoadedRun", "load_run"),

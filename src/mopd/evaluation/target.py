@@ -42,9 +42,9 @@ def evaluate(
 ) -> dict[str, Any]:
     """The figures of a model on held-out problems, with `model` and `seed`.
 
-    `target` is a run, whose newest checkpoint is meant, a model folder, a hub id or `builtin:NAME`. A run brings its own
-    configuration (problems, sampling, seed) unless `config` is given; anything else needs one. An embedded student is
-    warmed up as `config` says. `seed` is that of the sampling; unset: the configuration's.
+    `target` is a run, whose newest checkpoint is meant, a model folder, a hub id or `builtin:NAME`. A run brings its
+    own configuration (problems, sampling, seed) unless `config` is given; anything else needs one. An embedded student
+    is warmed up as `config` says. `seed` is that of the sampling; unset: the configuration's.
     `reward_functions` are those that `train` was given, where they cannot be imported by name; `problems` and
     `held_out` are as for `train`. Raises MopdError.
     """

@@ -117,7 +117,7 @@ def check_passed_again(config: Config, passed: Passed) -> None:
 
 def _check_free(config: ProblemsConfig, name: str, keys: Sequence[str]) -> None:
     for key in keys:
-        if value := getattr(config, key):
+        if (value := getattr(config, key)) and value != HELD_OUT:
             raise ConfigError(
                 "problems come from the sources of the configuration or are passed in Python",
                 f"problems.{key} = {value!r}, and {name} passed",
@@ -197,9 +197,9 @@ def _without_meaning(value: Any) -> Iterator[str]:
     if isinstance(value, list | tuple):
         for inner in value:
             yield from _without_meaning(inner)
-    elif (
-        getattr(type(value), "__repr__", None) is object.__repr__
-        or callable(value)
-        or isinstance(value, set | frozenset)
-    ):
+    elif isinstance(value, set | frozenset) or callable(value) or object.__repr__ is _repr_of(value):
         yield type(value).__name__
+
+
+def _repr_of(value: Any) -> Any:
+    return type(value).__repr__

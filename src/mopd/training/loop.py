@@ -95,8 +95,9 @@ def resume(
     """
     began = time.perf_counter()
     open_standard_streams()
-    with Stopping() as stopping, _closing(Run.reopen(Path(path), expected)) as run:
-        passed = Passed(problems, held_out)
+    passed = Passed(problems, held_out)
+    asked = None if expected is None else with_functions(with_passed(expected, passed), reward_functions)
+    with Stopping() as stopping, _closing(Run.reopen(Path(path), asked)) as run:
         is_given = passed.is_any or reward_functions is not None
         if not run.changes and (summary := run.finished()) is not None and not is_given:
             return summary
