@@ -145,8 +145,9 @@ def _of_list(given: Any, source: str) -> Problems | Records:
     kinds = Counter(Problem if isinstance(one, Problem) else type(one) for one in _nonempty(given, source))
     if list(kinds) == [Problem]:
         return Problems(_checked(given, source))
-    if wrong := next((kind for kind in kinds if not issubclass(kind, Mapping)), None):
-        raise ProblemError(must, f"{source}: a list with a {wrong.__name__}", "make them all Problem, or all records")
+    if not all(issubclass(kind, Mapping) for kind in kinds):
+        got = f"{source}: a list of {' and '.join(kind.__name__ for kind in kinds)}"
+        raise ProblemError(must, got, "make them all Problem, or all records")
     return Records([_record(values, source, number) for number, values in enumerate(given, start=1)])
 
 
