@@ -76,7 +76,7 @@ def test_a_run_goes_on_with_the_problems_it_was_given_and_with_no_others(tmp_pat
     train(of_records(tmp_path / "whole", model), problems=RECORDS, quiet=True)
     train(config, problems=RECORDS, quiet=True)
     unfinish(run)
-    with pytest.raises(RunError, match=r"call resume\(path, problems=\.\.\.\)"):
+    with pytest.raises(RunError, match=r"pass problems=\.\.\. again in Python"):
         resume(run, quiet=True)
     with pytest.raises(RunError, match="not all as they were"):
         resume(run, problems=[*RECORDS[:-1], RECORDS[-1] | {"answer": "0"}], quiet=True)

@@ -102,14 +102,14 @@ def check_passed_again(config: Config, passed: Passed) -> None:
         was_passed = source == f"{PYTHON_PREFIX}{name}"
         if was_passed and given is None:
             raise RunError(
-                "a run is resumed with the problems it began with",
+                "a run goes on, and is evaluated, with the problems it began with",
                 f"no {name}, but the run's were passed in Python",
-                f"call resume(path, {name}=...) with the same; or write them to a file as records, and give "
-                f"{'problems.source' if name == 'problems' else 'problems.held_out_source'}=FILE",
+                f"pass {name}=... again in Python; or write them to a file as records, and give "
+                f"problems.{'source' if name == 'problems' else 'held_out_source'}=FILE",
             )
         if given is not None and not was_passed:
             raise RunError(
-                "a run is resumed with the problems it began with",
+                "a run goes on, and is evaluated, with the problems it began with",
                 f"{name} passed, but the run's come from {source or 'its own sources'}",
                 f"leave {name} out, or begin a new run",
             )
