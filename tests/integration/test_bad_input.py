@@ -15,7 +15,7 @@ from mopd.cli import main
 from mopd.config import build_config
 from mopd.core.errors import ConfigError, MopdError, ProblemError, RunError, StudentError
 from mopd.core.types import Verdict
-from mopd.evaluation.target import evaluate_target
+from mopd.evaluation.target import evaluate
 from mopd.runs.records import read_jsonl
 
 TINY = Path(__file__).parents[1] / "configs" / "tiny.toml"
@@ -224,7 +224,7 @@ def test_evaluating_a_run_without_a_checkpoint_says_what_to_do(tmp_path):
     train(tiny(tmp_path, "steps=1"), quiet=True)
     shutil.rmtree(tmp_path / "run" / "checkpoints")
     with pytest.raises(RunError, match="--resume"):
-        evaluate_target(str(tmp_path / "run"), None, None, quiet=True)
+        evaluate(str(tmp_path / "run"), None, None, quiet=True)
 
 
 def test_a_broken_checkpoint_is_named(tmp_path):

@@ -10,7 +10,7 @@ from mopd import load_config, resume, train
 from mopd.cli import main
 from mopd.config import build_config
 from mopd.core.errors import PreflightError
-from mopd.evaluation.reading import preflight
+from mopd.evaluation.reading import run_preflight
 from mopd.runs.records import read_jsonl
 
 SMALL = {
@@ -132,7 +132,7 @@ def test_the_command_measures_without_a_run(tmp_path, capsys, monkeypatch):
 def test_a_control_is_measured_by_the_peers_that_there_are(tmp_path):
     control = "peers.control='unrelated_problem'"
     found = [
-        preflight(
+        run_preflight(
             config_for(tmp_path, "preflight.problems=4", *extra), quiet=True, reward_functions=by_parity
         ).as_json()
         for extra in ([], [control])
@@ -142,9 +142,9 @@ def test_a_control_is_measured_by_the_peers_that_there_are(tmp_path):
 
 def test_the_same_seed_finds_the_same(tmp_path):
     config = config_for(tmp_path, "preflight.problems=4")
-    first, again = (preflight(config, quiet=True, reward_functions=by_parity).as_json() for _ in range(2))
+    first, again = (run_preflight(config, quiet=True, reward_functions=by_parity).as_json() for _ in range(2))
     assert first == again
-    other = preflight(config.model_copy(update={"seed": 1}), quiet=True, reward_functions=by_parity).as_json()
+    other = run_preflight(config.model_copy(update={"seed": 1}), quiet=True, reward_functions=by_parity).as_json()
     assert other != first
 
 

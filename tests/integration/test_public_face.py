@@ -45,14 +45,17 @@ def test_which_name_comes_first_makes_no_difference(first):
 def test_public_names_are_listed_and_found():
     code = (
         "import mopd; names = dir(mopd);"
-        "assert {'Config', 'load_config', 'train', 'resume', 'divergence'} <= set(names);"
+        "assert {'Config', 'load_config', 'train', 'resume', 'load_run', 'Problem', 'divergence'} <= set(names);"
+        "assert set(names) == {*mopd.__all__, '__version__'};"
+        "assert all(getattr(mopd, name).__doc__ for name in mopd.__all__);"
         "print(all(getattr(mopd, name) is not None for name in mopd.__all__))"
     )
     assert run(code) == "True"
 
 
 def test_the_command_line_waits_for_no_torch():
-    assert run("import sys, mopd.cli; mopd.load_config; print('torch' in sys.modules)") == "False"
+    code = "import sys, mopd.cli; mopd.load_config; mopd.Problem; mopd.MopdError; dir(mopd);"
+    assert run(f"{code} print({{'torch', 'transformers', 'pandas'}} & set(sys.modules))") == "set()"
 
 
 def test_an_unknown_name_is_an_error():

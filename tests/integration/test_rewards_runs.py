@@ -15,7 +15,7 @@ import pytest
 from mopd import load_config, resume, train
 from mopd.cli import main
 from mopd.core.errors import ConfigError, MopdError, RunError, VerifierError
-from mopd.evaluation.target import evaluate_target
+from mopd.evaluation.target import evaluate
 from mopd.runs.records import read_jsonl
 from tests.integration.resuming import without_durations
 
@@ -98,7 +98,7 @@ def test_trls_own_and_a_users_function_judge_a_run_unchanged(home):
     assert summary["before"]["rewards/later_less_global_step"] == 0.0
     assert summary["after"]["rewards/later_less_global_step"] == 6.0
     assert summary["after"]["mean_at_8"] > 0
-    again = evaluate_target(str(home / "run"), None, None, quiet=True)
+    again = evaluate(str(home / "run"), None, None, quiet=True)
     assert again["rewards/later_less_global_step"] == 6.0
     assert again["rewards/right_mean"] == summary["after"]["rewards/right_mean"]
 
@@ -160,10 +160,10 @@ def test_functions_passed_in_python_are_passed_again_on_resume(home):
     with pytest.raises(RunError, match="began with"):
         resume(run, reward_functions=[right], quiet=True)
     with pytest.raises(VerifierError, match="reward_functions"):
-        evaluate_target(str(run), None, None, quiet=True)
+        evaluate(str(run), None, None, quiet=True)
     summary = resume(run, reward_functions=[own], quiet=True)
     assert (run / "groups.jsonl").read_bytes() == groups
-    figures = evaluate_target(str(run), None, None, quiet=True, reward_functions=[own])
+    figures = evaluate(str(run), None, None, quiet=True, reward_functions=[own])
     assert figures["mean_at_8"] == summary["after"]["mean_at_8"]
 
 

@@ -15,7 +15,7 @@ import pytest
 from mopd import load_config, resume, train
 from mopd.config import build_config
 from mopd.core.errors import CheckpointError, ConfigError, MopdError, RunError
-from mopd.evaluation.target import evaluate_target
+from mopd.evaluation.target import evaluate
 from mopd.report.contexts import rendered_context
 from mopd.runs import progress, trackers
 from mopd.runs.directory import check_may_begin, new_directory
@@ -253,7 +253,7 @@ def test_a_moved_run_is_whole_from_any_directory(finished, tmp_path, monkeypatch
     (tmp_path / "elsewhere").mkdir()
     monkeypatch.chdir(tmp_path / "elsewhere")
     assert resume("../moved", quiet=True)["run"] == str(tmp_path / "elsewhere/../moved")
-    figures = evaluate_target("../moved", None, None, quiet=True)
+    figures = evaluate("../moved", None, None, quiet=True)
     assert figures["mean_at_2"] == resume(finished / "run", quiet=True)["after"]["mean_at_2"]
     assert rendered_context(Path("../moved"), None, None, None)[0].token_count > 0
 
@@ -292,7 +292,7 @@ def test_a_run_is_not_resumed_nor_evaluated_on_other_problems_than_it_began_with
         json.dumps({**own, "problems": {**own["problems"], "source": str(tmp_path / "other.jsonl")}})
     )
     with pytest.raises(RunError, match="problems are those that it began with"):
-        evaluate_target(str(copied), None, None, quiet=True)
+        evaluate(str(copied), None, None, quiet=True)
 
 
 REWARD = """
@@ -481,7 +481,7 @@ def test_a_checkpoint_is_evaluated_whole_or_not(finished, tmp_path):
     shutil.copytree(finished / "run", tmp_path / "run")
     os.truncate(tmp_path / "run/checkpoints/step-4/model.safetensors", 1000)
     with pytest.raises(CheckpointError, match=r"remove .*step-4 to continue from step-3"):
-        evaluate_target(str(tmp_path / "run"), None, None, quiet=True)
+        evaluate(str(tmp_path / "run"), None, None, quiet=True)
 
 
 # --- what ends a run --------------------------------------------------------------------------------------------------

@@ -9,7 +9,7 @@ from mopd import train
 from mopd.config import build_config
 from mopd.core.errors import ProblemError
 from mopd.core.seeding import derive_rng
-from mopd.evaluation.target import evaluate_target
+from mopd.evaluation.target import evaluate
 from mopd.judging.verdicts import judge, verify
 from mopd.preflight.setup import prepare, prepare_problems
 from mopd.verifiers import demonstration
@@ -82,10 +82,10 @@ def test_the_summary_tells_what_the_warm_up_taught(own_cache, tmp_path):
 def test_evaluation_finds_the_warm_up_that_training_cached(own_cache, tmp_path):
     short = "warmup={kind='solutions', steps=3, batch_size=8}"
     summary = train(config_for(tmp_path, short, "steps=1"), quiet=True)
-    figures = evaluate_target("builtin:digits", config_for(tmp_path, short, "evaluation.rollouts=4"), None, quiet=True)
+    figures = evaluate("builtin:digits", config_for(tmp_path, short, "evaluation.rollouts=4"), None, quiet=True)
     assert len(list((own_cache / "warmups").iterdir())) == 1
     assert figures["mean_at_4"] >= 0
-    again = evaluate_target("builtin:digits", config_for(tmp_path, short), None, quiet=True)
+    again = evaluate("builtin:digits", config_for(tmp_path, short), None, quiet=True)
     assert again["mean_at_8"] == summary["before"]["mean_at_8"]
 
 

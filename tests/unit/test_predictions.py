@@ -1,5 +1,8 @@
 """Predictions: log-probabilities and gradients are those of a plain log-softmax, in every dtype and in parts."""
 
+import subprocess
+import sys
+
 import pytest
 import torch
 
@@ -104,3 +107,65 @@ def test_autocast_rounds_nothing_here():
         got = Predictions(logits)
         assert torch.equal(got.at(some_ids()), plain.at(some_ids()))
     assert torch.equal(got.entropies, plain.entropies)
+
+
+@pytest.mark.parametrize("shape", [(), (3,), (2, 3), (2, 0), (1, 2, 3)])
+def test_any_leading_shape_gives_what_the_rows_give(shape):
+    generator = torch.Generator().manual_seed(2)
+    logits = torch.randn(*shape, V, generator=generator, dtype=torch.float64).requires_grad_()
+    ids = torch.randint(V, (*shape, 4), generator=generator)
+    got, rows = Predictions(logits, 0.7), Predictions(logits.detach().reshape(-1, V), 0.7)
+    assert (got.shape, len(got), got.vocabulary) == (torch.Size(shape), len(rows), V)
+    assert torch.equal(got.at(ids), rows.at(ids.reshape(-1, 4)).reshape(*shape, 4))
+    assert torch.equal(got.of(ids[..., 0]), rows.of(ids.reshape(-1, 4)[:, 0]).reshape(shape))
+    assert torch.equal(got.entropies, rows.entropies.reshape(shape))
+    assert torch.equal(got.whole(), rows.whole().reshape(*shape, V))
+    assert torch.equal(got.top(3), rows.top(3).reshape(*shape, 3))
+    plain = (logits / 0.7).log_softmax(-1).gather(-1, ids)
+    for one, other in zip(*(torch.autograd.grad(x.sum(), logits) for x in (got.at(ids), plain)), strict=True):
+        torch.testing.assert_close(one, other, rtol=0, atol=1e-12)
+
+
+REFUSED = """
+import torch
+from mopd.divergence import forward_kl, jensen_shannon, reverse_kl, token_divergence, top_k_support
+from mopd.predictions import Predictions
+from mopd.config import DivergenceConfig
+
+good = torch.zeros(2, 5)
+cases = {
+    "got a torch.int64 tensor": lambda: Predictions(good.long()),
+    "got a torch.complex64 tensor": lambda: Predictions(good.to(torch.complex64)),
+    "got a list": lambda: Predictions([[0.0]]),
+    "got the shape []": lambda: Predictions(torch.tensor(0.0)),
+    "got the shape [2, 0]": lambda: Predictions(torch.zeros(2, 0)),
+    "over 0; got 0.0": lambda: Predictions(good, 0.0),
+    "over 0; got -1": lambda: Predictions(good, -1),
+    "over 0; got inf": lambda: Predictions(good, float("inf")),
+    "over 0; got nan": lambda: Predictions(good, float("nan")),
+    "the leading shape of the predictions, [2]; got [1]": lambda: Predictions(good).at(torch.zeros(1, 3).long()),
+    "shapes [2, 5] and [2, 6]": lambda: top_k_support(Predictions(good), Predictions(torch.zeros(2, 6)), 3),
+    "shapes [2, 5] and [1, 5]": lambda: token_divergence(
+        Predictions(good), Predictions(torch.zeros(1, 5)), DivergenceConfig()
+    ),
+    "same shape; got [2, 5] and [1, 5]": lambda: forward_kl(good.log_softmax(-1), good[:1].log_softmax(-1)),
+    "the student's log-probabilities are of": lambda: reverse_kl(good, good.log_softmax(-1)),
+    "the teacher's log-probabilities are of": lambda: jensen_shannon(good.log_softmax(-1), good),
+    "off by nan": lambda: forward_kl(good * float("nan"), good.log_softmax(-1)),
+}
+for message, call in cases.items():
+    try:
+        call()
+    except ValueError as error:
+        assert message in str(error), (message, str(error))
+    else:
+        raise AssertionError(message)
+half = torch.randn(4, 50_000).bfloat16().log_softmax(-1)
+assert forward_kl(half, half).abs().max() == 0
+print("refused")
+"""
+
+
+def test_what_is_no_prediction_or_no_distribution_is_refused_where_types_are_not_checked():
+    done = subprocess.run([sys.executable, "-c", REFUSED], capture_output=True, text=True, check=False)
+    assert done.stdout == "refused\n", done.stderr

@@ -59,7 +59,7 @@ def train_command(options: argparse.Namespace) -> None:
 
 def preflight_command(options: argparse.Namespace) -> int:
     """1 where the student cannot learn from its peers."""
-    from mopd.evaluation.reading import preflight
+    from mopd.evaluation.reading import run_preflight
     from mopd.report.terminal import print_preflight
 
     unread = dict.fromkeys(
@@ -71,7 +71,7 @@ def preflight_command(options: argparse.Namespace) -> int:
         do = f"`mopd preflight mine.toml`; {BEGIN_WITH}"
         raise ConfigError("mopd preflight is told of which run", "no CONFIG.toml", do)
     out = _checked_json(options)
-    found = preflight(given, options.quiet).as_json()
+    found = run_preflight(given, options.quiet).as_json()
     print_preflight(found, Console())
     _write_json(out, found)
     return int(found["finding"] is not None)
@@ -109,7 +109,7 @@ def _given_config(options: argparse.Namespace, run: str | None = None) -> Config
 
 
 def evaluate_command(options: argparse.Namespace) -> None:
-    from mopd.evaluation.target import evaluate_target, unread_keys
+    from mopd.evaluation.target import evaluate, unread_keys
 
     unread = unread_keys(options.target)
     if options.seed is not None and "warmup" in unread:
@@ -117,7 +117,7 @@ def evaluate_command(options: argparse.Namespace) -> None:
     _check_read(options.overrides, unread, "mopd evaluate")
     config = _evaluated_config(options)
     out = _checked_json(options)
-    figures = evaluate_target(options.target, config, options.seed, options.quiet)
+    figures = evaluate(options.target, config, options.seed, options.quiet)
     _print_figures(figures)  # first: they are on the screen whatever becomes of the file
     _write_json(out, figures)
 

@@ -35,13 +35,22 @@ from mopd.config.method import (
     SftObjective,
     TemplateConfig,
 )
-from mopd.config.problems import HUB_PREFIX, FieldName, MixConfig, ProblemsConfig, SchemaName, SourceConfig
+from mopd.config.problems import (
+    HUB_PREFIX,
+    PYTHON_PREFIX,
+    FieldName,
+    MixConfig,
+    ProblemsConfig,
+    SchemaName,
+    SourceConfig,
+)
 from mopd.config.rollouts import ChatConfig, Sampling
 from mopd.config.runs import AlarmsConfig, CheckpointConfig, TrackerConfig
 from mopd.config.warmup import DemonstratorWarmup, SolutionsWarmup, WarmupConfig
 
 __all__ = [
     "HUB_PREFIX",
+    "PYTHON_PREFIX",
     "AlarmsConfig",
     "ChatConfig",
     "CheckpointConfig",

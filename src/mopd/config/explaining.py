@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from pydantic import ValidationError
@@ -64,17 +65,42 @@ WORDS: Mapping[str, str] = {
 """What must hold of a value, by pydantic's name of the fault."""
 
 
-def explain(error: ValidationError, where: str) -> ConfigError:
-    """The first fault that was found in a configuration from `where`."""
+@dataclass(frozen=True)
+class Origin:
+    """Where the values of a configuration came from: some keys from overrides, all others from `where`."""
+
+    where: str
+    overridden: tuple[str, ...] = ()
+
+    def of(self, name: str) -> str:
+        """As errors name it; `name` is a dotted key."""
+        found = [key for key in self.overridden if name == key or name.startswith(f"{key}.")]
+        return f"the override of {found[-1]}" if found and self.where != COMMAND_LINE else self.where
+
+    @property
+    def all(self) -> str:
+        """As errors name it that concern several keys."""
+        return f"{self.where} with overrides" if self.overridden and self.where != COMMAND_LINE else self.where
+
+
+COMMAND_LINE = "the command line"
+"""Where overrides come from of which there is no other configuration."""
+
+
+def explain(error: ValidationError, origin: Origin) -> ConfigError:
+    """The first fault that was found in a configuration."""
     first: Mapping[str, Any] = error.errors()[0]
     name = _key_of(first)
+    where = origin.of(name)
     if first["type"] == "extra_forbidden":
         return _unknown_key(name, first, where)
     if first["type"] == "value_error":
         message = str(first["ctx"]["error"])
         if name in config_keys():  # one value is at fault, not several that do not agree
             return ConfigError(f"{name} {message}", f"{name} = {first['input']!r} (from {where})", "change it")
-        return ConfigError("the options of a configuration agree", f"{message} (from {where})", "change one of them")
+        return ConfigError(
+            "the options of a configuration agree", f"{message} (from {origin.all})", "change one of them"
+        )
     return _wrong_value(name, first, where)
 
 

@@ -12,6 +12,9 @@ from mopd.config.table import LARGEST, HeldCount, NonNegativeInt, Seed, Table
 HUB_PREFIX = "hub:"
 """What a source begins with that `datasets` opens."""
 
+PYTHON_PREFIX = "python:"
+"""What a source or a student begins with that was passed in Python: a configuration can name it, and not open it."""
+
 FieldName = Literal[
     "prompt",
     "answer",

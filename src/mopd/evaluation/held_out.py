@@ -38,7 +38,7 @@ def attempt_held_out(
         return setup.judge(groups, step)
 
 
-def evaluate(
+def evaluate_held_out(
     setup: Setup, progress: ProgressDisplay, title: str = "evaluate", seed: int | None = None, step: int = 0
 ) -> dict[str, Any]:
     """mean@k and pass@k on the held-out problems, k = `evaluation.rollouts`, with the judge's metrics, for JSON."""

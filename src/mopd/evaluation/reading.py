@@ -25,7 +25,9 @@ from mopd.evaluation.held_out import warm_up_measured
 from mopd.judging.choosing import Given, make_judge, with_functions
 from mopd.method.lessons import LessonMaker
 from mopd.method.recipes import Reading, Recipe, candidates, choose, is_fixed
+from mopd.models.passed import StudentGiven, model_of, with_student
 from mopd.preflight.setup import Setup, prepare, prepare_problems
+from mopd.problems import Passed, ProblemsGiven, with_passed
 from mopd.rollouts.engine import sample_groups
 from mopd.runs.paths import settled
 from mopd.runs.progress import ProgressDisplay
@@ -99,14 +101,24 @@ class Preflight:
         }
 
 
-def preflight(config: Config, quiet: bool = False, reward_functions: Given = None) -> Preflight:
+def run_preflight(
+    config: Config,
+    quiet: bool = False,
+    reward_functions: Given = None,
+    problems: ProblemsGiven | None = None,
+    held_out: ProblemsGiven | None = None,
+    student: StudentGiven = None,
+) -> Preflight:
     """What a run under `config` would find before its first step; nothing is written but a warm-up into the cache.
 
-    `reward_functions` are those that `train` would be given. Raises MopdError.
+    `problems`, `held_out`, `student` and `reward_functions` are those that `train` would be given. A model that is
+    passed as a student is changed by a warm-up, where there is one. Raises MopdError.
     """
-    config = with_functions(settled(config), reward_functions)
-    problems = prepare_problems(config)
-    setup = prepare(config, problems, make_judge(config, problems, reward_functions), trains=False)
+    passed = Passed(problems, held_out)
+    config = with_functions(with_passed(settled(with_student(config, student)), passed), reward_functions)
+    found = prepare_problems(config, passed)
+    judge = make_judge(config, found, reward_functions)
+    setup = prepare(config, found, judge, model=model_of(student), trains=False)
     progress = ProgressDisplay(quiet)
     if config.warmup is not None:
         warm_up_measured(setup, progress)

@@ -7,10 +7,11 @@ from typing import Any
 
 from mopd.config import Config
 from mopd.core.errors import ConfigError, RunError
-from mopd.evaluation.held_out import evaluate, warm_up_measured
+from mopd.evaluation.held_out import evaluate_held_out, warm_up_measured
 from mopd.judging.choosing import Given, make_judge, with_functions
 from mopd.models.embedded import PREFIX
 from mopd.preflight.setup import Setup, prepare, prepare_problems
+from mopd.problems import Passed, ProblemsGiven, check_passed_again, with_passed
 from mopd.runs.checkpoint import from_checkpoint, newest_whole
 from mopd.runs.directory import stays
 from mopd.runs.inputs import check_inputs, describe_problems, freeze_day
@@ -30,19 +31,28 @@ def unread_keys(target: str) -> dict[str, str]:
     return unread
 
 
-def evaluate_target(
-    target: str, config: Config | None, seed: int | None, quiet: bool = False, reward_functions: Given = None
+def evaluate(
+    target: str | Path,
+    config: Config | None = None,
+    seed: int | None = None,
+    quiet: bool = False,
+    reward_functions: Given = None,
+    problems: ProblemsGiven | None = None,
+    held_out: ProblemsGiven | None = None,
 ) -> dict[str, Any]:
-    """The figures of a run's newest checkpoint, a model folder or `builtin:NAME`, with `model` and `seed`.
+    """The figures of a model on held-out problems, with `model` and `seed`.
 
-    A run brings its own configuration (problems, sampling, seed) unless `config` is given; anything else needs one.
-    An embedded student is warmed up as `config` says. `reward_functions` are those that `train` was given, where they
-    cannot be imported by name. Raises MopdError.
+    `target` is a run, whose newest checkpoint is meant, a model folder, a hub id or `builtin:NAME`. A run brings its
+    own configuration (problems, sampling, seed) unless `config` is given; anything else needs one. An embedded student
+    is warmed up as `config` says. `seed` is that of the sampling; unset: the configuration's.
+    `reward_functions` are those that `train` was given, where they cannot be imported by name; `problems` and
+    `held_out` are as for `train`. Raises MopdError.
     """
+    target, passed = str(target), Passed(problems, held_out)
     path, step = absolute(target) if not target.startswith(PREFIX) else Path(target), 0
     if is_run(path):
         with stays(path):
-            return _evaluate_run(path, config, seed, quiet, reward_functions)
+            return _evaluate_run(path, config, seed, quiet, reward_functions, passed)
     if config is None:
         raise ConfigError(
             "a model is evaluated on problems of a configuration",
@@ -50,14 +60,14 @@ def evaluate_target(
             f"`mopd evaluate {target} CONFIG.toml`, or problems.source=FILE; `mopd init math > mine.toml` writes a "
             "configuration to begin with, and `mopd init` lists other kinds",
         )
-    setup = _prepared(config, target, reward_functions)
+    setup = _prepared(with_passed(config, passed), target, reward_functions, passed)
     if config.warmup is not None and target.startswith(PREFIX):
         warm_up_measured(setup, ProgressDisplay(quiet))
     return _figures(setup, seed, quiet, step)
 
 
 def _evaluate_run(
-    path: Path, config: Config | None, seed: int | None, quiet: bool, reward_functions: Given
+    path: Path, config: Config | None, seed: int | None, quiet: bool, reward_functions: Given, passed: Passed
 ) -> dict[str, Any]:
     """The figures of a run's newest checkpoint; under its own configuration on the very problems it began with."""
     found = newest_whole(path / "checkpoints")
@@ -67,8 +77,12 @@ def _evaluate_run(
             "a run to evaluate has a checkpoint", f"no checkpoint in {path}", f"`mopd train --resume {path}`"
         )
     newest, cursor = found
+    if config is None:
+        check_passed_again(own, passed)
+    else:
+        own = with_passed(config, passed)
     with from_checkpoint(newest):
-        setup = _prepared(config or own, str(newest), reward_functions)
+        setup = _prepared(own, str(newest), reward_functions, passed)
     freeze_day(setup.student.tokenizer, moment_of(path))
     if config is None:
         problems = {"problems": describe_problems(setup.problems)}
@@ -76,9 +90,9 @@ def _evaluate_run(
     return _figures(setup, seed, quiet, cursor.step)
 
 
-def _prepared(config: Config, target: str, reward_functions: Given) -> Setup:
+def _prepared(config: Config, target: str, reward_functions: Given, passed: Passed) -> Setup:
     config = with_functions(settled(config).model_copy(update={"student": target}), reward_functions)
-    problems = prepare_problems(config)
+    problems = prepare_problems(config, passed)
     if not problems.held_out:
         raise ConfigError(
             "there are held-out problems to evaluate on", "problems.held_out = 0", "raise problems.held_out"
@@ -90,5 +104,5 @@ def _figures(setup: Setup, seed: int | None, quiet: bool, step: int) -> dict[str
     config = setup.config
     seed = config.seed if seed is None else seed
     left_out = {"left_out": dict(found)} if (found := setup.problems.split.left_out) else {}
-    figures = evaluate(setup, ProgressDisplay(quiet), seed=seed, step=step)
+    figures = evaluate_held_out(setup, ProgressDisplay(quiet), seed=seed, step=step)
     return {"model": config.student, "seed": seed, **figures, **left_out}

@@ -16,7 +16,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from mopd.core.seeding import derive_rng
-from mopd.method.divergence import reverse_kl, with_tail
+from mopd.method.divergence import unchecked_kl, with_tail
 from mopd.method.predictions import Predictions
 
 MEASURED = 8
@@ -80,4 +80,4 @@ def drift(was: Remembered, student: Predictions) -> Float[Tensor, " n"]:
     old, new = was.logprobs, student.at(was.token_ids)
     if old.shape[-1] < student.vocabulary:
         old, new = with_tail(old), with_tail(new)
-    return reverse_kl(old, new)
+    return unchecked_kl(old, new)

@@ -7,6 +7,7 @@ processor's cache: exact in float32 whatever the dtype of the logits, and rounde
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from typing import Any
 
@@ -19,44 +20,73 @@ BLOCK = 2**19
 
 
 class Predictions:
-    """n next-token distributions, given as logits [n, V] of any floating dtype, divided by `temperature`.
+    """Next-token distributions, given as logits [..., V] of any floating dtype, divided by `temperature`.
 
     Log-probabilities come in float32, or float64 for float64 logits, and pass gradients on to the logits.
-    `log_normalizers` [n] and `entropies` [n], in nats, pass none.
+    `log_normalizers` [...] and `entropies` [...], in nats, pass none. Raises ValueError where logits are no
+    floating-point tensor with a vocabulary, or where the temperature is not a finite number over 0.
     """
 
-    def __init__(self, logits: Float[Tensor, "n vocabulary"], temperature: float = 1.0) -> None:
+    def __init__(self, logits: Float[Tensor, "*tokens vocabulary"], temperature: float = 1.0) -> None:
+        _check(logits, temperature)
         self.logits = logits
         self.temperature = temperature
         with torch.autocast(logits.device.type, enabled=False):  # it would take sums of products in half precision
-            self.log_normalizers, self.entropies = _normalise(logits.detach(), temperature)
+            normalizers, entropies = _normalise(_rows(logits.detach()), temperature)
+        self.log_normalizers, self.entropies = normalizers.view(self.shape), entropies.view(self.shape)
 
     def __len__(self) -> int:
-        return len(self.logits)
+        """How many distributions there are, whatever their shape."""
+        return self.log_normalizers.numel()
+
+    @property
+    def shape(self) -> torch.Size:
+        """The leading shape, without the vocabulary."""
+        return self.logits.shape[:-1]
 
     @property
     def vocabulary(self) -> int:
         return int(self.logits.shape[-1])
 
-    def at(self, token_ids: Int[Tensor, "n m"]) -> Float[Tensor, "n m"]:
-        """Log-probabilities of some tokens each."""
+    def at(self, token_ids: Int[Tensor, "*tokens m"]) -> Float[Tensor, "*tokens m"]:
+        """Log-probabilities of some tokens each. Raises ValueError where `token_ids` have another leading shape."""
+        if token_ids.shape[:-1] != self.shape:
+            raise ValueError(
+                f"token ids have the leading shape of the predictions, {[*self.shape]}; got {[*token_ids.shape[:-1]]}"
+            )
         picked: Tensor = _LogprobsAt.apply(  # type: ignore[no-untyped-call]
-            self.logits, token_ids, self.log_normalizers, self.temperature
+            _rows(self.logits), _rows(token_ids), self.log_normalizers.view(-1), self.temperature
         )
-        return picked
+        return picked.view(token_ids.shape)
 
-    def of(self, token_ids: Int[Tensor, " n"]) -> Float[Tensor, " n"]:
+    def of(self, token_ids: Int[Tensor, "*tokens"]) -> Float[Tensor, "*tokens"]:
         """Log-probability of one token each."""
-        return self.at(token_ids[:, None]).squeeze(-1)
+        return self.at(token_ids.unsqueeze(-1)).squeeze(-1)
 
-    def top(self, k: int) -> Int[Tensor, "n k"]:
+    def top(self, k: int) -> Int[Tensor, "*tokens k"]:
         """The k most probable tokens of each."""
         return self.logits.detach().topk(k, dim=-1).indices
 
-    def whole(self) -> Float[Tensor, "n vocabulary"]:
+    def whole(self) -> Float[Tensor, "*tokens vocabulary"]:
         """All log-probabilities."""
         scaled = self.logits.to(_wide(self.logits.dtype)) / self.temperature
         return scaled - scaled.logsumexp(-1, keepdim=True)  # more exact than log_softmax, see `_softmax`
+
+
+def _check(logits: Tensor, temperature: float) -> None:
+    """What a tensor says of itself, so that a device need not be waited for."""
+    if not isinstance(logits, Tensor) or not logits.is_floating_point():
+        got = f"a {logits.dtype} tensor" if isinstance(logits, Tensor) else f"a {type(logits).__name__}"
+        raise ValueError(f"logits are a floating-point tensor [..., vocabulary]; got {got}")
+    if logits.dim() == 0 or logits.shape[-1] == 0:
+        raise ValueError(f"logits [..., vocabulary] have a vocabulary of at least 1; got the shape {[*logits.shape]}")
+    if not (temperature > 0 and math.isfinite(temperature)):
+        raise ValueError(f"a temperature is a finite number over 0; got {temperature}")
+
+
+def _rows(values: Tensor) -> Tensor:
+    """[..., m] as [n, m]; what is so already stays the very tensor."""
+    return values if values.dim() == 2 else values.reshape(-1, values.shape[-1])
 
 
 def _wide(dtype: torch.dtype) -> torch.dtype:

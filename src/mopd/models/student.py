@@ -11,12 +11,13 @@ from typing import Any
 
 import torch
 
-from mopd.config import ComputeConfig, TemplateConfig
+from mopd.config import PYTHON_PREFIX, ComputeConfig, TemplateConfig
 from mopd.core.errors import StudentError
 from mopd.method.contexts import ENGLISH
 from mopd.models.devices import resolve_device, resolve_dtype
 from mopd.models.embedded import EMBEDDED, PREFIX, EmbeddedStudent
 from mopd.models.masters import spread_masters
+from mopd.models.passed import take_over
 from mopd.models.pretrained import hide_transformers_bars, open_pretrained, open_tokenizer
 from mopd.models.tokenizer import ChatTokenizer
 from mopd.scoring.self_check import check_scoring
@@ -46,16 +47,31 @@ class Student:
 
 
 def load_student(
-    name: str, seed: int, compute: ComputeConfig | None = None, chat_options: Mapping[str, Any] | None = None
+    name: str,
+    seed: int,
+    compute: ComputeConfig | None = None,
+    chat_options: Mapping[str, Any] | None = None,
+    passed: tuple[Any, Any] | None = None,
 ) -> Student:
     """The student called `name`: `builtin:...`, untrained, by `seed`; a folder; a `.gguf` file; or a hub id.
+
+    `passed` is the model and tokenizer of one that was passed in Python: the model itself is trained.
 
     Where products are in bfloat16, weights that lie on a file's grid are spread by `seed` (`models.masters`).
     `chat_options` are passed to its chat template. Raises StudentError where it cannot serve, ConfigError where
     `compute` names a device that is not there.
     """
     compute = compute or ComputeConfig()
-    if name.startswith(PREFIX):
+    if passed is not None:
+        model, tokenizer = passed
+        take_over(model, tokenizer)
+    elif name.startswith(PYTHON_PREFIX):
+        raise StudentError(
+            "a student that was passed in Python is passed again until the run's first checkpoint keeps it",
+            f"{name}, and no checkpoint",
+            "begin the run again: train(config, student=(model, tokenizer), fresh=True)",
+        )
+    elif name.startswith(PREFIX):
         model, tokenizer = _embedded(name.removeprefix(PREFIX)).build(seed)
     else:
         model, tokenizer = open_pretrained(name)

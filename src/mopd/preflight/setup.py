@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -14,7 +15,7 @@ from mopd.judging.watching import WatchedJudge
 from mopd.models.student import Student, load_student
 from mopd.preflight.checks import check_window
 from mopd.preflight.trial import try_out
-from mopd.problems import ProblemSet, load_problems
+from mopd.problems import Passed, ProblemSet, load_problems
 from mopd.rollouts.choosing import open_engine
 from mopd.rollouts.engine import Engine
 from mopd.scoring.allocator import keep_freed_memory
@@ -31,9 +32,9 @@ class Setup:
     engine: Engine
 
 
-def prepare_problems(config: Config) -> ProblemSet:
-    """The problems of a run. Raises ProblemError or ConfigError."""
-    return load_problems(config.problems, needs_answer=not config.rewards.functions)
+def prepare_problems(config: Config, passed: Passed | None = None) -> ProblemSet:
+    """The problems of a run, those among them that were `passed` in Python. Raises ProblemError or ConfigError."""
+    return load_problems(config.problems, not config.rewards.functions, passed)
 
 
 def prepare(
@@ -42,21 +43,23 @@ def prepare(
     judge: Judge = by_verifiers,
     folder: Path | None = None,
     *,
+    model: tuple[Any, Any] | None = None,
     trains: bool = True,
     tell: Callable[[str], object] = str,
 ) -> Setup:
     """The setup of a run before any warm-up, with threads and graders of this process set up and everything checked.
 
     The student is opened from `folder`, where given: a run is resumed from its checkpoint, wherever the student came
-    from. What does not train, as an evaluation, may have fewer problems than a step takes. `tell` is
-    told of a check that takes seconds. Raises MopdError.
+    from. `model` is a model with its tokenizer, where they were passed in Python. What does not train, as an
+    evaluation, may have fewer problems than a step takes. `tell` is told of a check that takes seconds. Raises
+    MopdError.
     """
     keep_freed_memory()
     if config.compute.threads is not None:
         torch.set_num_threads(config.compute.threads)
     names = {problem.verifier for problem in problems.train + problems.held_out}
     prepare_verifiers(set() if config.rewards.functions else names, config)
-    student = load_student(str(folder or config.student), config.seed, config.compute, config.chat.options)
+    student = load_student(str(folder or config.student), config.seed, config.compute, config.chat.options, model)
     problems = check_window(student, problems, config)
     engine = open_engine(config, student)
     try_out(config, problems, student, engine, trains, tell)

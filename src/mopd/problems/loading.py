@@ -9,12 +9,13 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import PurePath
 
-from mopd.config import HUB_PREFIX, ProblemsConfig, SourceConfig
+from mopd.config import HUB_PREFIX, PYTHON_PREFIX, ProblemsConfig, SourceConfig
 from mopd.core.errors import ConfigError, ProblemError
 from mopd.core.types import Problem
 from mopd.problems import generated
 from mopd.problems.near_duplicates import near_duplicates
 from mopd.problems.order import Pace, most_in_a_step, pass_order, whole_weights
+from mopd.problems.passed import Passed, Problems
 from mopd.problems.sources import read_problems
 from mopd.problems.split import SplitReport, hold_out, normalised_prompt, with_half_of_tests
 from mopd.starters import PREFIX as STARTER_PREFIX
@@ -80,16 +81,17 @@ def _check_enough(size: int, wanted: int, name: tuple[str, ...]) -> None:
         )
 
 
-def load_problems(config: ProblemsConfig, needs_answer: bool = True) -> ProblemSet:
+def load_problems(config: ProblemsConfig, needs_answer: bool = True, passed: Passed | None = None) -> ProblemSet:
     """The configured problems, split. Raises ProblemError or ConfigError naming file, place and field.
 
     Problems with the same normalised prompt stay together, whatever their references: what is trained on is never held
     out. Then fewer than `held_out` problems may be held out, where no group of them fits what remains. Without
-    `needs_answer` records may lack an answer; their problems have no reference.
+    `needs_answer` records may lack an answer; their problems have no reference. `passed` are those of Python.
     """
     left_out = Counter[str]()
-    sources = _read_training(config, needs_answer, left_out)
-    apart = _read_held_out(config, needs_answer, left_out)
+    passed = passed or Passed()
+    sources = _read_training(config, needs_answer, left_out, passed)
+    apart = _read_held_out(config, needs_answer, left_out, passed)
     if apart is None:
         train, held_out = _split_off(_with_own_ids(sources)[0], config)
         removed_count = 0
@@ -114,9 +116,9 @@ def load_problems(config: ProblemsConfig, needs_answer: bool = True) -> ProblemS
 
 def all_problems(config: ProblemsConfig) -> list[Problem]:
     """The configured problems, to be trained on or held out, unsplit; each with an id of its own."""
-    left_out = Counter[str]()
+    left_out, passed = Counter[str](), Passed()
     train, held_out = _with_own_ids(
-        _read_training(config, True, left_out), _read_held_out(config, True, left_out) or []
+        _read_training(config, True, left_out, passed), _read_held_out(config, True, left_out, passed) or []
     )
     return train + held_out
 
@@ -177,18 +179,20 @@ def _checked_weights(weights: Mapping[str, float], train: Sequence[Problem]) -> 
 
 
 def _read_training(
-    config: ProblemsConfig, needs_answer: bool, left_out: Counter[str]
+    config: ProblemsConfig, needs_answer: bool, left_out: Counter[str], passed: Passed
 ) -> list[tuple[str, list[Problem]]]:
     """The problems of each source under its label."""
     if not config.mix:
-        return [(_label(config), read_problems(config, config.seed, needs_answer, "problems", left_out))]
+        return [(_label(config), read_problems(config, config.seed, needs_answer, "problems", left_out, passed))]
     return [
         (_label(source), read_problems(source, config.seed, needs_answer, f"problems.mix[{index}]", left_out))
         for index, source in enumerate(config.mix)
     ]
 
 
-def _read_held_out(config: ProblemsConfig, needs_answer: bool, left_out: Counter[str]) -> list[Problem] | None:
+def _read_held_out(
+    config: ProblemsConfig, needs_answer: bool, left_out: Counter[str], passed: Passed
+) -> list[Problem] | None:
     """The problems of the source that held-out ones are drawn from; None where it is the training problems' own."""
     if config.held_out_source is None and config.held_out_split is None:
         return None
@@ -199,6 +203,8 @@ def _read_held_out(config: ProblemsConfig, needs_answer: bool, left_out: Counter
             f"held_out_source = {name!r} is generated",
             "generate it to a file first",
         )
+    if isinstance(passed.of(name), Problems):  # they say all themselves
+        return read_problems(SourceConfig(source=name), config.seed, needs_answer, passed=passed)
     source = SourceConfig(
         source=name,
         verifier=config.verifier,
@@ -209,13 +215,13 @@ def _read_held_out(config: ProblemsConfig, needs_answer: bool, left_out: Counter
         split=config.held_out_split,
         domain=config.domain,
     )
-    return read_problems(source, config.seed, needs_answer, left_out=left_out)
+    return read_problems(source, config.seed, needs_answer, left_out=left_out, passed=passed)
 
 
 def _label(source: SourceConfig) -> str:
     """What a source is called in ids: its domain, else its own name without folders and suffix."""
     name = source.source
-    for prefix in (HUB_PREFIX, generated.REASONING_GYM_PREFIX, STARTER_PREFIX):
+    for prefix in (HUB_PREFIX, generated.REASONING_GYM_PREFIX, STARTER_PREFIX, PYTHON_PREFIX):
         name = name.removeprefix(prefix)
     return (source.domain or PurePath(name).stem or name).replace("/", "-")
 

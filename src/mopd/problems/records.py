@@ -165,7 +165,7 @@ def _to_problem(record: Record, reading: Reading) -> Problem:
     ordered = _get(record, "ordered", reading)
     if verifier == "tool_use" and not (ordered is None or isinstance(ordered, bool)):
         raise _field_error(record, "ordered", "true or false", ordered)  # the text "false" would pass for true
-    messages = _messages(record, reading)
+    messages = read_messages(record, reading)
     return Problem(
         id=_id(record, reading),
         messages=messages,
@@ -254,7 +254,8 @@ def _id_as_written(record: Record, reading: Reading) -> str | float:
     raise _field_error(record, name, "text or a number", given)
 
 
-def _messages(record: Record, reading: Reading) -> tuple[Message, ...]:
+def read_messages(record: Record, reading: Reading) -> tuple[Message, ...]:
+    """What the student reads. Raises ProblemError."""
     prompt, system = _get(record, "prompt", reading), _get(record, "system", reading)
     if not (system is None or isinstance(system, str)) or (isinstance(system, str) and not is_unicode(system)):
         raise _field_error(record, "system", "text or null", system)

@@ -5,8 +5,6 @@ Problems of a starter come from the installed package and are read like any file
 
 from __future__ import annotations
 
-import datetime
-import decimal
 import difflib
 import json
 from collections import Counter
@@ -19,7 +17,9 @@ from mopd.config import HUB_PREFIX, SourceConfig
 from mopd.core.errors import ConfigError, ProblemError
 from mopd.core.types import Message, Problem
 from mopd.problems import generated, schemas
+from mopd.problems.passed import Passed, Problems, Records
 from mopd.problems.records import COLUMNS, GivenCompletion, Reading, Record, look_up, to_completions, to_problems
+from mopd.problems.tables import table_rows
 from mopd.starters import PREFIX as STARTER_PREFIX
 from mopd.starters import problem_bytes
 
@@ -33,24 +33,28 @@ def read_problems(
     needs_answer: bool = True,
     key: str = "problems",
     left_out: Counter[str] | None = None,
+    passed: Passed | None = None,
 ) -> list[Problem]:
-    """The problems of one source, generated or read. `key` is the table of the configuration that says which.
+    """The problems of one source, generated, read or `passed`. `key` is the table of the configuration that says which.
 
     Records that a `record_schema` leaves out are counted in `left_out`, by reason. Raises ProblemError naming the file
     or data set with line, record or row and field; ConfigError where keys do not suit the source.
     """
-    make = generated.find(source.source)
+    given = (passed or Passed()).of(source.source)
+    make = given if isinstance(given, Problems) else generated.find(source.source)
     _check_keys(source, is_generated=make is not None, key=key)
     if make is not None:
         made = make(source, seed)
         problems = [replace(p, domain=source.domain) for p in made] if source.domain else made
     else:
-        problems = _from_records(source, needs_answer, key, Counter() if left_out is None else left_out)
+        records = given.records if isinstance(given, Records) else _records(source)
+        problems = _from_records(records, source, needs_answer, key, Counter() if left_out is None else left_out)
     return [_instructed(p, source.instruction) for p in problems] if source.instruction else problems
 
 
-def _from_records(source: SourceConfig, needs_answer: bool, key: str, left_out: Counter[str]) -> list[Problem]:
-    records = _records(source)
+def _from_records(
+    records: Iterable[Record], source: SourceConfig, needs_answer: bool, key: str, left_out: Counter[str]
+) -> list[Problem]:
     if source.record_schema:
         records = schemas.convert(records, source.record_schema, source.options, key, left_out)
     return to_problems(records, source.source, _reading(source, needs_answer, key))
@@ -224,33 +228,13 @@ def _parquet_records(path: Path, data: bytes) -> Iterator[Record]:
 
     try:
         with pyarrow.parquet.ParquetFile(pyarrow.BufferReader(data)) as file:
-            yield from _rows(file.iter_batches(), str(path))
+            yield from table_rows(file.iter_batches(), str(path))
     except (pyarrow.ArrowException, OSError) as error:
         raise ProblemError(
             "a parquet file can be read to its end",
             f"{path}, {len(data)} bytes: {_first_line(error)}",
             "download or write it again",
         ) from error
-
-
-def _rows(batches: Iterable[Any], source: str) -> Iterator[Record]:
-    """The rows of arrow batches. They are not decoded further, so no image or sound library is needed."""
-    number = 0
-    for batch in batches:
-        for values in batch.to_pylist():
-            number += 1
-            yield Record({name: _plain(value) for name, value in values.items()}, source, "row", number)
-
-
-def _plain(value: Any) -> Any:
-    """A value as JSON could hold it where arrow has a type of its own: times and decimals become text."""
-    if isinstance(value, dict):
-        return {name: _plain(held) for name, held in value.items()}
-    if isinstance(value, list):
-        return [_plain(held) for held in value]
-    if isinstance(value, datetime.date | datetime.time | datetime.timedelta | decimal.Decimal):
-        return str(value)
-    return value
 
 
 # --- data sets ------------------------------------------------------------------------------------------------------
@@ -263,7 +247,7 @@ def _hub_records(source: SourceConfig) -> Iterator[Record]:
     where = source.source + (f" ({source.split})" if source.split else "")
     data = _open_folder(name, source) if name.startswith((".", "/", "~")) else _load(name, source)
     try:
-        yield from _rows(data.with_format("arrow").iter(batch_size=1000), where)
+        yield from table_rows(data.with_format("arrow").iter(batch_size=1000), where)
     except (pyarrow.ArrowException, OSError) as error:
         raise _cannot_open(source, error, "download or write it again") from error
 

@@ -1,4 +1,4 @@
-"""What a run shows people: `terminal` its figures and one group, `contexts` what a teacher read.
+"""What a run shows people: `terminal` its figures and one group, `contexts` what a teacher read, `loaded` all as data.
 
 It only reads run directories. May import: everything up to `runs`. A new page or table of a run belongs here.
 """

@@ -69,7 +69,7 @@ def check_inputs(recorded: Inputs, found: Inputs, do: str) -> None:
             raise RunError(
                 "a run's problems are those that it began with, in the same order",
                 f"{were}, and now {are}" if part["count"] != now["count"] else f"{were}, not all as they were",
-                f"put the problem files back as they were; {do}",
+                f"put the problem files back as they were, or pass in Python what was passed; {do}",
             )
     for name, what, must, back in (
         (

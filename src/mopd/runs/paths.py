@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from mopd.config import HUB_PREFIX, Config, MixConfig
+from mopd.config import HUB_PREFIX, PYTHON_PREFIX, Config, MixConfig
 from mopd.core.errors import RunError
 from mopd.models.embedded import PREFIX
 from mopd.problems import generated
@@ -74,12 +74,12 @@ def _existing(text: str) -> str:
 
 
 def _student(text: str) -> str:
-    return text if text.startswith(PREFIX) else _existing(text)
+    return text if text.startswith((PREFIX, PYTHON_PREFIX)) else _existing(text)
 
 
 def _source(text: str) -> str:
     """A file, or the folder of `hub:./FOLDER`; names of data sets, starters and generated sources stay."""
-    is_name = text.startswith(STARTER_PREFIX) or generated.find(text) is not None
+    is_name = text.startswith((STARTER_PREFIX, PYTHON_PREFIX)) or generated.find(text) is not None
     if not text or is_name:  # an empty one: there is a mix instead
         return text
     if text.startswith(HUB_PREFIX):
@@ -93,5 +93,5 @@ def _settled_source(source: MixConfig) -> MixConfig:
 
 
 def is_place(text: str) -> bool:
-    """Whether a settled student or source names a place on this disk."""
-    return text.removeprefix(HUB_PREFIX).startswith("/")
+    """Whether a settled student or source names a place on this disk, or what was passed in Python."""
+    return text.startswith(PYTHON_PREFIX) or text.removeprefix(HUB_PREFIX).startswith("/")

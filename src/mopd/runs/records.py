@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -48,15 +48,22 @@ def _describe_rollout(group: Group, record: LessonRecord, index: int) -> dict[st
 
 def read_jsonl(path: Path) -> list[dict[str, Any]]:
     """All complete lines of a JSONL log. Raises RunError where it is missing or damaged."""
-    rows: list[dict[str, Any]] = []
+    return list(iterate_jsonl(path))
+
+
+def iterate_jsonl(path: Path) -> Iterator[dict[str, Any]]:
+    """As `read_jsonl`, one line at a time."""
+    read_count = 0
     try:
         with open(path, encoding="utf-8") as file:
-            rows.extend(json.loads(line) for line in file if line.endswith("\n"))
+            for line in file:
+                if line.endswith("\n"):
+                    yield json.loads(line)
+                    read_count += 1
     except (OSError, ValueError) as error:
-        where = path if isinstance(error, OSError) else f"{path}, line {len(rows) + 1}"
+        where = path if isinstance(error, OSError) else f"{path}, line {read_count + 1}"
         what = error.strerror if isinstance(error, OSError) else error
         raise RunError("a log of a run can be read", f"{where}: {what}", "restore it from a backup") from error
-    return rows
 
 
 def rebuild_group(recorded: Mapping[str, Any], success_reward: float) -> Group:

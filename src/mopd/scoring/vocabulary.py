@@ -28,8 +28,7 @@ def restrict_vocabulary(model: Any, token_ids: Collection[int]) -> None:
     rows = int(model.get_output_embeddings().weight.shape[0])
     size = min(rows, 1 + max(token_ids))
     gaps = tuple(sorted(set(range(size)) - set(token_ids)))
-    if size < rows or gaps:
-        model.mopd_known = _Known(size, gaps)
+    model.mopd_known = _Known(size, gaps) if size < rows or gaps else None
 
 
 def of_known_tokens(model: Any, logits: Tensor) -> Tensor:

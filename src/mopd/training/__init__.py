@@ -1,11 +1,13 @@
 """The loop.
 
 `loop` goes from a configuration to a summary; `step` is one step of the method, and the first thing to read; `metrics`
-turns a step into figures; `nothing_learnt` tells of a run that none of its steps updated.
+turns a step into figures; `watching` is what a caller is told of a step; `nothing_learnt` tells of a run that none of
+its steps updated.
 
 May import: everything but `cli`. A new metric of rollouts or lessons: `metrics`.
 """
 
 from mopd.training.loop import resume, train
+from mopd.training.watching import StepDone
 
-__all__ = ["resume", "train"]
+__all__ = ["StepDone", "resume", "train"]

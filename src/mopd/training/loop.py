@@ -18,9 +18,10 @@ from mopd.evaluation.reading import find_recipe
 from mopd.judging.choosing import Given, make_judge, make_judge_again, with_functions
 from mopd.judging.verdicts import Judge
 from mopd.method.recipes import in_force
+from mopd.models.passed import StudentGiven, model_of, with_student
 from mopd.preflight.checks import check_compiler, check_paths
 from mopd.preflight.setup import Setup, prepare, prepare_problems
-from mopd.problems import ProblemSet
+from mopd.problems import Passed, ProblemSet, ProblemsGiven, check_passed_again, with_passed
 from mopd.report.header import header_lines
 from mopd.report.steps import SHOWN, duration, panel, plain_line
 from mopd.report.warnings import warnings_of
@@ -36,55 +37,84 @@ from mopd.runs.trackers import Tracker, check_tracker, open_tracker
 from mopd.training.alarms import Watch
 from mopd.training.nothing_learnt import nothing_learnt
 from mopd.training.step import StepClock, Stepper, StepResult
+from mopd.training.watching import OnStep, StepDone
 
 
 def train(
-    config: Config, *, reward_functions: Given = None, fresh: bool = False, quiet: bool = False
+    config: Config,
+    *,
+    problems: ProblemsGiven | None = None,
+    held_out: ProblemsGiven | None = None,
+    student: StudentGiven = None,
+    reward_functions: Given = None,
+    on_step: OnStep | None = None,
+    fresh: bool = False,
+    quiet: bool = False,
 ) -> dict[str, Any]:
     """Train as `config` says and return the run's summary (also written to summary.json).
 
-    `reward_functions` judge instead of verifiers, as `rewards.functions` would (docs/rewards.md). `fresh` moves a run
-    that is already at `config.run` aside; `quiet` shows no progress. Raises MopdError.
+    `problems` and `held_out` (lists of Problem, lists of records, or a datasets.Dataset) take the place of
+    `problems.source` and `problems.held_out_source`. `student` takes that of the key: a name, or a transformers model
+    with its tokenizer, which is trained itself and ends in float32. `reward_functions` judge instead of verifiers, as
+    `rewards.functions` would (docs/rewards.md).
+
+    `on_step` is called with a StepDone after each step is recorded and, where due, evaluated and checkpointed. What it
+    returns is ignored; what it raises ends the run, which can be resumed. `fresh` moves a run that is already at
+    `config.run` aside; `quiet` shows no progress. docs/python.md has examples. Raises MopdError.
     """
     began = time.perf_counter()
     open_standard_streams()
     with Stopping() as stopping:
-        config = with_functions(settled(config), reward_functions)  # paths first: reward functions may change directory
+        passed = Passed(problems, held_out)
+        config = with_passed(settled(with_student(config, student)), passed)
+        config = with_functions(config, reward_functions)  # paths first: reward functions may change directory
         check_may_begin(Path(config.run), fresh)
         check_paths(config)
         check_compiler(config)
         check_tracker(config)
-        problems = prepare_problems(config)  # before anything is written: bad input leaves no trace
-        problems.check_steps(config.steps, config.problems_per_step)
-        judge = make_judge(config, problems, reward_functions)
-        setup = prepare(config, problems, judge, tell=_teller(quiet))
+        found = prepare_problems(config, passed)  # before anything is written: bad input leaves no trace
+        found.check_steps(config.steps, config.problems_per_step)
+        judge = make_judge(config, found, reward_functions)
+        setup = prepare(config, found, judge, model=model_of(student), tell=_teller(quiet))
         moment = datetime.now().isoformat()
         with _closing(Run.begin(config, {"began": moment} | _inputs(setup, moment), fresh)) as run:
-            return _Training(run, setup, quiet, began, stopping).go()
+            return _Training(run, setup, quiet, began, stopping, on_step).go()
 
 
 def resume(
-    path: str | Path, *, expected: Config | None = None, reward_functions: Given = None, quiet: bool = False
+    path: str | Path,
+    *,
+    expected: Config | None = None,
+    problems: ProblemsGiven | None = None,
+    held_out: ProblemsGiven | None = None,
+    reward_functions: Given = None,
+    on_step: OnStep | None = None,
+    quiet: bool = False,
 ) -> dict[str, Any]:
     """Continue the run at `path` from its newest checkpoint; a finished run returns its summary again.
 
     `expected`, if given, is the configuration the run began with, but for what may change (docs/runs.md): a run with
-    more steps is prolonged. `reward_functions` are those that `train` was given; those that can be imported by name
-    need not be given again. Raises MopdError.
+    more steps is prolonged. `problems`, `held_out` and `reward_functions` are those that `train` was given; functions
+    that can be imported by name need not be given again. A student that was passed is in the checkpoint. `on_step` is
+    as for `train`; steps behind the checkpoint are done, and told, again. Raises MopdError.
     """
     began = time.perf_counter()
     open_standard_streams()
-    with Stopping() as stopping, _closing(Run.reopen(Path(path), expected)) as run:
-        if not run.changes and (summary := run.finished()) is not None and reward_functions is None:
+    passed = Passed(problems, held_out)
+    asked = None if expected is None else with_functions(with_passed(expected, passed), reward_functions)
+    with Stopping() as stopping, _closing(Run.reopen(Path(path), asked)) as run:
+        is_given = passed.is_any or reward_functions is not None
+        if not run.changes and (summary := run.finished()) is not None and not is_given:
             return summary
+        check_passed_again(run.config, passed)
         check_compiler(run.config)
         check_tracker(run.config)
-        problems = prepare_problems(run.config)
-        problems.check_steps(run.config.steps, run.config.problems_per_step)
-        judge = make_judge_again(run.config, problems, reward_functions)
-        setup = _prepared_again(run, problems, judge, quiet)
+        found = prepare_problems(run.config, passed)
+        found.check_steps(run.config.steps, run.config.problems_per_step)
+        judge = make_judge_again(run.config, found, reward_functions)
+        setup = _prepared_again(run, found, judge, quiet)
         run.accept(_inputs(setup, run.began()))
-        return _Training(run, setup, quiet, began, stopping).go()
+        return _Training(run, setup, quiet, began, stopping, on_step).go()
 
 
 def _prepared_again(run: Run, problems: ProblemSet, judge: Judge, quiet: bool) -> Setup:
@@ -134,11 +164,13 @@ class _Clock(StepClock):
 class _Training:
     """A run from where it stands to its summary. Its seconds are those of this process, since `began`."""
 
-    def __init__(self, run: Run, setup: Setup, quiet: bool, began: float, stopping: Stopping) -> None:
+    def __init__(
+        self, run: Run, setup: Setup, quiet: bool, began: float, stopping: Stopping, on_step: OnStep | None
+    ) -> None:
         self.run, self.setup, self.config = run, setup, setup.config
         self.progress, self.tell = ProgressDisplay(quiet), _teller(quiet)
         self.tracker = Tracker()
-        self.began, self.stopping = began, stopping
+        self.began, self.stopping, self.on_step = began, stopping, on_step
         self.seconds: dict[str, float] = {"warmup": 0.0, "train": 0.0, "evaluate": 0.0, "total": 0.0}
         self.done: int | None = None
         """Steps behind the state that student, teacher and optimiser are in; None before there is one to save."""
@@ -238,6 +270,8 @@ class _Training:
                 self._after(step + 1, stepper)
                 if self._is_evaluation_due(step + 1) and self.setup.problems.held_out:
                     watch.evaluation(is_last=step + 1 == config.steps)
+                if self.on_step is not None:
+                    self.on_step(StepDone.of(step, result))
         self.seconds["train"] = time.perf_counter() - began - (self.seconds["evaluate"] - evaluating)
 
     def _record(self, step: int, result: StepResult) -> None:
