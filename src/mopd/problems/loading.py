@@ -210,7 +210,7 @@ def _read_held_out(config: ProblemsConfig, needs_answer: bool, left_out: Counter
 def _label(source: SourceConfig) -> str:
     """What a source is called in ids: its domain, else its own name without folders and suffix."""
     name = source.source.removeprefix(HUB_PREFIX).removeprefix(generated.REASONING_GYM_PREFIX)
-    return (source.domain or PurePath(name).stem or name).replace("/", "-")
+    return (source.domain or PurePath(name.removesuffix(".gz").removesuffix(".zst")).stem or name).replace("/", "-")
 
 
 def _with_own_ids(
