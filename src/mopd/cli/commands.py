@@ -150,23 +150,29 @@ def verify_command(options: argparse.Namespace) -> int:
     """1 where a grader failed, or where an audit flags junk."""
     if options.audit and options.resume:
         raise ConfigError("--resume goes on with verdicts on completions", "an audit", "leave --resume out")
-    read = ("problems", "verification", "sandbox", "rewards")
-    _check_read(options.overrides, {key: "" for key in Config.model_fields if key not in read}, "mopd verify")
     config = _given_config(options) or build_config({})
+    read = ["problems", "verification", "sandbox", "rewards"] + ["success_reward"] * bool(config.rewards.functions)
+    _check_read(options.overrides, {key: "" for key in Config.model_fields if key not in read}, "mopd verify")
     out = Path(options.json) if options.json else None
     return _audit(options, config, out) if options.audit else _judge_completions(options, config, out)
 
 
 def _judge_completions(options: argparse.Namespace, config: Config, out: Path | None) -> int:
     from mopd.auditing.completions import count_of, verdicts_table, verify_completions
+    from mopd.auditing.functions import functions_table
 
     if options.file is None:
         raise ConfigError(
             "mopd verify is given completions", "no FILE", "name a file whose records hold them, or give --audit"
         )
-    rewards = verify_completions(options.file, config, out, options.quiet, options.resume)
+    judged = verify_completions(options.file, config, out, options.quiet, options.resume)
+    rewards = judged.rewards
     Console().print(verdicts_table(rewards))
     failed = count_of(rewards, "error")
+    if judged.functions:
+        values = [value for (_, kind), found in rewards.items() if kind != "error" for value in found]
+        successes = count_of(rewards, "correct")
+        Console().print(functions_table(judged.functions, values, failed, successes, config.success_reward))
     if failed:
         where = f"`feedback` in {out} says why" if out else "--json OUT says why"
         total = sum(map(len, rewards.values()))
