@@ -37,6 +37,22 @@ def train_command(options: argparse.Namespace) -> None:
     print_summary(summary, Console())
 
 
+def problems_command(options: argparse.Namespace) -> int:
+    """1 where a run would end before its first step, or the solution that is shown is not right."""
+    from mopd.auditing.problem_set import READ, overview
+    from mopd.report.problems import print_problems
+
+    _check_read(options.overrides, dict.fromkeys(Config.model_fields.keys() - {*READ}, ""), "mopd problems")
+    given = _given_config(options)
+    if given is None:
+        raise ConfigError("mopd problems is told of which run", "no CONFIG.toml", "give the configuration of one")
+    out = _checked_json(options)
+    found = overview(given, options.show, options.quiet).as_json()
+    print_problems(found, Console())
+    _write_json(out, found)
+    return int(bool(found["findings"]))
+
+
 def preflight_command(options: argparse.Namespace) -> int:
     """1 where the student cannot learn from its peers."""
     from mopd.evaluation.reading import preflight
