@@ -58,7 +58,7 @@ def test_a_sound_set_is_counted_measured_and_shown_and_ends_with_0(folder, capsy
     assert ["all", "16", "4"] in lines_of(printed)
     assert (found["lengths"]["min"], found["lengths"]["median"], found["lengths"]["max"]) == (4, 4, 5)
     assert found["lengths"]["bins"] == [[4, 4, 10], [5, 5, 10]]
-    assert ["4", "to", "4", "#" * 40, "10"] in lines_of(printed)
+    assert ["4", "#" * 40, "10"] in lines_of(printed)
     assert found["shown"]["kind"] == "correct"
     assert "this solution is judged correct; the verifier reads '12'" in printed
     assert not (folder / "runs").exists()
@@ -105,7 +105,7 @@ def test_a_prompt_over_the_budget_of_contexts_is_too_long_as_well(folder, capsys
     [
         (["context.tokens=126"], rows_of(), "fit the student's window of 128"),
         (["problems_per_step=30"], rows_of(), "30 problems a step"),
-        ([], rows_of(19) + [{"id": "b", "prompt": "word", "answer": "1"}], "vocabulary can render"),
+        ([], [*rows_of(19), {"id": "b", "prompt": "word", "answer": "1"}], "vocabulary can render"),
         ([], [row | {"kind": "tooluse"} for row in rows_of()], "can read its reference"),
         (["problems.verifier=math"], [row | {"solution": r"\boxed{13}"} for row in rows_of()], "is judged wrong"),
     ],
@@ -177,7 +177,7 @@ def test_a_student_is_read_alike_with_and_without_its_weights(tmp_path):
 
 
 def test_no_weights_are_needed(tmp_path):
-    folder = save(tmp_path / "model", "llama")
+    save(tmp_path / "model", "llama")
     for path in (tmp_path / "model").glob("*.safetensors"):
         path.unlink()
     rows = [{"prompt": f"Is {i} even?", "answer": "yes"} for i in range(10)]
@@ -187,8 +187,8 @@ def test_no_weights_are_needed(tmp_path):
     done = subprocess.run(
         [sys.executable, "-m", "mopd", "problems", *words], capture_output=True, text=True, check=False, timeout=120
     )
-    assert done.returncode == 0, (folder, done.stderr)
-    assert "Is 0 even?" in done.stdout or "even?" in done.stdout
+    assert done.returncode == 0, done.stderr
+    assert "even?" in done.stdout
 
 
 def test_an_id_that_no_problem_has_is_refused_by_the_function_too(folder):

@@ -40,7 +40,10 @@ BINS = 10
 
 @dataclass(frozen=True)
 class Count:
-    """How many problems of one source, domain and verifier are trained on and held out."""
+    """How many problems of one source, domain and verifier are trained on and held out.
+
+    Where reward functions judge, `verifier` says so: no problem's own verifier is asked.
+    """
 
     source: str
     domain: str
@@ -199,7 +202,7 @@ def _check_references(findings: list[str], problems: ProblemSet, config: Config,
 
 def _counts(problems: ProblemSet, config: Config) -> tuple[Count, ...]:
     train, held_out = (
-        Counter((_source(problem, config), problem.domain, problem.verifier) for problem in part)
+        Counter((_source(problem, config), problem.domain, _verifier(problem, config)) for problem in part)
         for part in (problems.train, problems.held_out)
     )
     return tuple(Count(*key, train[key], held_out[key]) for key in dict.fromkeys([*train, *held_out]))
@@ -208,6 +211,10 @@ def _counts(problems: ProblemSet, config: Config) -> tuple[Count, ...]:
 def _source(problem: Problem, config: Config) -> str:
     """The file or data set that a problem was read from; the generator's name, where one alone generates."""
     return problem.where.rpartition(", ")[0] or config.problems.source or "generated"
+
+
+def _verifier(problem: Problem, config: Config) -> str:
+    return "reward functions" if config.rewards.functions else problem.verifier
 
 
 def _measured(
@@ -257,7 +264,7 @@ def _shown(reader: Reader, problem: Problem, problems: ProblemSet, config: Confi
         where=problem.where,
         part="held out" if problem in problems.held_out else "training",
         domain=problem.domain,
-        verifier=problem.verifier,
+        verifier=_verifier(problem, config),
         tokens=tokens,
         prompt=prompt,
         reference=_reference(problem),

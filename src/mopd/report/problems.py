@@ -24,7 +24,7 @@ def print_problems(found: Mapping[str, Any], console: Console) -> None:
     print_split(found["split"], console)
     _print_lengths(found, console)
     _print_over_long(found["over_long"], console)
-    _print_shown(found["shown"], found["reward_functions"], console)
+    _print_shown(found["shown"], console)
     for finding in found["findings"]:
         console.print(visible(finding), style="yellow", markup=False, highlight=False, soft_wrap=True)
 
@@ -64,7 +64,8 @@ def _print_lengths(found: Mapping[str, Any], console: Console) -> None:
     most, width = max(count for *_, count in lengths["bins"]), len(str(lengths["bins"][-1][1]))
     for low, high, count in lengths["bins"]:
         bar = "#" * -(-BAR * count // most)
-        console.print(f"  {low:>{width}} to {high:>{width}}  {bar}{' ' * bool(bar)}{count}", **PLAIN)
+        label = f"{low:>{width}} to {high:>{width}}" if low < high else f"{low:>{width}}"
+        console.print(f"  {label}  {bar}{' ' * bool(bar)}{count}", **PLAIN)
     console.print(
         f"window {found['window']}, sampling.completion_tokens {found['completion_tokens']}, "
         f"context.tokens {found['context_tokens']}",
@@ -81,11 +82,11 @@ def _print_over_long(over_long: Sequence[Mapping[str, str]], console: Console) -
         console.print(f"  and {len(over_long) - NAMED} more; --json OUT names all", **PLAIN)
 
 
-def _print_shown(shown: Mapping[str, Any], reward_functions: Sequence[Any], console: Console) -> None:
+def _print_shown(shown: Mapping[str, Any], console: Console) -> None:
     where = f" ({shown['where']})" if shown["where"] else ""
     console.rule("one problem, as the student reads it")
     console.print(visible(shown["prompt"] or "the student cannot read it"), **PLAIN)
-    console.rule(f"judged by {'reward functions' if reward_functions else escape(visible(shown['verifier']))}")
+    console.rule(f"judged by {escape(visible(shown['verifier']))}")
     tokens = "" if shown["tokens"] is None else f", {shown['tokens']} tokens"
     console.print(visible(f"problem {shown['problem']}{where}, {shown['part']}{tokens}"), **PLAIN)
     if shown["reference"] is not None:
