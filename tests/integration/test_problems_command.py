@@ -80,7 +80,7 @@ def test_problems_that_are_too_long_are_listed_and_end_with_1_where_a_run_would_
     write(folder / "problems.jsonl", rows_of(40, long=range(3, 36, 2)))
     printed, found = run(capsys, f"problems.over_long={action}", status=int(action == "refuse"))
     assert {row["problem"] for row in found["over_long"]} == {f"p{i}" for i in range(3, 36, 2)}
-    assert "17 problems are too long" in printed
+    assert "problems that are too long: 17" in printed
     assert sum(line.startswith("  problem p") for line in printed.splitlines()) == 10
     assert "and 7 more" in printed
     assert "problem p3 (problems.jsonl, line 4): 130 + 4" in printed
@@ -88,7 +88,7 @@ def test_problems_that_are_too_long_are_listed_and_end_with_1_where_a_run_would_
     total = sum(row["train"] + row["held_out"] for row in found["counts"])
     assert total == (40 if action == "refuse" else 23)
     assert sum(found["split"]["left_out"].values()) == 40 - total
-    assert [" 17 problems" in f" {finding}" for finding in found["findings"]] == [True] * (action == "refuse")
+    assert ["17 of 40 problems" in finding for finding in found["findings"]] == [True] * (action == "refuse")
 
 
 def test_a_prompt_over_the_budget_of_contexts_is_too_long_as_well(folder, capsys):

@@ -136,7 +136,8 @@ def overview(config: Config, show: str | None = None, quiet: bool = False) -> Ov
         kept = _try(findings, without_over_long, kept, excesses) or kept
     elif excesses:
         do = f"{excesses[0][1].do}, or set problems.over_long = 'leave_out'"
-        findings.append(f"{len(excesses)} problems are too long, which ends a run before its first step: {do}")
+        count = f"{len(excesses)} of {len(problems.train + problems.held_out)} problems"
+        findings.append(f"too long, which ends a run before its first step: {count}\n  do:  {do}")
     _try(findings, check_template, reader, kept, config)
     _try(findings, kept.check_steps, config.steps, config.problems_per_step)
     can_judge = not config.rewards.functions and _check_references(findings, kept, config, quiet)

@@ -74,7 +74,7 @@ def _print_lengths(found: Mapping[str, Any], console: Console) -> None:
 
 
 def _print_over_long(over_long: Sequence[Mapping[str, str]], console: Console) -> None:
-    console.print(f"{len(over_long)} problems are too long", **PLAIN)
+    console.print(f"problems that are too long: {len(over_long)}", **PLAIN)
     for row in over_long[:NAMED]:
         named = f"problem {row['problem']}" + (f" ({row['where']})" if row["where"] else "")
         console.print(visible(f"  {named}: {row['got']}; {row['law']}"), **PLAIN)
