@@ -1,5 +1,6 @@
 """`mopd verify`: verdicts on given completions, line by line; and the audit, which flags junk that scores."""
 
+import gzip
 import json
 import os
 import random
@@ -237,6 +238,119 @@ def test_verdicts_on_other_rows_are_not_gone_on_with(tmp_path, capsys):
     assert out.read_bytes() == kept
 
 
+# --- reward functions -----------------------------------------------------------------------------------------------
+
+FUNCTIONS = '''
+def longer(completions, answer, **columns):
+    """How many characters a completion has more than its answer; None where there is none, an error at "!"."""
+    texts = [turns[-1]["content"] for turns in completions]
+    more = [len(text) - len(right or "") for text, right in zip(texts, answer)]
+    return [None if not text else float("nan") if "!" in text else n for text, n in zip(texts, more)]
+
+
+def get_bonus(most):
+    def bonus(completions, log_extra, **columns):
+        log_extra("seen", [turns[-1]["content"] for turns in completions])
+        return [min(most, 1.0) for _ in completions]
+    return bonus
+
+
+def tokens(completion_ids, **columns):
+    return [len(ids) for ids in completion_ids]
+
+
+def any_tokens(completions, completion_ids=None, **columns):
+    return [0.0 if completion_ids is None else 9.0 for _ in completions]
+'''
+
+
+@pytest.fixture(scope="module")
+def folder_with_functions(tmp_path_factory):
+    """Functions and completions; what they give is known. One folder: a process imports a module from one place."""
+    folder = tmp_path_factory.mktemp("functions")
+    (folder / "given_rewards.py").write_text(FUNCTIONS)
+    entry = '{ function = "given_rewards:get_bonus", args = { most = 0.5 } }'
+    (folder / "own.toml").write_text(
+        f'success_reward = 2.0\n[rewards]\nfunctions = ["given_rewards:longer", {entry}]\nweights = [1.0, 2.0]\n'
+    )
+    texts = ["yes", "yesyes", "", "y!", "no"]
+    rows = [{"id": n, "prompt": "?", "answer": "yes", "completion": text} for n, text in enumerate(texts)]
+    write(folder / "in.jsonl", [*rows, {"id": 5, "prompt": "?", "completion": "four"}, {"id": 6, "prompt": "?"}])
+    return folder
+
+
+@pytest.fixture
+def with_functions(folder_with_functions, monkeypatch):
+    """That folder as the current directory, without what another test wrote."""
+    monkeypatch.chdir(folder_with_functions)
+    (folder_with_functions / "out.jsonl").unlink(missing_ok=True)
+    return folder_with_functions
+
+
+def test_reward_functions_judge_completions_with_weights_and_factories(with_functions, capsys):
+    assert main(["verify", "in.jsonl", "own.toml", "--json", "out.jsonl", "--quiet"]) == 1
+    lines = read(with_functions / "out.jsonl")
+    assert [line["reward"] for line in lines] == [1.0, 4.0, 1.0, 0.0, 0.0, 5.0, 0.0]
+    assert [line["kind"] for line in lines] == ["wrong", "correct", "wrong", "error", "wrong", "correct", "error"]
+    assert [line["details"].get("rewards/longer") for line in lines] == [0.0, 3.0, None, None, -1.0, 4.0, None]
+    assert [line["details"].get("rewards/bonus") for line in lines] == [0.5] * 6 + [None]
+    assert lines[1]["details"]["seen"] == "yesyes"
+    assert "not finite" in lines[3]["details"]["failed/longer"]
+    assert "in.jsonl, line 7" in lines[6]["feedback"]
+    rows = [line.replace("│", " ").split() for line in capsys.readouterr().out.splitlines()]
+    assert ["longer", "1", "1.500", "-1.000", "4.000", "1", "1"] in rows
+    assert ["bonus", "2", "0.500", "0.500", "0.500", "0", "0"] in rows
+    assert ["weighted", "sum", "2.200", "0.000", "5.000", "2"] in rows
+    assert ["successes,", "with", "a", "reward", "of", "at", "least", "2:", "2", "of", "5,", "share", "0.400"] in rows
+
+
+def test_overrides_alone_name_reward_functions_and_what_is_a_success(with_functions, capsys):
+    arguments = ["rewards.functions=['given_rewards:longer']", "success_reward=4", "--quiet"]
+    assert main(["verify", "in.jsonl", *arguments]) == 1
+    assert "of at least 4: 1 of 4, share 0.250" in " ".join(capsys.readouterr().out.split())
+
+
+def test_verdicts_of_functions_go_on_where_they_were_cut_and_not_with_those_of_others(with_functions, capsys):
+    out = with_functions / "out.jsonl"
+    arguments = ["verify", "in.jsonl", "own.toml", "--json", "out.jsonl", "--quiet"]
+    assert main(arguments) == 1
+    whole, shown = out.read_bytes(), capsys.readouterr().out
+    out.write_bytes(whole[: len(whole) // 2])
+    assert main([*arguments, "--resume"]) == 1
+    assert out.read_bytes() == whole
+    assert capsys.readouterr().out == shown
+    assert main([*arguments, "--resume", "rewards.functions=['given_rewards:longer']", "rewards.weights=[1]"]) == 2
+    assert main([*arguments, "--resume", "rewards.functions=[]", "rewards.weights=[]"]) == 2
+    assert out.read_bytes() == whole
+
+
+def test_functions_are_called_with_few_completions_at_a_time(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "sized_rewards.py").write_text(
+        "def size(completions, **columns):\n    return [len(completions)] * len(completions)\n"
+    )
+    write(tmp_path / "many.jsonl", [{"id": n, "prompt": "?", "completion": "x"} for n in range(150)])
+    arguments = ["rewards.functions=['sized_rewards:size']", "--json", "out.jsonl", "--quiet"]
+    assert main(["verify", "many.jsonl", *arguments]) == 0
+    assert [line["details"]["rewards/size"] for line in read(tmp_path / "out.jsonl")] == [64] * 128 + [22] * 22
+
+
+def test_a_function_that_needs_tokens_is_refused_and_one_that_can_do_without_gets_none(with_functions, capsys):
+    assert main(["verify", "in.jsonl", "rewards.functions=['given_rewards:tokens']"]) == 2
+    assert "tokens asks for completion_ids" in capsys.readouterr().err
+    arguments = ["rewards.functions=['given_rewards:any_tokens']", "--json", "out.jsonl", "--quiet"]
+    assert main(["verify", "in.jsonl", *arguments]) == 1
+    assert [line["details"]["rewards/any_tokens"] for line in read(with_functions / "out.jsonl")[:6]] == [0.0] * 6
+
+
+def test_completions_are_read_from_csv_and_compressed_files(tmp_path):
+    rows = "prompt,answer,completion\n?,yes,yes\n?,yes,\n"
+    (tmp_path / "in.csv.gz").write_bytes(gzip.compress(rows.encode()))
+    out = tmp_path / "out.jsonl"
+    assert main(["verify", str(tmp_path / "in.csv.gz"), "--json", str(out), "--quiet"]) == 0
+    assert [(line["idx"], line["kind"]) for line in read(out)] == [(2, "correct"), (3, "unparsable")]
+
+
 # --- bad input ------------------------------------------------------------------------------------------------------
 
 
@@ -292,7 +406,10 @@ def test_a_completion_under_another_name_is_suggested(tmp_path, capsys):
         ([], "no FILE"),
         (["none.jsonl"], "No such file"),
         (["in.jsonl", "problems.verifier=exakt"], "did you mean exact"),
-        (["in.jsonl", "rewards.functions=['a:b']"], "rewards.functions=[]"),
+        (["in.jsonl", "rewards.functions=['no_such_module:b']"], "no_such_module"),
+        (["in.jsonl", "rewards.weights=[1]"], "set rewards.functions"),
+        (["in.jsonl", "success_reward=0.5"], "an override is one that mopd verify reads"),
+        (["--audit", "once.jsonl", "rewards.functions=['a:b']"], "rewards.functions=[]"),
         (["in.jsonl", "problems.mix=[{source='x'}]"], "problems.mix=[]"),
         (["sort-digits"], "file or data set"),
         (["in.jsonl", "--json", "in.jsonl"], "a file of its own"),

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import csv
+import gzip
+import io
 import json
 import os
 import subprocess
@@ -163,6 +166,135 @@ def test_a_pipe_is_read_though_it_can_be_read_only_once(tmp_path):
 def test_nan_is_no_answer(tmp_path):
     path = write_parquet(tmp_path / "a.parquet", [record(1, answer=1.5), record(2, answer=float("nan"))])
     assert "row 2" in refused(path, "'answer'", "nothing").got
+
+
+# --- CSV and compressed files ---------------------------------------------------------------------------------------
+
+TEXTS = [
+    {"id": "a", "prompt": 'Say "yes",\nthen stop.', "answer": "yes", "kind": "exact", "note": "1,5"},
+    {"id": "b", "prompt": "[1, 2] is what?", "answer": "[1, 2]", "kind": "exact", "note": "\tZürich"},
+]
+
+
+def csv_text(records, separator=","):
+    out = io.StringIO(newline="")
+    writer = csv.DictWriter(out, list(records[0]), delimiter=separator)
+    writer.writeheader()
+    writer.writerows(records)
+    return out.getvalue()
+
+
+def zstd(data):
+    return pyarrow.compress(data, codec="zstd", asbytes=True)
+
+
+def test_csv_and_compressed_files_say_the_problems_of_the_plain_file(tmp_path):
+    lines = "".join(json.dumps(one) + "\n" for one in TEXTS).encode()
+    table, tabs = csv_text(TEXTS).encode(), csv_text(TEXTS, "\t").encode()
+    parquet = write_parquet(tmp_path / "a.parquet", TEXTS).read_bytes()
+    contents = {
+        "a.jsonl": lines,
+        "a.csv": table,
+        "A.CSV": b"\xef\xbb\xbf" + table,
+        "unix.csv": csv_text(TEXTS).replace("\r\n", "\n").encode(),
+        "a.tsv": tabs,
+    }
+    kinds = {**contents, "a.json": json.dumps(TEXTS).encode(), "a.parquet": parquet}
+    contents |= {f"{name}.gz": gzip.compress(data) for name, data in kinds.items()}
+    contents |= {f"{name}.zst": zstd(data) for name, data in kinds.items()}
+    contents |= {"two members.jsonl.gz": b"".join(map(gzip.compress, lines.splitlines(keepends=True)))}
+    contents |= {"called otherwise.jsonl": gzip.compress(lines), "called otherwise too.jsonl": zstd(lines)}
+    found = {}
+    for name, data in contents.items():
+        (tmp_path / name).write_bytes(data)
+        found[name] = read(tmp_path / name)
+    assert [p.columns for p in found["a.jsonl"]] == TEXTS
+    assert {name for name, problems in found.items() if problems != found["a.jsonl"]} == set()
+
+
+def test_held_out_problems_come_from_csv_and_compressed_files_too(tmp_path):
+    (tmp_path / "train.csv.gz").write_bytes(gzip.compress(csv_text([record(n) for n in range(9)]).encode()))
+    (tmp_path / "test.tsv.zst").write_bytes(zstd(csv_text([record(n) for n in range(5, 12)], "\t").encode()))
+    source, held_out_source = str(tmp_path / "train.csv.gz"), str(tmp_path / "test.tsv.zst")
+    problems = load_problems(ProblemsConfig(source=source, held_out_source=held_out_source, held_out=99))
+    assert (len(problems.train), len(problems.held_out), problems.split.removed_count) == (5, 7, 4)
+
+
+def test_values_of_csv_are_text_and_json_where_a_field_is_no_text(tmp_path):
+    turns = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "1+1"}]
+    tests = {"testtype": "stdin", "inputs": ["1\n"], "outputs": ["1\n"]}
+    rows = [
+        {"prompt": json.dumps(turns), "answer": "007", "kind": "", "tests": "", "ordered": "", "mine": "[1]"},
+        {"prompt": "x", "answer": "", "kind": "code", "tests": json.dumps(tests), "ordered": "", "mine": ""},
+        {"prompt": '["x"]', "answer": "[]", "kind": "tooluse", "tests": "", "ordered": "false", "mine": "true"},
+    ]
+    chat, code, tool = read(write(tmp_path / "a.csv", csv_text(rows)))
+    assert (chat.messages, chat.reference, chat.verifier, chat.id) == (tuple(turns), "007", "exact", "2")
+    assert (code.reference, code.verifier, code.columns["mine"]) == (None, "code", None)
+    assert (tool.messages[0]["content"], tool.columns["ordered"]) == ('["x"]', False)
+    assert (tool.own_columns["ordered"], tool.columns["mine"]) == ("false", "true")
+
+
+def test_public_sets_are_read_from_csv_with_their_lists_as_json(tmp_path):
+    row = {
+        "task_id": "1",
+        "text": "Add.",
+        "code": "def add(a, b): return a + b",
+        "test_list": ["assert add(1, 2) == 3"],
+    }
+    path = write(tmp_path / "mbpp.csv", csv_text([row | {"test_list": json.dumps(row["test_list"])}]))
+    (problem,) = read(path, record_schema="mbpp")
+    assert problem.columns["tests"]["code"] == row["test_list"][0]
+
+
+def test_a_long_prompt_in_csv_is_read_whole(tmp_path):
+    (problem,) = read(write(tmp_path / "a.csv", csv_text([record(1, prompt="x" * 200_000)])))
+    assert len(problem.messages[0]["content"]) == 200_000
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "says"),
+    [
+        ("a.csv", 'prompt,answer\n"x\ny",1\nx,1,2\n', ["line 4", "3 values for 2 columns"]),
+        ("a.csv", "prompt,answer\nx\n", ["line 2", "1 values for 2 columns"]),
+        ("a.tsv", "prompt\tanswer\nx,1\n", ["line 2", "1 values for 2 columns"]),
+        ("a.csv", 'prompt,answer\nx,1\n"x"y,1\n', ["line 3", "double quote"]),
+        ("a.csv", 'prompt,answer\nx,1\n"x,1\nz,1\n', ["line 3", "double quote"]),
+        ("a.csv", ",prompt,answer\n0,x,1\n", ["line 1", "column 1", "index=False"]),
+        ("a.csv", "prompt,answer,prompt\nx,1,y\n", ["line 1", "'prompt' more than once"]),
+        ("a.csv", "prompt,answer\n", ["at least one problem", "is empty"]),
+        ("a.csv", "", ["at least one problem", "is empty"]),
+        ("a.jsonl.gz", "", ["at least one problem", "is empty"]),
+        ("a.zst", "", ["at least one problem", "is empty"]),
+        ("a.csv", "question,answer\nx,1\n", ["line 2", "problems.columns.prompt = 'question'"]),
+        ("a.csv", "prompt,answer\nx,\n", ["line 2", "'answer'"]),
+        ("a.csv", "prompt,answer,kind,tests\nx,,code,{\n", ["line 2", "'tests'"]),
+        ("a.csv", "prompt,answer,kind,ordered\nx,[],tooluse,yes\n", ["line 2", "'ordered'"]),
+    ],
+)
+def test_what_is_wrong_with_a_csv_file_is_named_with_its_line(tmp_path, name, text, says):
+    refused(write(tmp_path / name, text), str(tmp_path / name), *says)
+
+
+@pytest.mark.parametrize("pack", [gzip.compress, zstd])
+def test_a_damaged_compressed_file_is_refused(tmp_path, pack):
+    whole = pack("".join(json.dumps(record(n)) + "\n" for n in range(500)).encode())
+    suffix = "gz" if pack is gzip.compress else "zst"
+    path = tmp_path / f"a.jsonl.{suffix}"
+    half = len(whole) // 2
+    changed = [whole[:half] + b"\0\0\0\0" + whole[half + 4 :]] if suffix == "gz" else []  # zstd need have no checksum
+    for damaged in (whole[:half], whole[:-2], whole + b"and more", *changed):
+        path.write_bytes(damaged)
+        refused(path, str(path), f"{len(damaged)} bytes", "download or write it again")
+    path.write_text(json.dumps(record(1)))
+    refused(path, str(path), f"take .{suffix} off its name")
+
+
+def test_a_wrong_encoding_is_named_with_its_line_whatever_the_file(tmp_path):
+    latin = "prompt,answer\nx,1\nZürich?,1\n".encode("latin-1")
+    for name, data in (("a.csv", latin), ("a.csv.gz", gzip.compress(latin)), ("a.csv.zst", zstd(latin))):
+        (tmp_path / name).write_bytes(data)
+        refused(tmp_path / name, f"{name}, line 3", "UTF-8")
 
 
 # --- what is wrong with a file --------------------------------------------------------------------------------------

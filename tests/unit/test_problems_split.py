@@ -22,7 +22,7 @@ from mopd.core.types import Problem
 from mopd.problems import load_problems
 from mopd.problems.near_duplicates import JACCARD, SHINGLE, near_duplicates
 from mopd.problems.split import SplitReport, hold_out, normalise, normalised_prompt
-from mopd.report.terminal import _print_split
+from mopd.report.terminal import print_split
 
 
 def a_problem(number, prompt, domain="default"):
@@ -235,9 +235,9 @@ def test_half_of_the_tests_is_taken_of_single_cases_alone(tmp_path):
 
 def test_training_on_half_of_the_tests_is_said_with_the_figures():
     console = Console(record=True, width=200)
-    _print_split(dataclasses.asdict(SplitReport(trained_on_count=5)), console)
+    print_split(dataclasses.asdict(SplitReport(trained_on_count=5)), console)
     assert "5 held-out problems were trained on, with half of their tests" in console.export_text()
-    _print_split(dataclasses.asdict(SplitReport()), console)
+    print_split(dataclasses.asdict(SplitReport()), console)
     assert not console.export_text().strip()
 
 

@@ -608,7 +608,7 @@ def test_what_a_failed_call_had_logged_is_not_told():
 
     _, verdicts, metrics = judge_with(failing)
     assert set(metrics) == {f"rewards/failing_{name}" for name in ("mean", "none_count", "error_count")}
-    assert verdicts[0].details == {"rewards/failing": None}
+    assert verdicts[0].details == {"rewards/failing": None, "failed/failing": "raised ValueError"}
 
 
 def test_functions_of_one_name_are_told_apart():

@@ -1,64 +1,102 @@
-"""Given completions: read from a file, judged by their problems' verifiers, recorded line by line, told by kind."""
+"""Given completions: read from a file, judged by verifiers or reward functions, recorded line by line, told by kind."""
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Generator, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from rich.markup import escape
 from rich.table import Table
 
+from mopd.auditing.functions import (
+    FunctionFigures,
+    check_functions,
+    function_figures,
+    has_values_of,
+    judge_by_functions,
+)
 from mopd.config import HUB_PREFIX, Config, SourceConfig
 from mopd.core.errors import ConfigError
 from mopd.core.statistics import mean_or_zero
 from mopd.core.types import VERDICT_KINDS, Verdict, VerdictKind
+from mopd.judging.choosing import make_judge
+from mopd.judging.reward_functions import RewardFunctions
 from mopd.judging.verdicts import judge_all, prepare_verifiers
-from mopd.problems import GivenCompletion, generated, read_completions
+from mopd.problems import GivenCompletion, ProblemSet, generated, read_completions
 from mopd.runs.progress import ProgressDisplay
 
 Rewards = Mapping[tuple[str, VerdictKind], list[float]]
 """(domain, kind) -> the rewards of the completions that got it."""
 
 
+@dataclass(frozen=True)
+class Judged:
+    """The rewards of given completions and, where reward functions judged, the figures of each."""
+
+    rewards: Rewards
+    functions: tuple[FunctionFigures, ...] = ()
+
+
 def verify_completions(
     path: str, config: Config, out: Path | None = None, quiet: bool = False, resume: bool = False
-) -> Rewards:
-    """The rewards of the completions in a file, each judged by its problem's verifier.
+) -> Judged:
+    """The rewards of the completions in a file, judged by reward functions where there are any, else by verifiers.
 
     `out` gets one JSON object a line for each record, in order, each written as soon as it and those before it are
-    judged: `idx`, `reward`, `kind`, `answer`, `feedback`. A record at fault gets kind `error`, with why. With `resume`
-    the lines that are there already are kept, and judging goes on behind them. Raises MopdError.
+    judged: `idx`, `reward`, `kind`, `answer`, `feedback`, and `details` from reward functions. A record at fault gets
+    kind `error`, with why. With `resume` the lines that are there already are kept, and judging goes on behind them.
+    Raises MopdError.
     """
-    given = read_completions(source_of(path, config))
-    prepare_judges({one.problem.verifier for one in given if one.problem}, config)
-    before, kept_bytes = _judged_before(out, given) if resume else ([], 0)
-    rewards: dict[tuple[str, VerdictKind], list[float]] = {}
-    for one, line in zip(given, before, strict=False):
-        rewards.setdefault((_domain(one), line["kind"]), []).append(line["reward"])
-    left = given[len(before) :]
+    given = read_completions(source_of(path, config), needs_answer=not config.rewards.functions)
+    functions = _functions(given, config)
+    lines, kept_bytes = _judged_before(out, given, functions) if resume else ([], 0)
+    left = given[len(lines) :]
     with (
         line_writer(out, [path], kept_bytes) as write,
         ProgressDisplay(quiet).phase("verify", len(left)) as phase,
-        closing(
-            judge_all((one.problem or Verdict(0.0, "error", None, one.fault), one.text) for one in left)
-        ) as verdicts,
+        closing(_verdicts(left, functions, config.success_reward)) as verdicts,
     ):
         for one, verdict in zip(left, verdicts, strict=True):
-            write(_described(one, verdict))
-            rewards.setdefault((_domain(one), verdict.kind), []).append(verdict.reward)
+            lines.append(_described(one, verdict, functions is not None))
+            write(lines[-1])
             phase.advance()
-    return rewards
+    rewards: dict[tuple[str, VerdictKind], list[float]] = {}
+    for one, line in zip(given, lines, strict=True):
+        rewards.setdefault((_domain(one), line["kind"]), []).append(line["reward"])
+    return Judged(rewards, function_figures(functions, [line["details"] for line in lines]) if functions else ())
+
+
+def _functions(given: Sequence[GivenCompletion], config: Config) -> RewardFunctions | None:
+    """The reward functions that judge; None where verifiers do, which are then set up."""
+    problems = [one.problem for one in given if one.problem]
+    judge = make_judge(config, ProblemSet(tuple(problems), ()))
+    if isinstance(judge, RewardFunctions):
+        check_functions(judge)
+        return judge
+    prepare_verifiers({problem.verifier for problem in problems}, config)
+    return None
+
+
+def _verdicts(
+    given: Sequence[GivenCompletion], functions: RewardFunctions | None, success_reward: float
+) -> Generator[Verdict, None, None]:
+    if functions is not None:
+        return judge_by_functions(given, functions, success_reward)
+    return judge_all((one.problem or Verdict(0.0, "error", None, one.fault), one.text) for one in given)
 
 
 def _domain(one: GivenCompletion) -> str:
     return one.problem.domain if one.problem else "records at fault"
 
 
-def _judged_before(out: Path | None, given: Sequence[GivenCompletion]) -> tuple[list[dict[str, Any]], int]:
+def _judged_before(
+    out: Path | None, given: Sequence[GivenCompletion], functions: RewardFunctions | None
+) -> tuple[list[dict[str, Any]], int]:
     """The whole lines that `out` has, and their length in bytes. A last line without its end is no whole one.
 
     Raises ConfigError where they are not the verdicts on the first of `given`.
@@ -70,15 +108,23 @@ def _judged_before(out: Path | None, given: Sequence[GivenCompletion]) -> tuple[
     try:
         lines = [json.loads(line) for line in whole.splitlines()]
         same = [
-            line["idx"] == one.id and line["kind"] in VERDICT_KINDS for line, one in zip(lines, given, strict=False)
+            line["idx"] == one.id and line["kind"] in VERDICT_KINDS and _is_of(line, one, functions)
+            for line, one in zip(lines, given, strict=False)
         ]
         is_theirs = len(lines) <= len(given) and all(same)
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, AttributeError):
         is_theirs = False
     if not is_theirs:
         must = "--resume goes on with the verdicts on this file, in its order"
         raise ConfigError(must, f"{out}, which has others", "name the right file, or leave out --resume")
     return lines, len(whole)
+
+
+def _is_of(line: Mapping[str, Any], one: GivenCompletion, functions: RewardFunctions | None) -> bool:
+    """Whether a line's verdict came of these reward functions, or of verifiers where there are none."""
+    if functions is None:
+        return "details" not in line
+    return has_values_of(line["details"], functions) if one.problem else not line["details"]
 
 
 def source_of(path: str, config: Config) -> SourceConfig:
@@ -100,21 +146,23 @@ def prepare_judges(names: Collection[str], config: Config) -> None:
     """Set up the verifiers of this process. Raises VerifierError as they do; ConfigError for reward functions."""
     if config.rewards.functions:
         raise ConfigError(
-            "completions and junk are judged by verifiers",
+            "junk is judged by verifiers",
             f"rewards.functions = {config.rewards.functions}",
             "set rewards.functions=[] to ask the verifiers that the problems name",
         )
     prepare_verifiers(names, config)
 
 
-def _described(one: GivenCompletion, verdict: Verdict) -> dict[str, Any]:
-    return {
+def _described(one: GivenCompletion, verdict: Verdict, with_details: bool) -> dict[str, Any]:
+    """One verdict as a line of `--json`; `details` have each reward function's value."""
+    line = {
         "idx": one.id,
         "reward": float(verdict.reward),
         "kind": verdict.kind,
         "answer": verdict.answer,
         "feedback": verdict.feedback,
     }
+    return line | ({"details": dict(verdict.details)} if with_details else {})
 
 
 @contextmanager

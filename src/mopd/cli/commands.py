@@ -57,6 +57,22 @@ def train_command(options: argparse.Namespace) -> None:
     print_summary(summary, Console())
 
 
+def problems_command(options: argparse.Namespace) -> int:
+    """1 where a run would end before its first step, or the solution that is shown is not right."""
+    from mopd.auditing.problem_set import READ, overview
+    from mopd.report.problems import print_problems
+
+    _check_read(options.overrides, dict.fromkeys(Config.model_fields.keys() - {*READ}, ""), "mopd problems")
+    given = _given_config(options)
+    if given is None:
+        raise ConfigError("mopd problems is told of which run", "no CONFIG.toml", "give the configuration of one")
+    out = _checked_json(options)
+    found = overview(given, options.show, options.quiet).as_json()
+    print_problems(found, Console())
+    _write_json(out, found)
+    return int(bool(found["findings"]))
+
+
 def preflight_command(options: argparse.Namespace) -> int:
     """1 where the student cannot learn from its peers."""
     from mopd.evaluation.reading import run_preflight
@@ -173,23 +189,29 @@ def verify_command(options: argparse.Namespace) -> int:
         raise ConfigError(
             "--resume goes on with verdicts on completions", "--resume stands beside --audit", "leave --resume out"
         )
-    read = ("problems", "verification", "sandbox", "rewards")
-    _check_read(options.overrides, {key: "" for key in Config.model_fields if key not in read}, "mopd verify")
     config = _given_config(options) or build_config({})
+    read = ["problems", "verification", "sandbox", "rewards"] + ["success_reward"] * bool(config.rewards.functions)
+    _check_read(options.overrides, {key: "" for key in Config.model_fields if key not in read}, "mopd verify")
     out = Path(options.json) if options.json else None
     return _audit(options, config, out) if options.audit else _judge_completions(options, config, out)
 
 
 def _judge_completions(options: argparse.Namespace, config: Config, out: Path | None) -> int:
     from mopd.auditing.completions import count_of, verdicts_table, verify_completions
+    from mopd.auditing.functions import functions_table
 
     if options.file is None:
         raise ConfigError(
             "mopd verify is given completions", "no FILE", "name a file whose records hold them, or give --audit"
         )
-    rewards = verify_completions(options.file, config, out, options.quiet, options.resume)
+    judged = verify_completions(options.file, config, out, options.quiet, options.resume)
+    rewards = judged.rewards
     Console().print(verdicts_table(rewards))
     failed = count_of(rewards, "error")
+    if judged.functions:
+        values = [value for (_, kind), found in rewards.items() if kind != "error" for value in found]
+        successes = count_of(rewards, "correct")
+        Console().print(functions_table(judged.functions, values, failed, successes, config.success_reward))
     if failed:
         where = f"`feedback` in {out} says why" if out else "--json OUT says why"
         total = sum(map(len, rewards.values()))

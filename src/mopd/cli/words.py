@@ -73,7 +73,10 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.set_defaults(after_interrupt="a run continues from its last checkpoint with `mopd train --resume RUN`")
     subparsers = parser.add_subparsers(required=True, metavar="COMMAND")
-    for add in (_add_init, _add_preflight, _add_train, _add_evaluate, _add_verify, _add_show_context, _add_config):
+    for add in (
+        *(_add_init, _add_problems, _add_preflight, _add_train, _add_evaluate),
+        *(_add_verify, _add_show_context, _add_config),
+    ):
         add(subparsers)
     return parser
 
@@ -83,6 +86,18 @@ def _add_init(subparsers: Any) -> None:
     init.add_argument("kind", nargs="?", metavar="KIND", help="what to train on; without it the kinds are listed")
     init.add_argument("--student", metavar="MODEL", help="the model in it: a folder, a .gguf file or a hub id")
     init.set_defaults(command=commands.init_command, after_interrupt="nothing was written")
+
+
+def _add_problems(subparsers: Any) -> None:
+    problems = subparsers.add_parser(
+        "problems", help="what will be trained on: counts, lengths, one problem as it is read"
+    )
+    problems.add_argument("config", nargs="?", metavar="CONFIG.toml")
+    problems.add_argument("overrides", **OVERRIDES)
+    problems.add_argument("--show", metavar="ID", help="the problem to show; unset: the first in training")
+    problems.add_argument("--json", metavar="OUT", help="write the figures to this file")
+    problems.add_argument("--quiet", action="store_true", help="show no progress")
+    problems.set_defaults(command=commands.problems_command, after_interrupt="nothing was written")
 
 
 def _add_preflight(subparsers: Any) -> None:

@@ -39,9 +39,9 @@ class SourceConfig(Table):
     """One source of problems, and how its records are read."""
 
     source: str = "sort-digits"
-    """Where problems come from: a JSONL, JSON or parquet file; `hub:ORG/NAME`, a data set that `datasets` loads, or
-    `hub:./FOLDER`, one on this disk; `starter:KIND`, small ones that mopd brings along (`mopd init`);
-    `reasoning_gym:NAME`; or generated ones, `sort-digits`."""
+    """Where problems come from: a JSONL, JSON, CSV, TSV or parquet file, compressed or not (`.gz`, `.zst`);
+    `hub:ORG/NAME`, a data set that `datasets` loads, or `hub:./FOLDER`, one on this disk; `starter:KIND`, small ones
+    that mopd brings along (`mopd init`); `reasoning_gym:NAME`; or generated ones, `sort-digits`."""
     verifier: str = "auto"
     """Verifier for every problem, or `auto`: what the source or the record's `kind` says."""
     size: HeldCount = 4096

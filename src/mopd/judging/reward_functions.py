@@ -91,11 +91,12 @@ class RewardFunctions:
         rows = [{"answer": problem.reference} | problem.own_columns for problem in problems]
         found = [*self.columns, *(name for row in rows for name in row)]
         names = dict.fromkeys(name for name in found if name not in NOT_PASSED)
+        ids = [list(rollout.token_ids) for _, rollout in attempts]
         return {
             **copy.deepcopy({name: [row.get(name) for row in rows] for name in names}),
             "prompts": [self._prompt(problem) for problem in problems],
             "completions": [self._completion(rollout.text) for _, rollout in attempts],
-            "completion_ids": [list(rollout.token_ids) for _, rollout in attempts],
+            **({"completion_ids": ids} if any(ids) else {}),  # texts of a file have no tokens
             "trainer_state": TrainerState(global_step=step, max_steps=self.steps),
             "log_metric": log.metric,
             "log_extra": log.column,
@@ -127,12 +128,14 @@ class RewardFunctions:
         return Verdict(reward, "correct" if reward >= group.success_reward else "wrong", None, "", details)
 
     def _details(self, columns: Sequence[Sequence[Value]], logs: Sequence[Log]) -> list[Details]:
-        """For each rollout what each function gave it, and what functions logged of it."""
+        """For each rollout what each function gave it, how it failed if it did, and what functions logged of it."""
         count = len(columns[0])
         noted: dict[str, list[Any]] = {}
         for log in logs:
             noted |= {name: values for name, values in log.columns.items() if len(values) == count}
         for name, column in zip(self.names, columns, strict=True):
+            if any(isinstance(value, Failure) for value in column):
+                noted[f"failed/{name}"] = [value.what if isinstance(value, Failure) else None for value in column]
             noted[f"rewards/{name}"] = [value if isinstance(value, float) else None for value in column]
         return [{name: json_value(values[row]) for name, values in noted.items()} for row in range(count)]
 

@@ -59,6 +59,11 @@ def check_parameters(function: RewardFunction, columns: Sequence[str]) -> None:
             )
 
 
+def asks_for(function: RewardFunction, name: str) -> bool:
+    """Whether the function has a parameter of this name and cannot be called without it."""
+    return any(p.name == name and p.default is p.empty for p in _parameters(function) or [])
+
+
 def accepted_arguments(function: RewardFunction, arguments: dict[str, Any]) -> dict[str, Any]:
     """The arguments to pass: all to a function with `**kwargs`, else those that it names."""
     parameters = _parameters(function)

@@ -1,8 +1,8 @@
 """Students: models with their tokenizers, from a folder, a GGUF file, a hub id, or built in code.
 
-`student` opens them and holds model, tokenizer, wording and window; `pretrained`, `gguf` and `embedded` are where they
-come from, `passed` takes what was passed in Python; `tokenizer` is a tokenizer seen through its chat template;
-`devices` says where and in which dtype a student computes.
+`student` opens them and holds model, tokenizer, wording and window, or all of these but the model; `pretrained`, `gguf`
+and `embedded` are where they come from, `passed` takes what was passed in Python; `tokenizer` is a tokenizer seen
+through its chat template; `devices` says where and in which dtype a student computes.
 
 May import: `core`, `config`, `method`, `scoring`. A new source of students: a module beside `pretrained`, chosen in
 `student.load_student`.

@@ -25,19 +25,27 @@ from mopd.scoring.vocabulary import restrict_vocabulary
 
 
 @dataclass
-class Student:
-    """A model that learns, its tokenizer, the wording it reads contexts in, and its window in tokens.
+class Reader:
+    """How a student reads: its tokenizer, the wording of its contexts, and its window in tokens. It needs no weights.
 
-    The model's weights are float32 masters; `dtype` is that of its matrix products. `window_note` says why a window is
-    shorter than the model's positions.
+    `window_note` says why a window is shorter than the model's positions.
     """
 
-    model: Any
     tokenizer: ChatTokenizer
     template: TemplateConfig
     window: int
+    window_note: str
+
+
+@dataclass
+class Student(Reader):
+    """A model that learns, and how it reads.
+
+    The model's weights are float32 masters; `dtype` is that of its matrix products.
+    """
+
+    model: Any
     dtype: torch.dtype = torch.float32
-    window_note: str = ""
 
     def save(self, folder: Path) -> None:
         """Write model, tokenizer and configuration so that `AutoModelForCausalLM.from_pretrained` opens `folder`."""
@@ -85,13 +93,13 @@ def load_student(
     return student
 
 
-def load_tokenizer(name: str, chat_options: Mapping[str, Any] | None = None) -> tuple[ChatTokenizer, TemplateConfig]:
-    """Tokenizer and wording of contexts of the student called `name`, without its weights. Raises StudentError."""
+def load_reader(name: str, chat_options: Mapping[str, Any] | None = None) -> Reader:
+    """How the student called `name` reads, without its weights. Raises StudentError."""
     if name.startswith(PREFIX):
         embedded = _embedded(name.removeprefix(PREFIX))
-        return ChatTokenizer(embedded.tokenizer(), (), chat_options), embedded.template
+        return Reader(ChatTokenizer(embedded.tokenizer(), (), chat_options), embedded.template, embedded.window, "")
     config, tokenizer = open_tokenizer(name)
-    return ChatTokenizer(tokenizer, (), chat_options), _template(config)
+    return Reader(ChatTokenizer(tokenizer, (), chat_options), _template(config), *_window(config, tokenizer))
 
 
 def as_student(model: Any, tokenizer: Any, chat_options: Mapping[str, Any] | None = None) -> Student:
@@ -100,8 +108,7 @@ def as_student(model: Any, tokenizer: Any, chat_options: Mapping[str, Any] | Non
     chat = ChatTokenizer(tokenizer, ends if isinstance(ends, list) else [] if ends is None else [ends], chat_options)
     _check_vocabulary(model, chat)
     restrict_vocabulary(model, chat.token_ids)
-    window, note = _window(model, tokenizer)
-    return Student(model, chat, _template(model.config), window, window_note=note)
+    return Student(chat, _template(model.config), *_window(model.config, tokenizer), model)
 
 
 def _template(config: Any) -> TemplateConfig:
@@ -110,14 +117,14 @@ def _template(config: Any) -> TemplateConfig:
     return TemplateConfig(**own) if own else ENGLISH
 
 
-def _window(model: Any, tokenizer: Any) -> tuple[int, str]:
+def _window(config: Any, tokenizer: Any) -> tuple[int, str]:
     """The longest sequence in tokens, and a note where that is not all that the model has positions for.
 
     It has positions as its configuration says, else (positions without a limit) as its tokenizer says. Some change the
     meaning of all positions once a sequence is longer than it was first trained on: then what a token is depends on
     what else is read in the same call, and what was read before the limit is wrong behind it.
     """
-    config = model.config.get_text_config()
+    config = config.get_text_config()
     positions = getattr(config, "max_position_embeddings", None)
     whole = int(positions or min(tokenizer.model_max_length, 2**30))
     kind, limit = _change_of_positions(config)

@@ -6,6 +6,7 @@ import os
 import shutil
 import tempfile
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -15,11 +16,11 @@ from mopd.core.files import advice
 from mopd.core.types import Problem
 from mopd.method.contexts import render_context, template_of
 from mopd.models.devices import resolve_device
-from mopd.models.student import Student
+from mopd.models.student import Reader
 from mopd.problems import ProblemSet
 
 
-def _check_feedback(student: Student) -> None:
+def _check_feedback(student: Reader) -> None:
     """Verifiers write feedback in English; a student with an alphabet of its own may not be able to read it."""
     try:
         student.tokenizer.encode_completion("The boxed answer '1' is wrong.")
@@ -31,11 +32,19 @@ def _check_feedback(student: Student) -> None:
         ) from error
 
 
-def check_window(student: Student, problems: ProblemSet, config: Config) -> ProblemSet:
+def check_window(student: Reader, problems: ProblemSet, config: Config) -> ProblemSet:
     """The problems that fit the student's window; all of them, unless `problems.over_long` leaves some out.
 
     Raises ConfigError or ProblemError where budgets or problems do not fit.
     """
+    check_budgets(student, config)
+    problems = _fitting(student, problems, config)
+    check_template(student, problems, config)
+    return problems
+
+
+def check_budgets(student: Reader, config: Config) -> None:
+    """Refuse a context that leaves a completion no room in the window, and feedback that the student cannot read."""
     completion, window = config.sampling.completion_tokens, student.window
     if _needs_context(config) and config.context.tokens + completion > window:
         raise ConfigError(
@@ -46,9 +55,6 @@ def check_window(student: Student, problems: ProblemSet, config: Config) -> Prob
         )
     if config.context.feedback != "never":
         _check_feedback(student)
-    problems = _fitting(student, problems, config)
-    _check_template(student, problems, config)
-    return problems
 
 
 def _needs_context(config: Config) -> bool:
@@ -56,8 +62,8 @@ def _needs_context(config: Config) -> bool:
 
 
 @dataclass(frozen=True)
-class _Excess:
-    """Why a problem does not fit: the law it breaks, by how much, what would make room, and as what it is counted."""
+class Excess:
+    """Why a problem is too long: the law it breaks, by how much, what would make room, and as what it is counted."""
 
     law: str
     got: str
@@ -65,41 +71,42 @@ class _Excess:
     counted_as: str
 
 
-def _fitting(student: Student, problems: ProblemSet, config: Config) -> ProblemSet:
-    """The problems without those that do not fit, which are counted in the report of the split. Raises ProblemError."""
-    kept: dict[str, list[Problem]] = {"train": [], "held_out": []}
-    excesses: list[tuple[Problem, _Excess]] = []
-    for part, found in kept.items():
-        for problem in getattr(problems, part):
-            excess = _excess(student, problem, config)
-            if excess is None:
-                found.append(problem)
-            else:
-                excesses.append((problem, excess))
-    if not excesses:
-        return problems
-    if config.problems.over_long == "refuse":
+def _fitting(student: Reader, problems: ProblemSet, config: Config) -> ProblemSet:
+    """The problems without those that are too long, which the split then counts. Raises ProblemError."""
+    everything = problems.train + problems.held_out
+    excesses = [(problem, excess) for problem in everything if (excess := excess_of(student, problem, config))]
+    if excesses and config.problems.over_long == "refuse":
         problem, excess = excesses[0]
         count = f", the first of {len(excesses)} problems" if len(excesses) > 1 else ""
         do = f"{excess.do}, or set problems.over_long = 'leave_out': such problems are then counted"
         raise ProblemError(excess.law, f"{problem.named}{count}: {excess.got}", do)
-    for part, found in kept.items():
-        if getattr(problems, part) and not found:
-            problem, excess = excesses[-1]
+    return without_over_long(problems, excesses)
+
+
+def without_over_long(problems: ProblemSet, excesses: Sequence[tuple[Problem, Excess]]) -> ProblemSet:
+    """The problems without those that are too long, which its split counts. Raises ProblemError for a part of none."""
+    if not excesses:
+        return problems
+    left_out = {problem.id for problem, _ in excesses}
+    kept = {}
+    for part in ("train", "held_out"):
+        kept[part] = tuple(problem for problem in getattr(problems, part) if problem.id not in left_out)
+        if getattr(problems, part) and not kept[part]:
+            excess = excesses[-1][1]
             raise ProblemError(
                 f"some problems of both parts remain: {excess.law}", f"no {part} problem remains", excess.do
             )
     reasons = Counter(excess.counted_as for _, excess in excesses)
     split = replace(problems.split, left_out={**problems.split.left_out, **reasons})
-    return replace(problems, train=tuple(kept["train"]), held_out=tuple(kept["held_out"]), split=split)
+    return replace(problems, train=kept["train"], held_out=kept["held_out"], split=split)
 
 
-def _excess(student: Student, problem: Problem, config: Config) -> _Excess | None:
-    """Why a problem does not fit; None where it does."""
+def excess_of(student: Reader, problem: Problem, config: Config) -> Excess | None:
+    """Why a problem is too long; None where it is not. Raises ProblemError where the student cannot read it."""
     completion, encode = config.sampling.completion_tokens, student.tokenizer.encode_prompt
     tokens = len(encode(problem.messages))
     if tokens + completion > student.window:
-        return _Excess(
+        return Excess(
             f"a prompt and its completion fit the student's window of {student.window} tokens{student.window_note}",
             f"{tokens} + {completion}",
             "lower sampling.completion_tokens",
@@ -109,7 +116,7 @@ def _excess(student: Student, problem: Problem, config: Config) -> _Excess | Non
         template, budget = template_of(config.context, student.template), config.context.tokens
         tokens = len(render_context(problem.messages, (), (), template=template, encode=encode).token_ids)
         if tokens > budget:
-            return _Excess(
+            return Excess(
                 f"a problem without any peer fits context.tokens = {budget}",
                 f"{tokens} tokens with closing instruction and header",
                 "raise context.tokens",
@@ -118,7 +125,7 @@ def _excess(student: Student, problem: Problem, config: Config) -> _Excess | Non
     return None
 
 
-def _check_template(student: Student, problems: ProblemSet, config: Config) -> None:
+def check_template(student: Reader, problems: ProblemSet, config: Config) -> None:
     """Refuse a template that drops a system turn, or that opens a context's answer otherwise than a prompt's."""
     template = template_of(config.context, student.template)
     shapes = {tuple(turn["role"] for turn in problem.messages): problem for problem in problems.held_out}

@@ -1,11 +1,11 @@
 """Problems: from files, data sets, reasoning-gym, or generated; split by problem; taken in a seeded order.
 
-`sources` reads what there is into records (`tables` those of tables), `passed` takes what was passed in Python,
-`records` makes problems of them, `generated` makes problems of nothing;
+`sources` says what is read how: `files`, `tables` and data sets into records (`columns`), `passed` takes what was passed
+in Python, `records` makes problems of them, `generated` makes problems of nothing;
 `split` and `near_duplicates` part and check them, `order` says which come in which step, `loading` puts it together.
 
 May import: `core`, `config`, `starters`, `verifiers`. A new public data set: a schema in `schemas`; a new kind of
-generated problems: an entry of `generated.GENERATED`; a new kind of file: `sources`.
+generated problems: an entry of `generated.GENERATED`; a new kind of file: `files`.
 """
 
 from mopd.problems.generated import GENERATED, REASONING_GYM_PREFIX

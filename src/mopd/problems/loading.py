@@ -223,7 +223,7 @@ def _label(source: SourceConfig) -> str:
     name = source.source
     for prefix in (HUB_PREFIX, generated.REASONING_GYM_PREFIX, STARTER_PREFIX, PYTHON_PREFIX):
         name = name.removeprefix(prefix)
-    return (source.domain or PurePath(name).stem or name).replace("/", "-")
+    return (source.domain or PurePath(name.removesuffix(".gz").removesuffix(".zst")).stem or name).replace("/", "-")
 
 
 def _with_own_ids(

@@ -14,8 +14,9 @@ from typing import Any
 from mopd.config import PYTHON_PREFIX, Config, ProblemsConfig, SourceConfig, build_config
 from mopd.core.errors import ConfigError, ProblemError, RunError
 from mopd.core.types import Problem
-from mopd.problems.records import Reading, Record, read_messages
-from mopd.problems.tables import table_rows
+from mopd.problems.columns import Reading, Record
+from mopd.problems.records import read_messages
+from mopd.problems.tables import rows_of
 
 ProblemsGiven = Any
 """A list of `Problem`, a list of mappings (records, as a JSONL file would have them), or a `datasets.Dataset`."""
@@ -134,7 +135,7 @@ def _is_dataset(given: Any) -> bool:
 
 
 def _of_rows(given: Any, source: str) -> Records:
-    return Records(_nonempty(list(table_rows(given.with_format("arrow").iter(batch_size=1000), source)), source))
+    return Records(_nonempty(list(rows_of(given.with_format("arrow").iter(batch_size=1000), source)), source))
 
 
 def _of_list(given: Any, source: str) -> Problems | Records:

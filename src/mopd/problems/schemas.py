@@ -16,8 +16,8 @@ from typing import Any
 
 from mopd.config import SchemaName
 from mopd.core.errors import ConfigError, ProblemError
+from mopd.problems.columns import COLUMNS, Record
 from mopd.problems.encoded_tests import decode_text
-from mopd.problems.records import COLUMNS, Record
 
 Values = Mapping[str, Any]
 
@@ -196,10 +196,10 @@ def _mbpp(row: Values, options: Mapping[str, str]) -> Values:
     described = row.get("text") or row.get("prompt")
     if not isinstance(described, str):
         raise ValueError("text (of the full set) or prompt (of the sanitized one) describes the function; got nothing")
-    asserts = row["test_list"]
-    if not isinstance(asserts, list) or not asserts or not all(isinstance(each, str) for each in asserts):
+    asserts = _json(row["test_list"], "test_list", list)
+    if not asserts or not all(isinstance(each, str) for each in asserts):
         raise ValueError("test_list is a list of assertions, at least one")
-    setup = [row.get("test_setup_code") or "", *(row.get("test_imports") or [])]
+    setup = [row.get("test_setup_code") or "", *_json(row.get("test_imports") or [], "test_imports", list)]
     first, every = ("\n".join([*filter(None, setup), *each]) for each in (asserts[:1], asserts))
     return {
         "id": str(row["task_id"]),
@@ -218,8 +218,8 @@ def _mbpp(row: Values, options: Mapping[str, str]) -> Values:
 
 def _sciknoweval(row: Values, options: Mapping[str, str]) -> Values | LeftOut:
     """Multiple choice of one level. Records of the set whose options are damaged are left out, not guessed at."""
-    details, domain = row["details"], _text(row, "domain")
-    if not isinstance(details, Mapping) or "level" not in details:
+    details, domain = _json(row["details"], "details", dict), _text(row, "domain")
+    if "level" not in details:
         raise ValueError("details is an object with the level")
     if options["level"] and details["level"] != options["level"]:
         return LeftOut(f"level is not {options['level']}")
@@ -227,7 +227,7 @@ def _sciknoweval(row: Values, options: Mapping[str, str]) -> Values | LeftOut:
         return LeftOut(f"domain is not {options['domain']}")
     if not _text(row, "type").startswith("mcq"):
         return LeftOut("not multiple choice")
-    choices = row.get("choices") or {}
+    choices = _json(row.get("choices") or {}, "choices", dict)
     texts, labels, answer = choices.get("text"), choices.get("label"), str(row.get("answerKey") or "").strip()
     if not texts or not labels or len(texts) != len(labels):
         return LeftOut("not one label for each option")

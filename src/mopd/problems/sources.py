@@ -1,12 +1,7 @@
-"""Sources: JSON lines, JSON, parquet and Hugging Face data sets, read into records. Content decides, not a suffix.
-
-Problems of a starter come from the installed package and are read like any file.
-"""
+"""Sources: generated problems, files (`files`) and Hugging Face data sets, read into problems or given completions."""
 
 from __future__ import annotations
 
-import difflib
-import json
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
@@ -17,14 +12,11 @@ from mopd.config import HUB_PREFIX, SourceConfig
 from mopd.core.errors import ConfigError, ProblemError
 from mopd.core.types import Message, Problem
 from mopd.problems import generated, schemas
+from mopd.problems.columns import COLUMNS, Reading, Record
+from mopd.problems.files import file_records, lines_of
 from mopd.problems.passed import Passed, Problems, Records
-from mopd.problems.records import COLUMNS, GivenCompletion, Reading, Record, look_up, to_completions, to_problems
-from mopd.problems.tables import table_rows
-from mopd.starters import PREFIX as STARTER_PREFIX
-from mopd.starters import problem_bytes
-
-PARQUET_MAGIC = b"PAR1"
-"""What a parquet file begins and ends with."""
+from mopd.problems.records import GivenCompletion, to_completions, to_problems
+from mopd.problems.tables import first_line, rows_of
 
 
 def read_problems(
@@ -67,15 +59,16 @@ def _instructed(problem: Problem, instruction: str) -> Problem:
     return replace(problem, messages=(*turns, Message(role="user", content=content)))
 
 
-def read_completions(source: SourceConfig) -> list[GivenCompletion]:
+def read_completions(source: SourceConfig, needs_answer: bool = True) -> list[GivenCompletion]:
     """The completions, with their problems, of a file or data set whose records hold them.
 
-    Raises ProblemError naming the file or data set with line, record or row and field.
+    Without `needs_answer` records may lack an answer. Raises ProblemError naming the file or data set with line, record
+    or row and field.
     """
     if generated.find(source.source) is not None:
         do = "name a file whose records hold completions"
         raise ProblemError("completions are read from a file or data set", source.source, do)
-    return to_completions(_records(source), source.source, _reading(source))
+    return to_completions(_records(source), source.source, _reading(source, needs_answer))
 
 
 def _reading(source: SourceConfig, needs_answer: bool = True, key: str = "problems") -> Reading:
@@ -85,7 +78,7 @@ def _reading(source: SourceConfig, needs_answer: bool = True, key: str = "proble
 
 def read_jsonl(path: Path, verifier: str = "auto") -> list[Problem]:
     """Problems of a file of JSON lines. Raises ProblemError naming file, line and field."""
-    return to_problems(_json_lines(path, _decode(path, _read_bytes(path))), str(path), Reading(verifier=verifier))
+    return to_problems(lines_of(path), str(path), Reading(verifier=verifier))
 
 
 def _check_keys(source: SourceConfig, is_generated: bool, key: str) -> None:
@@ -111,130 +104,7 @@ def _check_keys(source: SourceConfig, is_generated: bool, key: str) -> None:
 def _records(source: SourceConfig) -> Iterable[Record]:
     if source.source.startswith(HUB_PREFIX):
         return _hub_records(source)
-    path = Path(source.source)
-    data = problem_bytes(source.source) if source.source.startswith(STARTER_PREFIX) else _read_bytes(path)
-    if data.startswith(PARQUET_MAGIC) or path.suffix == ".parquet":
-        return _parquet_records(path, data)
-    return _json_records(path, _decode(path, data), source.columns.get("prompt", COLUMNS["prompt"][0]))
-
-
-# --- text -----------------------------------------------------------------------------------------------------------
-
-
-def _read_bytes(path: Path) -> bytes:
-    """The file's content, read once: a pipe cannot be read again."""
-    must = "a problem file exists and can be read"
-    try:
-        return path.read_bytes()
-    except IsADirectoryError as error:
-        do = f"write {HUB_PREFIX}{path} for a folder that `datasets` opens"
-        raise ProblemError(must, f"{path}: {error.strerror}", do) from error
-    except OSError as error:
-        near = difflib.get_close_matches(str(path), generated.GENERATED, n=1)
-        do = f"did you mean {near[0]}?" if near else "check problems.source"
-        raise ProblemError(must, f"{path}: {error.strerror}", do) from error
-
-
-def _decode(path: Path, data: bytes) -> str:
-    try:
-        return data.decode("utf-8-sig")  # a byte order mark, as some editors write it, is no part of the text
-    except UnicodeDecodeError as error:
-        number = data.count(b"\n", 0, error.start) + 1
-        got = f"{path}, line {number}: {error.reason}"
-        raise ProblemError("a problem file is UTF-8 text, or parquet", got, "save the file as UTF-8") from error
-
-
-def _json_records(path: Path, text: str, prompt: str) -> Iterable[Record]:
-    """JSON lines, or an array of records, or an object with one list of them: whichever the content is.
-
-    An object that holds something in the column `prompt` is a record, whatever lists it has.
-    """
-    lines = [line for line in text.split("\n") if line.strip()]
-    first = _try_json(lines[0]) if lines else {}
-    if isinstance(first, dict) and (
-        len(lines) != 1 or look_up(first, prompt) is not None or not _lists_of_records(first)
-    ):
-        return _json_lines(path, text)
-    try:
-        whole = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        if not text.lstrip().startswith("[") and (len(lines) == 1 or lines[1].lstrip().startswith("{")):
-            return _json_lines(path, text)  # JSON lines, the first of them broken
-        where = f"{path}, line {error.lineno}" if isinstance(error, json.JSONDecodeError) else str(path)
-        raise ProblemError(
-            "a problem file is JSON lines, or one JSON array of records", f"{where}: {error}", "mend the file"
-        ) from error
-    return _array_records(path, whole)
-
-
-def _try_json(text: str) -> Any:
-    try:
-        return json.loads(text)
-    except (ValueError, RecursionError):
-        return None
-
-
-def _lists_of_records(value: dict[str, Any]) -> list[str]:
-    """The keys of an object that hold lists of records; a prompt's list of turns is none."""
-    return [
-        key
-        for key, held in value.items()
-        if isinstance(held, list)
-        and held
-        and all(isinstance(e, dict) and not {"role", "content"} <= {*e} for e in held)
-    ]
-
-
-def _array_records(path: Path, whole: Any) -> Iterator[Record]:
-    if isinstance(whole, dict):
-        keys = _lists_of_records(whole)
-        if len(keys) != 1:
-            raise ProblemError(
-                "a JSON object that is a problem file has one list of records",
-                f"{path}: {'none' if not keys else 'lists in ' + ', '.join(keys)}",
-                "make it an array of records, or JSON lines",
-            )
-        whole = whole[keys[0]]
-    if not isinstance(whole, list):
-        got = f"{path}: {type(whole).__name__}"
-        raise ProblemError("a problem file is JSON lines, or one JSON array of records", got, "mend the file")
-    for number, values in enumerate(whole, start=1):
-        if not isinstance(values, dict):
-            got = f"{path}, record {number}: {type(values).__name__}"
-            raise ProblemError("every record of a problem file is one JSON object", got, "mend the record")
-        yield Record(values, str(path), "record", number)
-
-
-def _json_lines(path: Path, text: str) -> Iterator[Record]:
-    must = "every line of a problem file is one JSON object"
-    for number, line in enumerate(text.split("\n"), start=1):
-        if not line.strip():
-            continue
-        try:
-            values = json.loads(line)
-        except (ValueError, RecursionError) as error:
-            raise ProblemError(must, f"{path}, line {number}: {error}", "mend the line") from error
-        if not isinstance(values, dict):
-            raise ProblemError(must, f"{path}, line {number}: {type(values).__name__}", "mend the line")
-        yield Record(values, str(path), "line", number)
-
-
-# --- tables ---------------------------------------------------------------------------------------------------------
-
-
-def _parquet_records(path: Path, data: bytes) -> Iterator[Record]:
-    import pyarrow
-    import pyarrow.parquet
-
-    try:
-        with pyarrow.parquet.ParquetFile(pyarrow.BufferReader(data)) as file:
-            yield from table_rows(file.iter_batches(), str(path))
-    except (pyarrow.ArrowException, OSError) as error:
-        raise ProblemError(
-            "a parquet file can be read to its end",
-            f"{path}, {len(data)} bytes: {_first_line(error)}",
-            "download or write it again",
-        ) from error
+    return file_records(Path(source.source), source.columns.get("prompt", COLUMNS["prompt"][0]))
 
 
 # --- data sets ------------------------------------------------------------------------------------------------------
@@ -247,7 +117,7 @@ def _hub_records(source: SourceConfig) -> Iterator[Record]:
     where = source.source + (f" ({source.split})" if source.split else "")
     data = _open_folder(name, source) if name.startswith((".", "/", "~")) else _load(name, source)
     try:
-        yield from table_rows(data.with_format("arrow").iter(batch_size=1000), where)
+        yield from rows_of(data.with_format("arrow").iter(batch_size=1000), where)
     except (pyarrow.ArrowException, OSError) as error:
         raise _cannot_open(source, error, "download or write it again") from error
 
@@ -291,9 +161,9 @@ def _load(path: str, source: SourceConfig) -> Any:
         if is_network_error(error):
             raise ProblemError(
                 "the hub can be reached, or its data set is in the cache of `datasets`",
-                f"{source.source}: {_first_line(error)}",
+                f"{source.source}: {first_line(error)}",
                 "download its files where there is a network and give their path as problems.source (JSON, JSONL, "
-                "parquet, or hub:./FOLDER); or fill the cache there (HF_HOME) and set HF_HUB_OFFLINE=1 here",
+                "CSV, parquet, or hub:./FOLDER); or fill the cache there (HF_HOME) and set HF_HUB_OFFLINE=1 here",
             ) from error
         raise _cannot_open(
             source, error, "check the name, problems.subset and problems.split, and its files"
@@ -315,7 +185,7 @@ def is_network_error(error: BaseException | None) -> bool:
 
 
 def _cannot_open(source: SourceConfig, error: Exception, do: str) -> ProblemError:
-    got = f"{source.source}: {type(error).__name__}: {_first_line(error)}"
+    got = f"{source.source}: {type(error).__name__}: {first_line(error)}"
     return ProblemError("`datasets` can open the data set", got, do)
 
 
@@ -327,8 +197,3 @@ def _one_split(splits: dict[str, Any], source: SourceConfig) -> Any:
             f"{source.source} has the split {wanted!r}", f"the splits {', '.join(splits)}", "set problems.split"
         )
     return splits[wanted]
-
-
-def _first_line(error: Exception) -> str:
-    lines = str(error).splitlines()
-    return lines[0][:300] if lines else type(error).__name__

@@ -11,7 +11,7 @@ from mopd.core.errors import RunError
 from mopd.core.types import Context
 from mopd.method.lessons import LessonMaker
 from mopd.method.recipes import in_force
-from mopd.models.student import load_tokenizer
+from mopd.models.student import load_reader
 from mopd.runs.checkpoint import latest_checkpoint
 from mopd.runs.inputs import freeze_day
 from mopd.runs.records import read_jsonl, rebuild_group
@@ -47,9 +47,9 @@ def rendered_context(
     """(context, its rendered text, the completion it is put before) of a recorded rollout, as the teacher read it."""
     config = read_config(run)
     recorded, rollout_index, step_groups = find_rollout(run, step, problem_id, index)
-    tokenizer, template = load_tokenizer(str(_tokenizer_home(run, config)), config.chat.options)
-    freeze_day(tokenizer, moment_of(run))
-    maker = LessonMaker(in_force(config, read_preflight(run)), tokenizer.encode_prompt, template)
+    reader = load_reader(str(_tokenizer_home(run, config)), config.chat.options)
+    freeze_day(reader.tokenizer, moment_of(run))
+    maker = LessonMaker(in_force(config, read_preflight(run)), reader.tokenizer.encode_prompt, reader.template)
     groups = [rebuild_group(group, config.success_reward) for group in step_groups]
     group = next(g for g in groups if g.problem.id == recorded["problem_id"])
     record = maker.make_one(group, rollout_index, groups)
@@ -57,7 +57,7 @@ def rendered_context(
         raise RunError(
             "a recorded context can be rendered again", f"{recorded['problem_id']}: {record.reason}", "report this"
         )
-    rendered = tokenizer.render(record.context.messages)
+    rendered = reader.tokenizer.render(record.context.messages)
     return record.context, rendered, group.rollouts[rollout_index].text
 
 

@@ -30,7 +30,7 @@ def print_summary(summary: dict[str, Any], console: Console) -> None:
         _print_warmup(warmup, console)
     if found := summary.get("preflight"):
         print_preflight(found, console)
-    _print_split(summary.get("split", {}), console)
+    print_split(summary.get("split", {}), console)
     groups = _recorded_groups(Path(summary["run"]), console)
     print_group(groups, console)
     seconds = "  ".join(f"{name} {value:.0f} s" for name, value in summary["seconds"].items())
@@ -97,7 +97,7 @@ def print_preflight(found: Mapping[str, Any], console: Console) -> None:
         console.print(found["finding"], style="yellow", markup=False, highlight=False, soft_wrap=True)
 
 
-def _print_split(split: dict[str, Any], console: Console) -> None:
+def print_split(split: Mapping[str, Any], console: Console) -> None:
     """What was not taken, and whatever makes held-out figures less than independent of training."""
     for reason, count in split.get("left_out", {}).items():
         console.print(f"{count} records were left out: {reason}", markup=False, soft_wrap=True)
