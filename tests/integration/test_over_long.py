@@ -50,7 +50,7 @@ def test_a_run_without_its_long_problems_is_resumed_and_evaluated_on_the_same(tm
     config = config_of(tmp_path, "problems.over_long=leave_out", "problems.held_out=10", long=range(6))
     after = train(config, quiet=True)["after"]
     assert after["problems"] < 10  # of the held-out ones some were too long
-    figures = evaluate_target(str(tmp_path / "run"), None, None, quiet=True)
+    figures = evaluate_target(str(tmp_path / "run"), None, None, quiet=True).figures
     assert figures["problems"] == after["problems"]
     assert sum(figures["left_out"].values()) == 6
     resume(tmp_path / "run", expected=config.model_copy(update={"steps": 3}), quiet=True)

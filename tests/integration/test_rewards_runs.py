@@ -98,7 +98,7 @@ def test_trls_own_and_a_users_function_judge_a_run_unchanged(home):
     assert summary["before"]["rewards/later_less_global_step"] == 0.0
     assert summary["after"]["rewards/later_less_global_step"] == 6.0
     assert summary["after"]["mean_at_8"] > 0
-    again = evaluate_target(str(home / "run"), None, None, quiet=True)
+    again = evaluate_target(str(home / "run"), None, None, quiet=True).figures
     assert again["rewards/later_less_global_step"] == 6.0
     assert again["rewards/right_mean"] == summary["after"]["rewards/right_mean"]
 
@@ -163,7 +163,7 @@ def test_functions_passed_in_python_are_passed_again_on_resume(home):
         evaluate_target(str(run), None, None, quiet=True)
     summary = resume(run, reward_functions=[own], quiet=True)
     assert (run / "groups.jsonl").read_bytes() == groups
-    figures = evaluate_target(str(run), None, None, quiet=True, reward_functions=[own])
+    figures = evaluate_target(str(run), None, None, quiet=True, reward_functions=[own]).figures
     assert figures["mean_at_8"] == summary["after"]["mean_at_8"]
 
 

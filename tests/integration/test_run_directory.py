@@ -251,7 +251,7 @@ def test_a_moved_run_is_whole_from_any_directory(finished, tmp_path, monkeypatch
     (tmp_path / "elsewhere").mkdir()
     monkeypatch.chdir(tmp_path / "elsewhere")
     assert resume("../moved", quiet=True)["run"] == str(tmp_path / "elsewhere/../moved")
-    figures = evaluate_target("../moved", None, None, quiet=True)
+    figures = evaluate_target("../moved", None, None, quiet=True).figures
     assert figures["mean_at_2"] == resume(finished / "run", quiet=True)["after"]["mean_at_2"]
     assert rendered_context(Path("../moved"), None, None, None)[0].token_count > 0
 

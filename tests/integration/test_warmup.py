@@ -82,10 +82,12 @@ def test_the_summary_tells_what_the_warm_up_taught(own_cache, tmp_path):
 def test_evaluation_finds_the_warm_up_that_training_cached(own_cache, tmp_path):
     short = "warmup={kind='solutions', steps=3, batch_size=8}"
     summary = train(config_for(tmp_path, short, "steps=1"), quiet=True)
-    figures = evaluate_target("builtin:digits", config_for(tmp_path, short, "evaluation.rollouts=4"), None, quiet=True)
+    figures = evaluate_target(
+        "builtin:digits", config_for(tmp_path, short, "evaluation.rollouts=4"), None, quiet=True
+    ).figures
     assert len(list((own_cache / "warmups").iterdir())) == 1
     assert figures["mean_at_4"] >= 0
-    again = evaluate_target("builtin:digits", config_for(tmp_path, short), None, quiet=True)
+    again = evaluate_target("builtin:digits", config_for(tmp_path, short), None, quiet=True).figures
     assert again["mean_at_8"] == summary["before"]["mean_at_8"]
 
 

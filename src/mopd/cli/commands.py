@@ -58,16 +58,21 @@ def preflight_command(options: argparse.Namespace) -> int:
 
 def _checked_json(options: argparse.Namespace) -> Path | None:
     """The file of `--json`, which can be written; None where there is none."""
-    out = Path(options.json) if options.json else None
+    return _checked_out(options.json, "--json")
+
+
+def _checked_out(name: str | None, flag: str) -> Path | None:
+    """The file that a flag names, which can be written; None where it names none."""
+    out = Path(name) if name else None
     if out is not None:
-        with _told_of_json(out):
+        with _told_of(out, flag):
             check_can_write(out)
     return out
 
 
 def _write_json(out: Path | None, value: Mapping[str, Any]) -> None:
     if out is not None:
-        with _told_of_json(out):
+        with _told_of(out, "--json"):
             write_file(out, dump_json(value))
 
 
@@ -89,16 +94,22 @@ def _given_config(options: argparse.Namespace, run: str | None = None) -> Config
 
 def evaluate_command(options: argparse.Namespace) -> None:
     from mopd.evaluation.target import evaluate_target, unread_keys
+    from mopd.runs.completions import as_lines, describe_completions
 
     unread = unread_keys(options.target)
     if options.seed is not None and "warmup" in unread:
         unread["seed"] = "--seed alone"
     _check_read(options.overrides, unread, "mopd evaluate")
     config = _evaluated_config(options)
-    out = _checked_json(options)
-    figures = evaluate_target(options.target, config, options.seed, options.quiet)
-    _print_figures(figures)  # first: they are on the screen whatever becomes of the file
-    _write_json(out, figures)
+    out, kept = _checked_json(options), _checked_out(options.completions, "--completions")
+    if out is not None and kept is not None and out.resolve() == kept.resolve():
+        raise ConfigError("--json and --completions name two files", f"{out} twice", "change one of them")
+    found = evaluate_target(options.target, config, options.seed, options.quiet)
+    _print_figures(found.figures)  # first: they are on the screen whatever becomes of the files
+    _write_json(out, found.figures)
+    if kept is not None:
+        with _told_of(kept, "--completions"):
+            write_file(kept, as_lines(describe_completions(found.groups)))
 
 
 def _evaluated_config(options: argparse.Namespace) -> Config | None:
@@ -136,13 +147,13 @@ def _print_figures(figures: Mapping[str, Any]) -> None:
 
 
 @contextmanager
-def _told_of_json(path: Path) -> Iterator[None]:
-    """What the system says of a path becomes an error that names `--json`."""
+def _told_of(path: Path, flag: str) -> Iterator[None]:
+    """What the system says of a path becomes an error that names its flag."""
     try:
         yield
     except OSError as error:
         raise ConfigError(
-            "--json names a file that can be written", f"{path}: {error.strerror}", "check the path"
+            f"{flag} names a file that can be written", f"{path}: {error.strerror}", "check the path"
         ) from error
 
 

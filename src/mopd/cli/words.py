@@ -39,7 +39,7 @@ def _sort_words(options: argparse.Namespace, rest: Sequence[str]) -> None:
     options.overrides = [*names, *(word for word in words if _is_override(word))]  # a name too many is no override
 
 
-PATHS = ("file", "config", "target", "run", "resume", "json")
+PATHS = ("file", "config", "target", "run", "resume", "json", "completions")
 """Words that name files and directories; `~` is the home directory in them, however they were quoted."""
 
 
@@ -108,6 +108,7 @@ def _add_evaluate(subparsers: Any) -> None:
     evaluate.add_argument("overrides", **OVERRIDES)
     evaluate.add_argument("--seed", type=int, help="seed of the sampling (a run's own unless told)")
     evaluate.add_argument("--json", metavar="OUT", help="write the figures to this file")
+    evaluate.add_argument("--completions", metavar="OUT", help="write one JSON object a line: each completion")
     evaluate.add_argument("--quiet", action="store_true", help="show no progress")
     evaluate.set_defaults(command=commands.evaluate_command)
 

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 from mopd.config import Config
 from mopd.core.errors import ConfigError, RunError
-from mopd.evaluation.held_out import evaluate, warm_up_measured
+from mopd.evaluation.held_out import Evaluation, evaluate, warm_up_measured
 from mopd.judging.choosing import Given, make_judge, with_functions
 from mopd.models.embedded import PREFIX
 from mopd.preflight.setup import Setup, prepare, prepare_problems
-from mopd.runs.checkpoint import from_checkpoint, newest_whole
+from mopd.runs.checkpoint import Cursor, from_checkpoint, newest_whole
 from mopd.runs.directory import stays
 from mopd.runs.inputs import check_inputs, describe_problems, freeze_day
 from mopd.runs.paths import absolute, settled
@@ -32,8 +31,8 @@ def unread_keys(target: str) -> dict[str, str]:
 
 def evaluate_target(
     target: str, config: Config | None, seed: int | None, quiet: bool = False, reward_functions: Given = None
-) -> dict[str, Any]:
-    """The figures of a run's newest checkpoint, a model folder or `builtin:NAME`, with `model` and `seed`.
+) -> Evaluation:
+    """The evaluation of a run's newest checkpoint, a model folder or `builtin:NAME`; its figures tell `model`, `seed`.
 
     A run brings its own configuration (problems, sampling, seed) unless `config` is given; anything else needs one.
     An embedded student is warmed up as `config` says. `reward_functions` are those that `train` was given, where they
@@ -52,25 +51,31 @@ def evaluate_target(
     setup = _prepared(config, target, reward_functions)
     if config.warmup is not None and target.startswith(PREFIX):
         warm_up_measured(setup, ProgressDisplay(quiet))
-    return _figures(setup, seed, quiet, step)
+    return _evaluated(setup, seed, quiet, step)
+
+
+def newest_of_run(path: Path) -> tuple[Path, Cursor]:
+    """The newest checkpoint of the run at `path`, with its cursor. Raises RunError, CheckpointError."""
+    found = newest_whole(path / "checkpoints")
+    if found is None:
+        must = "a run whose model is asked for has a checkpoint"
+        raise RunError(must, f"none in {path}", f"`mopd train --resume {path}`")
+    return found
 
 
 def _evaluate_run(
     path: Path, config: Config | None, seed: int | None, quiet: bool, reward_functions: Given
-) -> dict[str, Any]:
-    """The figures of a run's newest checkpoint; under its own configuration on the very problems it began with."""
-    found = newest_whole(path / "checkpoints")
+) -> Evaluation:
+    """The evaluation of a run's newest checkpoint; under its own configuration on the very problems it began with."""
     own = read_config(path)
-    if found is None:
-        raise RunError("a run to evaluate has a checkpoint", f"none in {path}", f"`mopd train --resume {path}`")
-    newest, cursor = found
+    newest, cursor = newest_of_run(path)
     with from_checkpoint(newest):
         setup = _prepared(config or own, str(newest), reward_functions)
     freeze_day(setup.student.tokenizer, moment_of(path))
     if config is None:
         problems = {"problems": describe_problems(setup.problems)}
         check_inputs(read_inputs(path), problems, f"or give a configuration: `mopd evaluate {path} CONFIG.toml`")
-    return _figures(setup, seed, quiet, cursor.step)
+    return _evaluated(setup, seed, quiet, cursor.step)
 
 
 def _prepared(config: Config, target: str, reward_functions: Given) -> Setup:
@@ -83,9 +88,9 @@ def _prepared(config: Config, target: str, reward_functions: Given) -> Setup:
     return prepare(config, problems, make_judge(config, problems, reward_functions), trains=False)
 
 
-def _figures(setup: Setup, seed: int | None, quiet: bool, step: int) -> dict[str, Any]:
+def _evaluated(setup: Setup, seed: int | None, quiet: bool, step: int) -> Evaluation:
     config = setup.config
     seed = config.seed if seed is None else seed
     left_out = {"left_out": dict(found)} if (found := setup.problems.split.left_out) else {}
-    figures = evaluate(setup, ProgressDisplay(quiet), seed=seed, step=step)
-    return {"model": config.student, "seed": seed, **figures, **left_out}
+    found = evaluate(setup, ProgressDisplay(quiet), seed=seed, step=step)
+    return Evaluation(found.groups, {"model": config.student, "seed": seed, **found.figures, **left_out})

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from mopd.config import Config
-from mopd.evaluation.held_out import attempt_held_out, paired_gain, summarise, warm_up_measured
+from mopd.evaluation.held_out import evaluate, paired_gain, warm_up_measured
 from mopd.evaluation.reading import find_recipe
 from mopd.judging.choosing import Given, make_judge, make_judge_again, with_functions
 from mopd.judging.verdicts import Judge
@@ -20,6 +20,7 @@ from mopd.preflight.checks import check_compiler, check_paths
 from mopd.preflight.setup import Setup, prepare, prepare_problems
 from mopd.problems import ProblemSet
 from mopd.runs.checkpoint import from_checkpoint
+from mopd.runs.completions import describe_completions, keep_completions
 from mopd.runs.directory import check_may_begin
 from mopd.runs.inputs import describe_inputs, freeze_day
 from mopd.runs.paths import settled
@@ -263,18 +264,20 @@ class _Training:
         return steps > 0 and bool(self.setup.problems.held_out) and self._is_evaluation_due(steps) and not is_known
 
     def _evaluate(self, steps: int, title: str) -> None:
-        """Attempt the held-out problems and record the figures."""
+        """Attempt the held-out problems and record the completions and the figures."""
         if not self.setup.problems.held_out:
             return
         began = time.perf_counter()
-        count = self.config.evaluation.rollouts
-        groups, judging = attempt_held_out(self.setup, count, self.progress, title, step=steps)
-        figures = summarise(groups, count) | judging
+        found = evaluate(self.setup, self.progress, title, step=steps)
         self.seconds["evaluate"] += time.perf_counter() - began
-        sampling = self.config.evaluation_sampling
-        measured = {"rollouts": count, "temperature": sampling.temperature, "top_p": sampling.top_p}
-        self.run.record_evaluation({"step": steps, "measured": measured, **figures})
-        self.tracker.log(steps, {f"evaluation/{name}": v for name, v in figures.items() if isinstance(v, float)})
+        completions = describe_completions(found.groups) if self.config.evaluation.keep_completions else []
+        if completions:
+            keep_completions(self.run.path, steps, completions)
+        asked, sampling = self.config.evaluation, self.config.evaluation_sampling
+        measured = {"rollouts": asked.rollouts, "temperature": sampling.temperature, "top_p": sampling.top_p}
+        self.run.record_evaluation({"step": steps, "measured": measured, **found.figures})
+        self.tracker.log(steps, {f"evaluation/{name}": v for name, v in found.figures.items() if isinstance(v, float)})
+        self.tracker.log_completions(steps, completions)
 
     def _summary(self) -> dict[str, Any]:
         summary: dict[str, Any] = {"run": str(self.run.path), "steps": self.config.steps, "seed": self.config.seed}
