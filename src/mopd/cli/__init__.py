@@ -1,4 +1,4 @@
-"""The command line: mopd preflight | train | evaluate | verify | show-context | config.
+"""The command line: mopd preflight | train | evaluate | generate | verify | show-context | config.
 
 `words` says which commands there are and reads a command line; `commands` does what it says. May import: everything. A
 new command: `words` adds it, `commands` does it.

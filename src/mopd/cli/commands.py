@@ -112,6 +112,39 @@ def evaluate_command(options: argparse.Namespace) -> None:
             write_file(kept, as_lines(describe_completions(found.groups)))
 
 
+def generate_command(options: argparse.Namespace) -> int:
+    """1 where a grader failed."""
+    from mopd.evaluation.generating import Asked, generate, unread_keys
+    from mopd.report.completions import print_completions
+
+    prompt = _standard_input() if options.prompt == "-" else options.prompt
+    asked = Asked(prompt, options.problem, options.count, options.verify, options.kind)
+    _check_read(options.overrides, unread_keys(asked, options.target), "mopd generate")
+    out = _checked_json(options)
+    found = generate(options.target, asked, [*options.overrides, *_flags_as_overrides(options)]).as_json()
+    print_completions(found, Console())
+    _write_json(out, found)
+    return int(any(one.get("kind") == "error" for one in found["completions"]))
+
+
+def _flags_as_overrides(options: argparse.Namespace) -> list[str]:
+    """What flags set, as overrides. Raises ConfigError where an override sets the same."""
+    keys = {"seed": "seed", "temperature": "sampling.temperature", "tokens": "sampling.completion_tokens"}
+    told = {key: flag for flag, key in keys.items() if getattr(options, flag) is not None}
+    for key in map(override_key, options.overrides):
+        if key in told:
+            raise ConfigError("a setting is told once", f"--{told[key]} and {key}", "leave one of them out")
+    return [f"{key}={getattr(options, flag)}" for key, flag in told.items()]
+
+
+def _standard_input() -> str:
+    """Standard input, without the end of its last line. Raises ConfigError where it is not text."""
+    try:
+        return sys.stdin.read().removesuffix("\n")
+    except (UnicodeDecodeError, OSError, AttributeError) as error:  # AttributeError: of a stream that is closed
+        raise ConfigError("the prompt on standard input is text", str(error), "write it in UTF-8") from error
+
+
 def _evaluated_config(options: argparse.Namespace) -> Config | None:
     """What is evaluated on: CONFIG.toml, or overrides of a run's own configuration; other models need problems."""
     from mopd.runs.run import is_run
@@ -200,14 +233,13 @@ def _audit(options: argparse.Namespace, config: Config, out: Path | None) -> int
 
 def show_context_command(options: argparse.Namespace) -> None:
     from mopd.report.contexts import rendered_context
+    from mopd.report.showing import print_titled
 
     context, rendered, completion = rendered_context(Path(options.run), options.step, options.problem, options.rollout)
     console = Console()
     cut = f", {context.shortened_count} peers shortened, {context.dropped_count} dropped"
-    console.rule(f"what the teacher reads ({context.token_count} tokens{cut})")
-    console.print(rendered, markup=False, highlight=False, soft_wrap=True)
-    console.rule("the student's own completion, scored token by token")
-    console.print(completion, markup=False, highlight=False, soft_wrap=True)
+    print_titled(console, f"what the teacher reads ({context.token_count} tokens{cut})", rendered)
+    print_titled(console, "the student's own completion, scored token by token", completion)
 
 
 def config_command(options: argparse.Namespace) -> None:
