@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from mopd import load_config, train
 from mopd.cli.words import parse
 from tests.architectures import save
 from tests.conftest import TINY
@@ -109,6 +110,22 @@ def test_your_own_model_problems_and_reward_as_the_page_says(tmp_path):
         metrics = [json.loads(line) for line in (tmp_path / "runs" / run / "metrics.jsonl").read_text().splitlines()]
         assert sum(row["lessons/count"] for row in metrics) > 0
         assert sum(row["rewards/names_the_label_error_count"] for row in metrics) == 0
+
+
+def test_what_the_model_writes_as_the_page_says(tmp_path):
+    """Every command of docs/runs.md, on a run of the demo's problems with fewer steps."""
+    commands = write_files("runs.md", tmp_path)
+    demo = ROOT / "configs" / "demo.toml"
+    overrides = [f"run='{tmp_path}/runs/demo'", "warmup.steps=2", "steps=1", "preflight.action='off'"]
+    overrides += ["problems.held_out=2", "peers.recipe='fixed'"]
+    train(load_config(demo, overrides), quiet=True)
+    checkpoints = tmp_path / "runs" / "demo" / "checkpoints"
+    (checkpoints / "step-1").rename(checkpoints / "step-40")  # the demo's last
+    assert len(commands) >= 4
+    run_commands(commands, tmp_path)
+    found = json.loads((tmp_path / "completions.json").read_text())
+    assert [one["index"] for one in found["completions"]] == list(range(8))
+    assert all(one["kind"] in ("correct", "wrong", "unparsable", "truncated") for one in found["completions"])
 
 
 def read_lines(path):

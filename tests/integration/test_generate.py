@@ -54,7 +54,7 @@ def test_completions_of_a_prompt_are_printed_with_their_figures(finished, genera
     assert found["sampling"] == {"temperature": 1.0, "top_p": 1.0, "completion_tokens": 6}  # the run's own
     assert len(found["completions"]) == 5
     for one in found["completions"]:
-        assert f"{one['completion']}\n-- {one['token_count']} tokens" in printed
+        assert f"{one['completion']}\n-- {one['token_count']} token" in printed
         assert f"mean log-probability {one['mean_logprob']:.3f} a token" in printed
         assert one["mean_logprob"] < 0
         assert "kind" not in one
@@ -69,7 +69,7 @@ def test_the_same_seed_gives_the_same_completions_and_another_seed_others(finish
 def test_a_completion_at_the_limit_is_told_as_cut(finished, generated, capsys):
     found = generated(finished, "312", "--tokens", "1")
     assert all(one["is_truncated"] and one["token_count"] == 1 for one in found["completions"])
-    assert "1 tokens, cut at the limit" in capsys.readouterr().out
+    assert "-- 1 token, cut at the limit" in capsys.readouterr().out
 
 
 def test_a_lower_temperature_makes_completions_more_alike(finished, generated):

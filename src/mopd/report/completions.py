@@ -24,7 +24,8 @@ def print_completions(found: Mapping[str, Any], console: Console) -> None:
 
 def _figures(one: Mapping[str, Any]) -> str:
     cut = ", cut at the limit" if one["is_truncated"] else ""
-    told = [f"{one['token_count']} tokens{cut}", f"mean log-probability {one['mean_logprob']:.3f} a token"]
+    tokens = f"{one['token_count']} token" + ("" if one["token_count"] == 1 else "s")
+    told = [f"{tokens}{cut}", f"mean log-probability {one['mean_logprob']:.3f} a token"]
     if "kind" in one:
         told.append(f"{one['kind']}, reward {one['reward']:g}")
         told += [] if one["answer"] is None else [f"answer {one['answer']}"]
