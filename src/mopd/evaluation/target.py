@@ -91,6 +91,6 @@ def _prepared(config: Config, target: str, reward_functions: Given) -> Setup:
 def _evaluated(setup: Setup, seed: int | None, quiet: bool, step: int) -> Evaluation:
     config = setup.config
     seed = config.seed if seed is None else seed
-    left_out = {"left_out": dict(found)} if (found := setup.problems.split.left_out) else {}
+    left_out = {"left_out": dict(reasons)} if (reasons := setup.problems.split.left_out) else {}
     found = evaluate(setup, ProgressDisplay(quiet), seed=seed, step=step)
     return Evaluation(found.groups, {"model": config.student, "seed": seed, **found.figures, **left_out})
