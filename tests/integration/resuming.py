@@ -90,11 +90,17 @@ def assert_equal_runs(run: Path, reference: Path) -> None:
         ours, theirs = run / "checkpoints" / newest.name / name, newest / name
         assert ours.read_bytes() == theirs.read_bytes(), f"{ours} differs from {theirs}"
     assert without_durations(run) == without_durations(reference)
-    for name in ("groups.jsonl", "evaluations.jsonl"):
+    for name in ("groups.jsonl", "evaluations.jsonl", *kept_completions(reference)):
         assert (run / name).read_bytes() == (reference / name).read_bytes(), f"{run / name} differs"
+    assert kept_completions(run) == kept_completions(reference) != []
     summaries = [json.loads((path / "summary.json").read_text()) for path in (run, reference)]
     for key in ("before", "after", "gain"):
         assert summaries[0][key] == summaries[1][key]
+
+
+def kept_completions(run: Path) -> list[str]:
+    """The files of held-out completions, and whatever lies beside them."""
+    return sorted(str(path.relative_to(run)) for path in (run / "evaluations").iterdir())
 
 
 def without_durations(run: Path) -> list[dict]:

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from mopd import load_config, train
+from mopd.cli import main
 from mopd.cli.words import parse
 from tests.architectures import save
 from tests.conftest import TINY
@@ -151,6 +153,24 @@ def test_the_first_hour_as_the_page_says(tmp_path):
     assert json.loads((tmp_path / "figures.json").read_text())["problems"] == 12
     run_commands([capitals], tmp_path, "preflight.action=warn", "evaluation.rollouts=1")
     assert (tmp_path / "runs" / "capitals" / "summary.json").exists()
+
+
+def test_what_the_model_writes_as_the_page_says(tmp_path, monkeypatch):
+    """Every command of docs/runs.md, on a run of the demo's problems with fewer steps."""
+    commands = write_files("runs.md", tmp_path)
+    demo = ROOT / "configs" / "demo.toml"
+    overrides = [f"run='{tmp_path}/runs/demo'", "warmup.steps=2", "steps=1", "preflight.action='off'"]
+    overrides += ["problems.held_out=2", "peers.recipe='fixed'"]
+    train(load_config(demo, overrides), quiet=True)
+    checkpoints = tmp_path / "runs" / "demo" / "checkpoints"
+    (checkpoints / "step-1").rename(checkpoints / "step-40")  # the demo's last
+    assert len(commands) >= 4
+    monkeypatch.chdir(tmp_path)
+    for command in commands:
+        assert main(shlex.split(command)[1:]) == 0, command
+    found = json.loads((tmp_path / "completions.json").read_text())
+    assert [one["index"] for one in found["completions"]] == list(range(8))
+    assert all(one["kind"] in ("correct", "wrong", "unparsable", "truncated") for one in found["completions"])
 
 
 def read_lines(path):

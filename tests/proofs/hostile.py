@@ -126,7 +126,9 @@ def assert_is_one_run(run: Path, references: dict[int, Path]) -> None:
 
 def assert_same_end(run: Path, same: Path) -> None:
     """A finished run equals the undisturbed one, bit for bit."""
-    for name in ("groups.jsonl", "evaluations.jsonl"):
+    kept = [[path.relative_to(of) for path in sorted((of / "evaluations").iterdir())] for of in (run, same)]
+    assert kept[0] == kept[1]
+    for name in ("groups.jsonl", "evaluations.jsonl", *kept[1]):
         assert (run / name).read_bytes() == (same / name).read_bytes(), run / name
     for name in ("model.safetensors", "teacher.safetensors", "optimizer.safetensors"):
         paths = [folder / "checkpoints" / "step-4" / name for folder in (run, same)]

@@ -95,16 +95,21 @@ def preflight_command(options: argparse.Namespace) -> int:
 
 def _checked_json(options: argparse.Namespace) -> Path | None:
     """The file of `--json`, which can be written; None where there is none."""
-    out = Path(options.json) if options.json else None
+    return _checked_out(options.json, "--json")
+
+
+def _checked_out(name: str | None, flag: str) -> Path | None:
+    """The file that a flag names, which can be written; None where it names none."""
+    out = Path(name) if name else None
     if out is not None:
-        with _told_of_json(out):
+        with _told_of(out, flag):
             check_can_write(out)
     return out
 
 
 def _write_json(out: Path | None, value: Mapping[str, Any]) -> None:
     if out is not None:
-        with _told_of_json(out):
+        with _told_of(out, "--json"):
             write_file(out, dump_json(value))
 
 
@@ -125,17 +130,56 @@ def _given_config(options: argparse.Namespace, run: str | None = None) -> Config
 
 
 def evaluate_command(options: argparse.Namespace) -> None:
-    from mopd.evaluation.target import evaluate, unread_keys
+    from mopd.evaluation.target import evaluate_target, unread_keys
+    from mopd.runs.completions import as_lines, describe_completions
 
     unread = unread_keys(options.target)
     if options.seed is not None and "warmup" in unread:
         unread["seed"] = "--seed alone"
     _check_read(options.overrides, unread, "mopd evaluate")
     config = _evaluated_config(options)
+    out, kept = _checked_json(options), _checked_out(options.completions, "--completions")
+    if out is not None and kept is not None and out.resolve() == kept.resolve():
+        raise ConfigError("--json and --completions name two files", f"{out} twice", "change one of them")
+    found = evaluate_target(options.target, config, options.seed, options.quiet)
+    _print_figures(found.figures)  # first: they are on the screen whatever becomes of the files
+    _write_json(out, found.figures)
+    if kept is not None:
+        with _told_of(kept, "--completions"):
+            write_file(kept, as_lines(describe_completions(found.groups)))
+
+
+def generate_command(options: argparse.Namespace) -> int:
+    """1 where a grader failed."""
+    from mopd.evaluation.generating import Asked, generate, unread_keys
+    from mopd.report.completions import print_completions
+
+    prompt = _standard_input() if options.prompt == "-" else options.prompt
+    asked = Asked(prompt, options.problem, options.count, options.verify, options.kind)
+    _check_read(options.overrides, unread_keys(asked, options.target), "mopd generate")
     out = _checked_json(options)
-    figures = evaluate(options.target, config, options.seed, options.quiet)
-    _print_figures(figures)  # first: they are on the screen whatever becomes of the file
-    _write_json(out, figures)
+    found = generate(options.target, asked, [*options.overrides, *_flags_as_overrides(options)]).as_json()
+    print_completions(found, Console())
+    _write_json(out, found)
+    return int(any(one.get("kind") == "error" for one in found["completions"]))
+
+
+def _flags_as_overrides(options: argparse.Namespace) -> list[str]:
+    """What flags set, as overrides. Raises ConfigError where an override sets the same."""
+    keys = {"seed": "seed", "temperature": "sampling.temperature", "tokens": "sampling.completion_tokens"}
+    told = {key: flag for flag, key in keys.items() if getattr(options, flag) is not None}
+    for key in map(override_key, options.overrides):
+        if key in told:
+            raise ConfigError("a setting is told once", f"--{told[key]} and {key}", "leave one of them out")
+    return [f"{key}={getattr(options, flag)}" for key, flag in told.items()]
+
+
+def _standard_input() -> str:
+    """Standard input, without the end of its last line. Raises ConfigError where it is not text."""
+    try:
+        return sys.stdin.read().removesuffix("\n")
+    except (UnicodeDecodeError, OSError, AttributeError) as error:  # AttributeError: of a stream that is closed
+        raise ConfigError("the prompt on standard input is text", str(error), "write it in UTF-8") from error
 
 
 def _evaluated_config(options: argparse.Namespace) -> Config | None:
@@ -173,13 +217,13 @@ def _print_figures(figures: Mapping[str, Any]) -> None:
 
 
 @contextmanager
-def _told_of_json(path: Path) -> Iterator[None]:
-    """What the system says of a path becomes an error that names `--json`."""
+def _told_of(path: Path, flag: str) -> Iterator[None]:
+    """What the system says of a path becomes an error that names its flag."""
     try:
         yield
     except OSError as error:
         raise ConfigError(
-            "--json names a file that can be written", f"{path}: {error.strerror}", "check the path"
+            f"{flag} names a file that can be written", f"{path}: {error.strerror}", "check the path"
         ) from error
 
 
@@ -234,14 +278,13 @@ def _audit(options: argparse.Namespace, config: Config, out: Path | None) -> int
 
 def show_context_command(options: argparse.Namespace) -> None:
     from mopd.report.contexts import rendered_context
+    from mopd.report.showing import print_titled
 
     context, rendered, completion = rendered_context(Path(options.run), options.step, options.problem, options.rollout)
     console = Console()
     cut = f", {context.shortened_count} peers shortened, {context.dropped_count} dropped"
-    console.rule(f"what the teacher reads ({context.token_count} tokens{cut})")
-    console.print(rendered, markup=False, highlight=False, soft_wrap=True)
-    console.rule("the student's own completion, scored token by token")
-    console.print(completion, markup=False, highlight=False, soft_wrap=True)
+    print_titled(console, f"what the teacher reads ({context.token_count} tokens{cut})", rendered)
+    print_titled(console, "the student's own completion, scored token by token", completion)
 
 
 def config_command(options: argparse.Namespace) -> None:

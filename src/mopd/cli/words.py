@@ -20,7 +20,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     """
     parser = _parser()
     options, rest = parser.parse_known_args(arguments)
-    unknown = [word for word in rest if word.startswith("-")]
+    unknown = [word for word in rest if word.startswith("-") and word != "-"]  # "-" is standard input
     if unknown or (rest and not hasattr(options, "overrides")):
         parser.error(f"unrecognized arguments: {' '.join(unknown or rest)}")
     if hasattr(options, "overrides"):
@@ -30,6 +30,9 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 def _sort_words(options: argparse.Namespace, rest: Sequence[str]) -> None:
     """Tell FILE, CONFIG.toml and overrides apart, which argparse takes in the order in which they stand."""
+    if hasattr(options, "prompt"):
+        _sort_words_of_generate(options, rest)
+        return
     given = (getattr(options, "file", None), options.config, *options.overrides, *rest)
     words = [word for word in given if word is not None]
     names = [word for word in words if not _is_override(word)]
@@ -39,7 +42,15 @@ def _sort_words(options: argparse.Namespace, rest: Sequence[str]) -> None:
     options.overrides = [*names, *(word for word in words if _is_override(word))]  # a name too many is no override
 
 
-PATHS = ("file", "config", "target", "run", "resume", "json")
+def _sort_words_of_generate(options: argparse.Namespace, rest: Sequence[str]) -> None:
+    """The first word is the prompt, whatever it holds, unless --problem stands in its place."""
+    words = [word for word in (options.prompt, *options.overrides, *rest) if word is not None]
+    is_given = bool(words) and (options.problem is None or not _is_override(words[0]))
+    options.prompt = words.pop(0) if is_given else None
+    options.overrides = words
+
+
+PATHS = ("file", "config", "target", "run", "resume", "json", "completions")
 """Words that name files and directories; `~` is the home directory in them, however they were quoted."""
 
 
@@ -75,7 +86,7 @@ def _parser() -> argparse.ArgumentParser:
     subparsers = parser.add_subparsers(required=True, metavar="COMMAND")
     for add in (
         *(_add_init, _add_problems, _add_preflight, _add_train, _add_evaluate),
-        *(_add_verify, _add_show_context, _add_config),
+        *(_add_generate, _add_verify, _add_show_context, _add_config),
     ):
         add(subparsers)
     return parser
@@ -130,8 +141,29 @@ def _add_evaluate(subparsers: Any) -> None:
     evaluate.add_argument("overrides", **OVERRIDES)
     evaluate.add_argument("--seed", type=int, help="seed of the sampling (a run's own unless told)")
     evaluate.add_argument("--json", metavar="OUT", help="write the figures to this file")
+    evaluate.add_argument("--completions", metavar="OUT", help="write one JSON object a line: each completion")
     evaluate.add_argument("--quiet", action="store_true", help="show no progress")
     evaluate.set_defaults(command=commands.evaluate_command)
+
+
+def _add_generate(subparsers: Any) -> None:
+    generate = subparsers.add_parser("generate", help="what a model writes for a prompt, or for a problem of its run")
+    generate.add_argument(
+        "target", metavar="RUN_OR_MODEL", help="a run directory, one of its checkpoints, a model, or builtin:NAME"
+    )
+    generate.add_argument("prompt", nargs="?", metavar="PROMPT", help="one user turn; - reads standard input")
+    generate.add_argument("overrides", **OVERRIDES)
+    generate.add_argument("-n", dest="count", type=int, default=8, metavar="N", help="completions, 8 unless told")
+    generate.add_argument(
+        "--problem", metavar="ID", help="a problem of the run instead of PROMPT, judged as in the run"
+    )
+    generate.add_argument("--verify", metavar="ANSWER", help="judge the completions against this answer")
+    generate.add_argument("--kind", metavar="KIND", help="how ANSWER is compared: exact, math, mcq or tooluse")
+    generate.add_argument("--seed", type=int, help="seed of the sampling, as the key seed")
+    generate.add_argument("--temperature", metavar="T", help="as the key sampling.temperature")
+    generate.add_argument("--tokens", metavar="N", help="longest completion, as the key sampling.completion_tokens")
+    generate.add_argument("--json", metavar="OUT", help="write prompt, completions and verdicts to this file")
+    generate.set_defaults(command=commands.generate_command, after_interrupt="nothing was written")
 
 
 def _add_verify(subparsers: Any) -> None:

@@ -20,6 +20,8 @@ class EvaluationConfig(Table):
     """Sampling temperature at evaluation; unset: the run's own."""
     top_p: Annotated[float, Field(gt=0, le=1)] | None = None
     """Nucleus mass at evaluation; unset: the run's own."""
+    keep_completions: bool = True
+    """Whether a run's evaluations write their completions to `evaluations/step-N.jsonl`, and a few to the tracker."""
     reading_contexts: PositiveInt = 24
     """Contexts of a step that the teacher generates from in one measurement, at most."""
     contexts_every: NonNegativeInt = 4

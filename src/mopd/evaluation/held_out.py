@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from mopd.core.statistics import bootstrap_interval, mean_or_zero, pass_at_k, wilson_interval
@@ -38,13 +39,21 @@ def attempt_held_out(
         return setup.judge(groups, step)
 
 
+@dataclass(frozen=True)
+class Evaluation:
+    """The attempts at held-out problems, and their figures, for JSON: mean@k and pass@k with the judge's metrics."""
+
+    groups: Sequence[Group]
+    figures: dict[str, Any]
+
+
 def evaluate_held_out(
     setup: Setup, progress: ProgressDisplay, title: str = "evaluate", seed: int | None = None, step: int = 0
-) -> dict[str, Any]:
-    """mean@k and pass@k on the held-out problems, k = `evaluation.rollouts`, with the judge's metrics, for JSON."""
+) -> Evaluation:
+    """Attempt each held-out problem k = `evaluation.rollouts` times."""
     count = setup.config.evaluation.rollouts
     groups, judging = attempt_held_out(setup, count, progress, title, seed, step)
-    return summarise(groups, count) | judging
+    return Evaluation(groups, summarise(groups, count) | judging)
 
 
 def warm_up_measured(setup: Setup, progress: ProgressDisplay) -> WarmupReport:

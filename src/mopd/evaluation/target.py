@@ -7,12 +7,12 @@ from typing import Any
 
 from mopd.config import Config
 from mopd.core.errors import ConfigError, RunError
-from mopd.evaluation.held_out import evaluate_held_out, warm_up_measured
+from mopd.evaluation.held_out import Evaluation, evaluate_held_out, warm_up_measured
 from mopd.judging.choosing import Given, make_judge, with_functions
 from mopd.models.embedded import PREFIX
 from mopd.preflight.setup import Setup, prepare, prepare_problems
 from mopd.problems import Passed, ProblemsGiven, check_passed_again, with_passed
-from mopd.runs.checkpoint import from_checkpoint, newest_whole
+from mopd.runs.checkpoint import Cursor, from_checkpoint, newest_whole
 from mopd.runs.directory import stays
 from mopd.runs.inputs import check_inputs, describe_problems, freeze_day
 from mopd.runs.paths import absolute, settled
@@ -40,7 +40,20 @@ def evaluate(
     problems: ProblemsGiven | None = None,
     held_out: ProblemsGiven | None = None,
 ) -> dict[str, Any]:
-    """The figures of a model on held-out problems, with `model` and `seed`.
+    """The figures of a model on held-out problems, with `model` and `seed`: those of `evaluate_target`."""
+    return evaluate_target(target, config, seed, quiet, reward_functions, problems, held_out).figures
+
+
+def evaluate_target(
+    target: str | Path,
+    config: Config | None = None,
+    seed: int | None = None,
+    quiet: bool = False,
+    reward_functions: Given = None,
+    problems: ProblemsGiven | None = None,
+    held_out: ProblemsGiven | None = None,
+) -> Evaluation:
+    """The evaluation of a model on held-out problems.
 
     `target` is a run, whose newest checkpoint is meant, a model folder, a hub id or `builtin:NAME`. A run brings its
     own configuration (problems, sampling, seed) unless `config` is given; anything else needs one. An embedded student
@@ -63,20 +76,24 @@ def evaluate(
     setup = _prepared(with_passed(config, passed), target, reward_functions, passed)
     if config.warmup is not None and target.startswith(PREFIX):
         warm_up_measured(setup, ProgressDisplay(quiet))
-    return _figures(setup, seed, quiet, step)
+    return _evaluated(setup, seed, quiet, step)
+
+
+def newest_of_run(path: Path) -> tuple[Path, Cursor]:
+    """The newest checkpoint of the run at `path`, with its cursor. Raises RunError, CheckpointError."""
+    found = newest_whole(path / "checkpoints")
+    if found is None:
+        must = "a run whose model is asked for has a checkpoint"
+        raise RunError(must, f"no checkpoint in {path}", f"`mopd train --resume {path}`")
+    return found
 
 
 def _evaluate_run(
     path: Path, config: Config | None, seed: int | None, quiet: bool, reward_functions: Given, passed: Passed
-) -> dict[str, Any]:
-    """The figures of a run's newest checkpoint; under its own configuration on the very problems it began with."""
-    found = newest_whole(path / "checkpoints")
+) -> Evaluation:
+    """The evaluation of a run's newest checkpoint; under its own configuration on the very problems it began with."""
     own = read_config(path)
-    if found is None:
-        raise RunError(
-            "a run to evaluate has a checkpoint", f"no checkpoint in {path}", f"`mopd train --resume {path}`"
-        )
-    newest, cursor = found
+    newest, cursor = newest_of_run(path)
     if config is None:
         check_passed_again(own, passed)
     else:
@@ -87,7 +104,7 @@ def _evaluate_run(
     if config is None:
         problems = {"problems": describe_problems(setup.problems)}
         check_inputs(read_inputs(path), problems, f"or give a configuration: `mopd evaluate {path} CONFIG.toml`")
-    return _figures(setup, seed, quiet, cursor.step)
+    return _evaluated(setup, seed, quiet, cursor.step)
 
 
 def _prepared(config: Config, target: str, reward_functions: Given, passed: Passed) -> Setup:
@@ -100,9 +117,9 @@ def _prepared(config: Config, target: str, reward_functions: Given, passed: Pass
     return prepare(config, problems, make_judge(config, problems, reward_functions), trains=False)
 
 
-def _figures(setup: Setup, seed: int | None, quiet: bool, step: int) -> dict[str, Any]:
+def _evaluated(setup: Setup, seed: int | None, quiet: bool, step: int) -> Evaluation:
     config = setup.config
     seed = config.seed if seed is None else seed
-    left_out = {"left_out": dict(found)} if (found := setup.problems.split.left_out) else {}
-    figures = evaluate_held_out(setup, ProgressDisplay(quiet), seed=seed, step=step)
-    return {"model": config.student, "seed": seed, **figures, **left_out}
+    left_out = {"left_out": dict(reasons)} if (reasons := setup.problems.split.left_out) else {}
+    found = evaluate_held_out(setup, ProgressDisplay(quiet), seed=seed, step=step)
+    return Evaluation(found.groups, {"model": config.student, "seed": seed, **found.figures, **left_out})

@@ -54,13 +54,19 @@ def prepare(
     evaluation, may have fewer problems than a step takes. `tell` is told of a check that takes seconds. Raises
     MopdError.
     """
-    keep_freed_memory()
-    if config.compute.threads is not None:
-        torch.set_num_threads(config.compute.threads)
     names = {problem.verifier for problem in problems.train + problems.held_out}
     prepare_verifiers(set() if config.rewards.functions else names, config)
-    student = load_student(str(folder or config.student), config.seed, config.compute, config.chat.options, model)
+    student = open_student(config, folder, model)
     problems = check_window(student, problems, config)
     engine = open_engine(config, student)
     try_out(config, problems, student, engine, trains, tell)
     return Setup(config, problems, WatchedJudge(judge), student, engine)
+
+
+def open_student(config: Config, folder: Path | None = None, model: tuple[Any, Any] | None = None) -> Student:
+    """The student, from `folder` or as `model` where given, with memory and threads of this process set up. Raises
+    MopdError."""
+    keep_freed_memory()
+    if config.compute.threads is not None:
+        torch.set_num_threads(config.compute.threads)
+    return load_student(str(folder or config.student), config.seed, config.compute, config.chat.options, model)

@@ -1,7 +1,7 @@
 """Problems: from files, data sets, reasoning-gym, or generated; split by problem; taken in a seeded order.
 
-`sources` says what is read how: `files`, `tables` and data sets into records (`columns`), `passed` takes what was passed
-in Python, `records` makes problems of them, `generated` makes problems of nothing;
+`sources` says what is read how: `files`, `tables` and data sets into records (`columns`), `passed` takes what was
+passed in Python, `records` makes problems of them, `generated` makes problems of nothing;
 `split` and `near_duplicates` part and check them, `order` says which come in which step, `loading` puts it together.
 
 May import: `core`, `config`, `starters`, `verifiers`. A new public data set: a schema in `schemas`; a new kind of

@@ -1,4 +1,7 @@
-"""What a run shows people: `terminal` its figures and one group, `contexts` what a teacher read, `loaded` all as data.
+"""What a run shows people.
+
+`header`, `steps` and `warnings` while it goes and at its end, `terminal` its figures and one group, `contexts` what a
+teacher read, `completions` what a model wrote (`showing` prints the text of models), `loaded` all as data.
 
 It reads run directories. `problems`, what will be trained on, is given its figures. May import: everything up to
 `runs`. A new page or table of a run belongs here.

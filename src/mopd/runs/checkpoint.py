@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -16,11 +16,13 @@ from typing import Any
 
 from safetensors.torch import load_file, save_file
 
+from mopd.config import CheckpointConfig
 from mopd.core.errors import CheckpointError, MopdError, StudentError
 from mopd.core.files import advice, dump_json, remove_folder, write_folder_atomically
 from mopd.learning.optimizer import AdamW
 from mopd.learning.teacher import LocalTeacher
 from mopd.models.student import Student
+from mopd.runs.records import best_step
 
 _NAME = re.compile(r"step-(\d+)")
 
@@ -158,9 +160,10 @@ def steps_of(path: Path) -> int:
     return int(path.name.removeprefix("step-"))
 
 
-def remove_old_checkpoints(folder: Path, keep: int, best: int | None = None) -> None:
-    """Remove all but the newest `keep` checkpoints, and but that of step `best`."""
-    for path in list_checkpoints(folder)[:-keep]:
+def remove_old_checkpoints(folder: Path, config: CheckpointConfig, evaluations: Sequence[Mapping[str, Any]]) -> None:
+    """Remove all but the newest `keep`, and but that of the best evaluation, where it is to be kept."""
+    best = best_step(evaluations) if config.keep_best else None
+    for path in list_checkpoints(folder)[: -config.keep]:
         if steps_of(path) != best:
             remove_folder(path)
 

@@ -21,9 +21,12 @@ BEGUN_WITH = ("environment.json", "inputs.json", "history.jsonl")
 PREFLIGHT = "preflight.json"
 """What is left of a run that was refused before its first step."""
 
+EVALUATIONS = "evaluations"
+"""The folder with the completions of held-out problems."""
+
 _FILES = (*BEGUN_WITH, *LOGS, "config.json", "tracker.json", "warmup.json", PREFLIGHT, "summary.json", ".lock")
 _OWN = re.compile(
-    "|".join(map(re.escape, (*_FILES, "checkpoints", "tensorboard", "wandb")))
+    "|".join(map(re.escape, (*_FILES, "checkpoints", EVALUATIONS, "tensorboard", "wandb")))
     + r"|summary-\d+\.json|\.[a-z]+\.json\.new"
 )
 

@@ -23,7 +23,7 @@ def describe_group(group: Group, records: Sequence[LessonRecord]) -> dict[str, A
 
 
 def _describe_rollout(group: Group, record: LessonRecord, index: int) -> dict[str, Any]:
-    rollout, verdict, peers = group.rollouts[index], group.verdicts[index], record.peers
+    rollout, peers = group.rollouts[index], record.peers
     shown: dict[str, Any] = {"successes": list(peers.successes), "failures": list(peers.failures)}
     if peers.problem_ids:
         shown["problem_ids"] = list(peers.problem_ids)
@@ -31,18 +31,26 @@ def _describe_rollout(group: Group, record: LessonRecord, index: int) -> dict[st
         "index": index,
         "completion": rollout.text,
         "token_count": len(rollout.token_ids),
-        "reward": verdict.reward,
-        "kind": verdict.kind,
-        "is_success": group.is_success(index),
-        "answer": verdict.answer,
-        "feedback": verdict.feedback,
-        **({"details": dict(verdict.details)} if verdict.details else {}),
+        **describe_verdict(group, index),
         "peers": shown,
         "context_tokens": record.context.token_count if record.context else None,
         "shortened_count": record.context.shortened_count if record.context else 0,
         "dropped_count": record.context.dropped_count if record.context else 0,
         "is_lesson": record.lesson is not None,
         "no_lesson_reason": record.reason,
+    }
+
+
+def describe_verdict(group: Group, index: int) -> dict[str, Any]:
+    """What is recorded of the verdict on one rollout of a verified group."""
+    verdict = group.verdicts[index]
+    return {
+        "reward": verdict.reward,
+        "kind": verdict.kind,
+        "is_success": group.is_success(index),
+        "answer": verdict.answer,
+        "feedback": verdict.feedback,
+        **({"details": dict(verdict.details)} if verdict.details else {}),
     }
 
 

@@ -2,8 +2,8 @@
 
 `config.json` (resolved), `environment.json`, `inputs.json` (what the run depends on besides), `history.jsonl` (when it
 was begun and resumed, and what changed), `metrics.jsonl` (one object a step; all but `time/...` is a function of the
-configuration and the inputs), `groups.jsonl` (one object a group), `evaluations.jsonl`, `warmup.json`,
-`preflight.json`, `tracker.json`, `summary.json`, `checkpoints/step-N/`. docs/runs.md tells users what each is for.
+configuration and the inputs), `groups.jsonl` (one object a group), `evaluations.jsonl`, `evaluations/step-N.jsonl`,
+`warmup.json`, `preflight.json`, `tracker.json`, `summary.json`, `checkpoints/step-N/`. docs/runs.md tells what for.
 """
 
 from __future__ import annotations
@@ -26,13 +26,14 @@ from mopd.models.student import Student
 from mopd.runs import checkpoint
 from mopd.runs.changes import Changes, changed_settings, check_steps
 from mopd.runs.checkpoint import Cursor
+from mopd.runs.completions import drop_other_completions
 from mopd.runs.directory import BEGUN_WITH, Lock, is_run_config, new_directory, written
 from mopd.runs.environment import describe_environment
 from mopd.runs.inputs import Inputs, check_inputs
 from mopd.runs.logs import LOGS, Log, append_line
 from mopd.runs.paths import absolute, settled
 from mopd.runs.progress import say
-from mopd.runs.records import best_step, describe_group, read_jsonl
+from mopd.runs.records import describe_group, read_jsonl
 
 
 class Run:
@@ -163,6 +164,7 @@ class Run:
         for name in LOGS:
             with written(self.path / name):
                 self._log(name).cut(sizes[name])
+        drop_other_completions(self.path, {figures["step"] for figures in self.evaluations()})
         return None if newest is None else newest[1].step
 
     def save(self, step: int, student: Student, teacher: LocalTeacher | None, optimizer: AdamW) -> Path:
@@ -172,9 +174,7 @@ class Run:
                 self._log(name).sync()
         cursor = Cursor(step, {name: self._log(name).size for name in LOGS})
         path = checkpoint.save_checkpoint(self.checkpoints, cursor, student, teacher, optimizer)
-        kept = self.config.checkpoint
-        best = best_step(self.evaluations()) if kept.keep_best else None
-        checkpoint.remove_old_checkpoints(self.checkpoints, kept.keep, best)
+        checkpoint.remove_old_checkpoints(self.checkpoints, self.config.checkpoint, self.evaluations())
         return path
 
     def _log(self, name: str) -> Log:

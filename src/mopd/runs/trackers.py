@@ -1,11 +1,12 @@
-"""Trackers: metrics sent to tensorboard, trackio or wandb behind one call. None is needed: metrics.jsonl has all."""
+"""Trackers: metrics and a few completions sent to tensorboard, trackio or wandb. None is needed: the run has all."""
 
 from __future__ import annotations
 
+import html
 import importlib
 import json
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +15,21 @@ from mopd.core.errors import ConfigError
 from mopd.core.files import dump_json, write_atomically
 from mopd.runs.progress import say
 
+COMPLETIONS = "evaluation/completions"
+"""The name of the table of held-out completions."""
+
+COLUMNS = ("problem", "prompt", "completion", "verdict", "reward")
+
+MOST_ROWS = 16
+"""Held-out problems of which the table shows a completion."""
+
+Row = tuple[str, str, str, str, float]
+
 
 class Tracker:
     """Sends metrics somewhere. `log(step, metrics)` takes floats; `close()` flushes.
 
+    `log_completions(step, completions)` takes those that `evaluations/step-N.jsonl` has, and sends a table of a few.
     A tracker that fails ends no run: the first failure is said, all are counted in `failed_count`.
     """
 
@@ -26,12 +38,17 @@ class Tracker:
         log: Callable[[int, dict[str, float]], None] = lambda step, metrics: None,
         close: Callable[[], None] = lambda: None,
         kind: str = "none",
+        log_rows: Callable[[int, list[Row]], None] = lambda step, rows: None,
     ) -> None:
-        self._log, self._close, self._kind = log, close, kind
+        self._log, self._close, self._kind, self._log_rows = log, close, kind, log_rows
         self.failed_count = 0
 
     def log(self, step: int, metrics: dict[str, float]) -> None:
         self._try(lambda: self._log(step, metrics))
+
+    def log_completions(self, step: int, completions: Sequence[dict[str, Any]]) -> None:
+        if rows := _rows(completions):
+            self._try(lambda: self._log_rows(step, rows))
 
     def close(self) -> None:
         self._try(self._close)
@@ -46,6 +63,15 @@ class Tracker:
                     f"warning: tracker {self._kind} failed ({type(error).__name__}: {str(error)[:200]}); "
                     "metrics.jsonl has every metric"
                 )
+
+
+def _rows(completions: Sequence[dict[str, Any]]) -> list[Row]:
+    """A table's rows: the first completion of each of the first problems."""
+    firsts = [one for one in completions if one["index"] == 0][:MOST_ROWS]
+    return [
+        (one["problem_id"], one["prompt"][-1]["content"], one["completion"], one["kind"], one["reward"])
+        for one in firsts
+    ]
 
 
 def open_tracker(config: Config) -> Tracker:
@@ -83,7 +109,22 @@ def _tensorboard(config: Config) -> Tracker:
         for name, value in metrics.items():
             writer.add_scalar(name, value, step)
 
-    return Tracker(log, writer.close, "tensorboard")
+    def log_rows(step: int, rows: list[Row]) -> None:
+        writer.add_text(COMPLETIONS, _markdown(rows), step)
+
+    return Tracker(log, writer.close, "tensorboard", log_rows)
+
+
+def _markdown(rows: list[Row]) -> str:
+    """The rows as a table of Markdown, in which no text of theirs is markup."""
+    lines = [COLUMNS, ("---",) * len(COLUMNS), *([_inert(str(cell)) for cell in row] for row in rows)]
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+
+
+def _inert(text: str) -> str:
+    """Text that Markdown shows as it is: each of its marks as a character reference, each line's end as a break."""
+    marks = {ord(mark): f"&#{ord(mark)};" for mark in "\\`*_{}[]()#+-.!|~:"}
+    return "<br>".join(html.escape(line).translate(marks) for line in text.splitlines())
 
 
 def _trackio(config: Config) -> Tracker:
@@ -95,7 +136,12 @@ def _trackio(config: Config) -> Tracker:
         config=config.model_dump(mode="json"),
         resume="allow",
     )
-    return Tracker(lambda step, metrics: trackio.log(metrics, step=step), trackio.finish, "trackio")
+
+    def log_rows(step: int, rows: list[Row]) -> None:
+        table = trackio.Table(columns=list(COLUMNS), data=[list(row) for row in rows])
+        trackio.log({COMPLETIONS: table}, step=step)
+
+    return Tracker(lambda step, metrics: trackio.log(metrics, step=step), trackio.finish, "trackio", log_rows)
 
 
 def _wandb(config: Config) -> Tracker:
@@ -110,7 +156,11 @@ def _wandb(config: Config) -> Tracker:
         resume="allow",
         allow_val_change=True,  # a run that is resumed may be prolonged
     )
-    return Tracker(lambda step, metrics: wandb.log(metrics, step=step), wandb.finish, "wandb")
+
+    def log_rows(step: int, rows: list[Row]) -> None:
+        wandb.log({COMPLETIONS: wandb.Table(columns=list(COLUMNS), data=[list(row) for row in rows])}, step=step)
+
+    return Tracker(lambda step, metrics: wandb.log(metrics, step=step), wandb.finish, "wandb", log_rows)
 
 
 def _kept(config: Config, kind: str, new: str) -> str:

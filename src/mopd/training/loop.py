@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from functools import partial
@@ -13,7 +13,7 @@ from typing import Any
 
 from mopd.config import Config
 from mopd.core.statistics import mean_or_zero
-from mopd.evaluation.held_out import attempt_held_out, paired_gain, summarise, warm_up_measured
+from mopd.evaluation.held_out import evaluate_held_out, warm_up_measured
 from mopd.evaluation.reading import find_recipe
 from mopd.judging.choosing import Given, make_judge, make_judge_again, with_functions
 from mopd.judging.verdicts import Judge
@@ -24,19 +24,19 @@ from mopd.preflight.setup import Setup, prepare, prepare_problems
 from mopd.problems import Passed, ProblemSet, ProblemsGiven, check_passed_again, with_passed
 from mopd.report.header import header_lines
 from mopd.report.steps import SHOWN, duration, panel, plain_line
-from mopd.report.warnings import warnings_of
 from mopd.runs.checkpoint import from_checkpoint
+from mopd.runs.completions import describe_completions, keep_completions
 from mopd.runs.directory import check_may_begin
 from mopd.runs.inputs import describe_inputs, freeze_day
 from mopd.runs.paths import settled
 from mopd.runs.progress import Phase, ProgressDisplay, open_standard_streams, say
-from mopd.runs.records import best_step, read_jsonl
+from mopd.runs.records import read_jsonl
 from mopd.runs.run import Run
 from mopd.runs.stopping import Stopping, Terminated
 from mopd.runs.trackers import Tracker, check_tracker, open_tracker
 from mopd.training.alarms import Watch
-from mopd.training.nothing_learnt import nothing_learnt
 from mopd.training.step import StepClock, Stepper, StepResult
+from mopd.training.summary import summary_of
 from mopd.training.watching import OnStep, StepDone
 
 
@@ -207,7 +207,8 @@ class _Training:
             self._save_at_end(stepper, ended.name)
             raise
         self.seconds["total"] = time.perf_counter() - self.began
-        summary = self._summary()
+        failed = self.tracker.failed_count
+        summary = summary_of(self.run, self.config, self.setup.problems, self.seconds, failed)
         self.run.write_summary(summary)
         return summary
 
@@ -308,49 +309,17 @@ class _Training:
         return steps > 0 and bool(self.setup.problems.held_out) and self._is_evaluation_due(steps) and not is_known
 
     def _evaluate(self, steps: int, title: str) -> None:
-        """Attempt the held-out problems and record the figures."""
+        """Attempt the held-out problems and record the completions and the figures."""
         if not self.setup.problems.held_out:
             return
         began = time.perf_counter()
-        count = self.config.evaluation.rollouts
-        groups, judging = attempt_held_out(self.setup, count, self.progress, title, step=steps)
-        figures = summarise(groups, count) | judging
+        found = evaluate_held_out(self.setup, self.progress, title, step=steps)
         self.seconds["evaluate"] += time.perf_counter() - began
-        sampling = self.config.evaluation_sampling
-        measured = {"rollouts": count, "temperature": sampling.temperature, "top_p": sampling.top_p}
-        self.run.record_evaluation({"step": steps, "measured": measured, **figures})
-        self.tracker.log(steps, {f"evaluation/{name}": v for name, v in figures.items() if isinstance(v, float)})
-
-    def _summary(self) -> dict[str, Any]:
-        summary: dict[str, Any] = {"run": str(self.run.path), "steps": self.config.steps, "seed": self.config.seed}
-        summary |= _before_and_after(self.run.evaluations())
-        summary["split"] = dataclasses.asdict(self.setup.problems.split)
-        summary["seconds"] = self.seconds
-        best = best_step(self.run.evaluations()) if self.config.checkpoint.keep_best else None
-        if best is not None:
-            summary["best_checkpoint"] = f"checkpoints/step-{best}"
-        if warmup := self.run.warmup():
-            summary["warmup"] = warmup
-        if found := self.run.preflight():
-            summary["preflight"] = found
-        if self.tracker.failed_count:
-            summary["tracker_failed_count"] = self.tracker.failed_count
-        rows = read_jsonl(self.run.path / "metrics.jsonl")
-        if told := nothing_learnt(rows, self.config):
-            summary["nothing_learnt"] = told
-        if warnings := warnings_of(rows, summary):
-            summary["warnings"] = warnings
-        return summary
-
-
-def _before_and_after(evaluations: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """The first and the last evaluation and the gain between them, where they were measured alike."""
-    if not evaluations:
-        return {}
-    after = evaluations[-1]
-    alike = (None, after["measured"]) if "measured" in after else (None,)  # older runs did not write it down
-    before = next(figures for figures in evaluations if figures.get("measured") in alike)
-    if before is after and len(evaluations) > 1:  # since a change of [evaluation] there was one alone
-        return {"after": after}
-    gain, interval = paired_gain(before, after)
-    return {"before": before, "after": after, "gain": {"mean": gain, "interval": list(interval)}}
+        completions = describe_completions(found.groups) if self.config.evaluation.keep_completions else []
+        if completions:
+            keep_completions(self.run.path, steps, completions)
+        asked, sampling = self.config.evaluation, self.config.evaluation_sampling
+        measured = {"rollouts": asked.rollouts, "temperature": sampling.temperature, "top_p": sampling.top_p}
+        self.run.record_evaluation({"step": steps, "measured": measured, **found.figures})
+        self.tracker.log(steps, {f"evaluation/{name}": v for name, v in found.figures.items() if isinstance(v, float)})
+        self.tracker.log_completions(steps, completions)
