@@ -8,14 +8,17 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.markup import escape
 
 from mopd.config import Config, build_config, config_keys, config_markdown, load_config, override_config, override_key
 from mopd.core.errors import ConfigError
-from mopd.core.files import check_can_write, dump_json, write_file
+from mopd.core.files import check_can_write, dump_json, finite, write_file
+
+if TYPE_CHECKING:
+    from mopd.training.watching import StepDone
 
 BEGIN_WITH = "`mopd init math > mine.toml` writes one to begin with, and `mopd init` lists other kinds"
 """What to do without a configuration."""
@@ -42,19 +45,54 @@ def train_command(options: argparse.Namespace) -> None:
     from mopd.training.loop import resume, train
 
     given = _given_config(options, options.resume)
+    quiet, on_step = options.quiet or options.log_json, _log_step if options.log_json else None
     if options.resume and options.fresh:
         raise ConfigError("a run is resumed or begun afresh", "--resume stands beside --fresh", "leave one of them out")
     if options.resume:
         _check_read(
             options.overrides, {"run": f"--resume to where the run is, now {options.resume}"}, "mopd train --resume"
         )
-        summary = resume(options.resume, expected=given, quiet=options.quiet)
+        summary = resume(options.resume, expected=given, on_step=on_step, quiet=quiet)
     elif given is None:
         got = "neither CONFIG.toml nor --resume RUN"
         raise ConfigError("mopd train is told what to do", got, f"`mopd train mine.toml`; {BEGIN_WITH}")
     else:
-        summary = train(given, fresh=options.fresh, quiet=options.quiet)
-    print_summary(summary, Console())
+        summary = train(given, fresh=options.fresh, on_step=on_step, quiet=quiet)
+    if options.log_json:
+        _log_json("end", summary)
+    else:
+        print_summary(summary, Console())
+
+
+def _log_step(done: StepDone) -> None:
+    _log_json("step", {"step": done.step, **done.metrics})
+
+
+def _log_json(event: str, values: Mapping[str, Any]) -> None:
+    """One line for machines on standard output, at once."""
+    sys.stdout.write(json.dumps(finite({"event": event, **values}), allow_nan=False) + "\n")
+    sys.stdout.flush()
+
+
+def cache_command(options: argparse.Namespace) -> None:
+    """List what warm-ups are kept, or remove those that nobody used for some days."""
+    from mopd.warmup.cache import cache_root, cached_warmups, prune
+
+    if options.days < 0:
+        raise ConfigError("--days is a number of days, at least 0", f"--days {options.days}", "change it")
+    console = Console()
+    if options.prune:
+        removed = prune(options.days)
+        size = sum(entry.size for entry in removed) / 2**20
+        console.print(f"removed {len(removed)} warm-ups, {size:.0f} MiB, not used for {options.days} days or more")
+        return
+    entries = cached_warmups()
+    for entry in entries:
+        text = f"{entry.size / 2**20:8.0f} MiB  used {entry.age_days:4.0f} days ago  {entry.path.name}"
+        console.print(text, markup=False, highlight=False, soft_wrap=True)
+    total = sum(entry.size for entry in entries) / 2**20
+    where = f"{len(entries)} warm-ups, {total:.0f} MiB, in {cache_root() / 'warmups'} (MOPD_CACHE says where)"
+    console.print(where, markup=False, highlight=False, soft_wrap=True)
 
 
 def problems_command(options: argparse.Namespace) -> int:

@@ -9,6 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from mopd import __version__
 from mopd.cli import commands
 from mopd.core.errors import ConfigError
 
@@ -19,6 +20,11 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     CONFIG.toml and overrides may stand behind flags, which argparse alone refuses.
     """
     parser = _parser()
+    if "_ARGCOMPLETE" in os.environ:  # a shell asks what a word may become; it needs the package argcomplete
+        with suppress(ImportError):
+            import argcomplete
+
+            argcomplete.autocomplete(parser)
     options, rest = parser.parse_known_args(arguments)
     unknown = [word for word in rest if word.startswith("-") and word != "-"]  # "-" is standard input
     if unknown or (rest and not hasattr(options, "overrides")):
@@ -33,7 +39,7 @@ def _sort_words(options: argparse.Namespace, rest: Sequence[str]) -> None:
     if hasattr(options, "prompt"):
         _sort_words_of_generate(options, rest)
         return
-    given = (getattr(options, "file", None), options.config, *options.overrides, *rest)
+    given = (getattr(options, "file", None), options.config, *options.overrides, *rest, *options.sets)
     words = [word for word in given if word is not None]
     names = [word for word in words if not _is_override(word)]
     if hasattr(options, "file"):
@@ -44,7 +50,7 @@ def _sort_words(options: argparse.Namespace, rest: Sequence[str]) -> None:
 
 def _sort_words_of_generate(options: argparse.Namespace, rest: Sequence[str]) -> None:
     """The first word is the prompt, whatever it holds, unless --problem stands in its place."""
-    words = [word for word in (options.prompt, *options.overrides, *rest) if word is not None]
+    words = [word for word in (options.prompt, *options.overrides, *rest, *options.sets) if word is not None]
     is_given = bool(words) and (options.problem is None or not _is_override(words[0]))
     options.prompt = words.pop(0) if is_given else None
     options.overrides = words
@@ -74,19 +80,47 @@ def _is_override(word: str) -> bool:
     return "=" in word and not os.path.exists(word)
 
 
-OVERRIDES: dict[str, Any] = {"nargs": "*", "metavar": "key=value", "help": "overrides, each one line of TOML"}
+def _add_overrides(parser: argparse.ArgumentParser) -> None:
+    """`key=value` anywhere on the command line; `--set key=value` is the same."""
+    told = "overrides, each one line of TOML; --set KEY=VALUE is the same"
+    words: Any = parser.add_argument("overrides", nargs="*", metavar="key=value", help=told)
+    flag: Any = parser.add_argument("--set", action="append", default=[], dest="sets", help=argparse.SUPPRESS)
+    words.completer = flag.completer = complete_keys
+
+
+def complete_keys(prefix: str, **_: Any) -> list[str]:
+    """For a shell that completes words: the keys of the configuration that begin so."""
+    from mopd.config import config_keys
+
+    return [f"{key}=" for key in config_keys() if key.startswith(prefix) and "[]" not in key]
+
+
+EXAMPLES = """\
+the first hour:
+  mopd init math > mine.toml       a configuration to begin with; `mopd init` lists the kinds
+  mopd problems mine.toml          what will be trained on
+  mopd preflight mine.toml         whether the student can learn from its peers
+  mopd train mine.toml steps=20    train; any key can be overridden (`mopd config` lists them)
+  mopd train --resume runs/mine    go on where a run was ended
+  mopd generate runs/mine "2+2?"   what the model writes
+  mopd evaluate runs/mine          figures on held-out problems
+completion in the shell: pip install argcomplete; eval "$(register-python-argcomplete mopd)"
+"""
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="mopd",
         description="Multi-rollout on-policy distillation: a model's own attempts teach it, token by token.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+    parser.add_argument("--version", action="version", version=f"mopd {__version__}")
     parser.set_defaults(after_interrupt="a run continues from its last checkpoint with `mopd train --resume RUN`")
     subparsers = parser.add_subparsers(required=True, metavar="COMMAND")
     for add in (
         *(_add_init, _add_problems, _add_preflight, _add_train, _add_evaluate),
-        *(_add_generate, _add_verify, _add_show_context, _add_config),
+        *(_add_generate, _add_verify, _add_show_context, _add_config, _add_cache),
     ):
         add(subparsers)
     return parser
@@ -104,7 +138,7 @@ def _add_problems(subparsers: Any) -> None:
         "problems", help="what will be trained on: counts, lengths, one problem as it is read"
     )
     problems.add_argument("config", nargs="?", metavar="CONFIG.toml")
-    problems.add_argument("overrides", **OVERRIDES)
+    _add_overrides(problems)
     problems.add_argument("--show", metavar="ID", help="the problem to show; unset: the first in training")
     problems.add_argument("--json", metavar="OUT", help="write the figures to this file")
     problems.add_argument("--quiet", action="store_true", help="show no progress")
@@ -116,7 +150,7 @@ def _add_preflight(subparsers: Any) -> None:
         "preflight", help="whether a student can learn from its peers, and from which, before a run"
     )
     preflight.add_argument("config", nargs="?", metavar="CONFIG.toml")
-    preflight.add_argument("overrides", **OVERRIDES)
+    _add_overrides(preflight)
     preflight.add_argument("--json", metavar="OUT", help="write the figures to this file")
     preflight.add_argument("--quiet", action="store_true", help="show no progress")
     preflight.set_defaults(command=commands.preflight_command, after_interrupt="nothing was written")
@@ -125,12 +159,15 @@ def _add_preflight(subparsers: Any) -> None:
 def _add_train(subparsers: Any) -> None:
     train = subparsers.add_parser("train", help="train as a configuration says, or continue a run")
     train.add_argument("config", nargs="?", metavar="CONFIG.toml")
-    train.add_argument("overrides", **OVERRIDES)
+    _add_overrides(train)
     train.add_argument("--resume", metavar="RUN", help="continue the run in this directory")
     train.add_argument(
         "--fresh", action="store_true", help="move a run that is already there aside to RUN.1, RUN.2, ..."
     )
     train.add_argument("--quiet", action="store_true", help="show no progress")
+    train.add_argument(
+        "--log-json", action="store_true", help="for machines: a JSON object a line for each step, and one for the end"
+    )
     train.set_defaults(command=commands.train_command)
 
 
@@ -138,7 +175,7 @@ def _add_evaluate(subparsers: Any) -> None:
     evaluate = subparsers.add_parser("evaluate", help="mean@8 and pass@8 on held-out problems")
     evaluate.add_argument("target", metavar="MODEL_OR_RUN", help="a run directory, a model folder, or builtin:NAME")
     evaluate.add_argument("config", nargs="?", metavar="CONFIG.toml", help="problems and sampling; a run has its own")
-    evaluate.add_argument("overrides", **OVERRIDES)
+    _add_overrides(evaluate)
     evaluate.add_argument("--seed", type=int, help="seed of the sampling (a run's own unless told)")
     evaluate.add_argument("--json", metavar="OUT", help="write the figures to this file")
     evaluate.add_argument("--completions", metavar="OUT", help="write one JSON object a line: each completion")
@@ -152,7 +189,7 @@ def _add_generate(subparsers: Any) -> None:
         "target", metavar="RUN_OR_MODEL", help="a run directory, one of its checkpoints, a model, or builtin:NAME"
     )
     generate.add_argument("prompt", nargs="?", metavar="PROMPT", help="one user turn; - reads standard input")
-    generate.add_argument("overrides", **OVERRIDES)
+    _add_overrides(generate)
     generate.add_argument("-n", dest="count", type=int, default=8, metavar="N", help="completions, 8 unless told")
     generate.add_argument(
         "--problem", metavar="ID", help="a problem of the run instead of PROMPT, judged as in the run"
@@ -170,7 +207,7 @@ def _add_verify(subparsers: Any) -> None:
     verify = subparsers.add_parser("verify", help="verdicts on given completions, or an audit of verifiers with junk")
     verify.add_argument("file", nargs="?", metavar="FILE", help="records with a problem and a `completion` each")
     verify.add_argument("config", nargs="?", metavar="CONFIG.toml", help="how records are read, and limits of graders")
-    verify.add_argument("overrides", **OVERRIDES)
+    _add_overrides(verify)
     verify.add_argument(
         "--audit", action="store_true", help="junk instead of completions: FILE or CONFIG.toml says which problems"
     )
@@ -194,6 +231,13 @@ def _add_show_context(subparsers: Any) -> None:
 def _add_config(subparsers: Any) -> None:
     config = subparsers.add_parser("config", help="every key with its meaning, or a configuration resolved")
     config.add_argument("config", nargs="?", metavar="CONFIG.toml")
-    config.add_argument("overrides", **OVERRIDES)
+    _add_overrides(config)
     config.add_argument("--markdown", action="store_true", help="print docs/config.md")
     config.set_defaults(command=commands.config_command)
+
+
+def _add_cache(subparsers: Any) -> None:
+    cache = subparsers.add_parser("cache", help="the warm-ups kept on this disk; --prune removes old ones")
+    cache.add_argument("--prune", action="store_true", help="remove those that were not used for DAYS days")
+    cache.add_argument("--days", type=int, default=30, metavar="DAYS", help="30 unless told; 0 for all")
+    cache.set_defaults(command=commands.cache_command, after_interrupt="what was removed stays removed")

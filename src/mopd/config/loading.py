@@ -63,9 +63,8 @@ def _read(path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8-sig")
     except OSError as error:
-        raise ConfigError(
-            "a configuration is a TOML file that can be read", f"{path}: {error.strerror}", "check the path"
-        ) from error
+        do = "check the path; `mopd init` helps to write a first one"
+        raise ConfigError("a configuration is a TOML file that can be read", f"{path}: {error.strerror}", do) from error
     except UnicodeDecodeError as error:
         raise ConfigError("a configuration is text in UTF-8", f"{path}: {error}", "save the file as UTF-8") from error
 

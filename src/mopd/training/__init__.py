@@ -1,6 +1,6 @@
 """The loop.
 
-`loop` goes from a configuration to a summary (`summary`); `step` is one step of the method, and the first thing to read;
+`loop` goes from a configuration to a summary (`summary`); `step` is one step of the method, the first thing to read;
 `metrics` turns a step into figures; `watching` is what a caller is told of a step; `nothing_learnt` tells of a run that
 none of its steps updated; `alarms` notice a run that is being destroyed, `pausing` a teacher that is no help.
 

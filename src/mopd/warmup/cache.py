@@ -5,13 +5,16 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import time
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from mopd.config import Config, flatten
-from mopd.core.files import dump_json, write_folder_atomically
+from mopd.core.files import dump_json, remove_folder, write_folder_atomically
 from mopd.models.embedded import PREFIX
 from mopd.models.student import Student
 from mopd.models.tokenizer import ChatTokenizer
@@ -135,6 +138,8 @@ def load_cached(student: Student, folder: Path) -> dict[str, Any] | None:
     try:
         figures: dict[str, Any] = json.loads((folder / MARK).read_text(encoding="utf-8"))
         load_model_weights(student.model, folder)
+        with suppress(OSError):  # a cache of others, that can only be read
+            os.utime(folder / MARK)  # when it was used last
     except Exception as error:  # transformers and safetensors each raise errors of their own
         say(f"warning: the cached warm-up {folder} cannot be read ({str(error)[:200]}); it is done again")
         return None
@@ -161,3 +166,30 @@ def keep_cached(student: Student, figures: dict[str, Any], folder: Path, is_dama
         )
         return str(error)[:200]
     return None
+
+
+@dataclass(frozen=True)
+class CachedWarmup:
+    """A warm-up on this disk: where it is, its bytes, and the days since it was used."""
+
+    path: Path
+    size: int
+    age_days: float
+
+
+def cached_warmups() -> list[CachedWarmup]:
+    """What is kept, the newest first."""
+    found = []
+    for mark in (cache_root() / "warmups").glob(f"*/{MARK}"):
+        with suppress(FileNotFoundError):  # another process removes it
+            size = sum(file.stat().st_size for file in mark.parent.rglob("*") if file.is_file())
+            found.append(CachedWarmup(mark.parent, size, (time.time() - mark.stat().st_mtime) / 86400))
+    return sorted(found, key=lambda entry: entry.age_days)
+
+
+def prune(days: float) -> list[CachedWarmup]:
+    """Remove the warm-ups that were not used for `days` days; those removed. A run that needs one does it again."""
+    old = [entry for entry in cached_warmups() if entry.age_days >= days]
+    for entry in old:
+        remove_folder(entry.path)
+    return old
