@@ -8,7 +8,7 @@ STAMP := .venv/installed
 # Small models on a shared machine: a second thread of one process costs more than it brings.
 ONE_THREAD := OMP_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false
 
-.PHONY: help setup demo smollm2 qwen-coder qwen-coder-1.5b demo-smollm2 mbpp demo-code steady-table test test-long fuzz check format docs bench bench-peer bench-full demo-table smollm2-table second-task picture proof-resume proof-same-numbers proof-demo proof-exact proof-verdicts proof-hostile proof-sandbox bench-sandbox audit-reasoning-gym dist clean
+.PHONY: help setup demo smollm2 qwen-coder qwen-coder-1.5b demo-smollm2 mbpp demo-code steady-table test test-long fuzz check format docs bench bench-peer bench-full demo-table smollm2-table second-task picture proof-resume proof-same-numbers proof-demo proof-exact proof-verdicts proof-hostile proof-sandbox bench-sandbox audit-reasoning-gym dist site clean
 
 help: ## this list
 	@grep -E '^[a-z0-9.-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 22
@@ -57,6 +57,9 @@ check: $(STAMP) ## format, lint, types, layers
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+site: $(STAMP) ## the documentation as a site in site/, strictly: a dead link or an unread page ends it
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 format: $(STAMP) ## rewrite files in the project's format
 	$(BIN)/ruff format .
