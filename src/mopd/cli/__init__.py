@@ -1,4 +1,4 @@
-"""The command line: mopd init | problems | preflight | train | evaluate | generate | verify | show-context | config.
+"""The command line: `mopd --help` lists its commands.
 
 `words` says which commands there are and reads a command line; `commands` does what it says. May import: everything. A
 new command: `words` adds it, `commands` does it.

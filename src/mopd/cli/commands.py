@@ -74,27 +74,6 @@ def _log_json(event: str, values: Mapping[str, Any]) -> None:
     sys.stdout.flush()
 
 
-def cache_command(options: argparse.Namespace) -> None:
-    """List what warm-ups are kept, or remove those that nobody used for some days."""
-    from mopd.warmup.cache import cache_root, cached_warmups, prune
-
-    if options.days < 0:
-        raise ConfigError("--days is a number of days, at least 0", f"--days {options.days}", "change it")
-    console = Console()
-    if options.prune:
-        removed = prune(options.days)
-        size = sum(entry.size for entry in removed) / 2**20
-        console.print(f"removed {len(removed)} warm-ups, {size:.0f} MiB, not used for {options.days} days or more")
-        return
-    entries = cached_warmups()
-    for entry in entries:
-        text = f"{entry.size / 2**20:8.0f} MiB  used {entry.age_days:4.0f} days ago  {entry.path.name}"
-        console.print(text, markup=False, highlight=False, soft_wrap=True)
-    total = sum(entry.size for entry in entries) / 2**20
-    where = f"{len(entries)} warm-ups, {total:.0f} MiB, in {cache_root() / 'warmups'} (MOPD_CACHE says where)"
-    console.print(where, markup=False, highlight=False, soft_wrap=True)
-
-
 def problems_command(options: argparse.Namespace) -> int:
     """1 where a run would end before its first step, or the solution that is shown is not right."""
     from mopd.auditing.problem_set import READ, overview

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from mopd import __version__
-from mopd.cli import commands
+from mopd.cli import commands, upkeep
 from mopd.core.errors import ConfigError
 
 
@@ -56,7 +56,7 @@ def _sort_words_of_generate(options: argparse.Namespace, rest: Sequence[str]) ->
     options.overrides = words
 
 
-PATHS = ("file", "config", "target", "run", "resume", "json", "completions")
+PATHS = ("file", "config", "target", "run", "resume", "json", "completions", "out")
 """Words that name files and directories; `~` is the home directory in them, however they were quoted."""
 
 
@@ -120,7 +120,7 @@ def _parser() -> argparse.ArgumentParser:
     subparsers = parser.add_subparsers(required=True, metavar="COMMAND")
     for add in (
         *(_add_init, _add_problems, _add_preflight, _add_train, _add_evaluate),
-        *(_add_generate, _add_verify, _add_show_context, _add_config, _add_cache),
+        *(_add_generate, _add_verify, _add_show_context, _add_export, _add_config, _add_cache),
     ):
         add(subparsers)
     return parser
@@ -228,6 +228,16 @@ def _add_show_context(subparsers: Any) -> None:
     show.set_defaults(command=commands.show_context_command)
 
 
+def _add_export(subparsers: Any) -> None:
+    export = subparsers.add_parser("export", help="a run's student as a folder that other programs open")
+    export.add_argument("target", metavar="RUN_OR_CHECKPOINT")
+    export.add_argument("out", metavar="FOLDER", help="a new folder")
+    export.add_argument(
+        "--dtype", choices=("float32", "bfloat16", "float16"), default="bfloat16", help="bfloat16 unless told"
+    )
+    export.set_defaults(command=upkeep.export_command, after_interrupt="nothing was written")
+
+
 def _add_config(subparsers: Any) -> None:
     config = subparsers.add_parser("config", help="every key with its meaning, or a configuration resolved")
     config.add_argument("config", nargs="?", metavar="CONFIG.toml")
@@ -240,4 +250,4 @@ def _add_cache(subparsers: Any) -> None:
     cache = subparsers.add_parser("cache", help="the warm-ups kept on this disk; --prune removes old ones")
     cache.add_argument("--prune", action="store_true", help="remove those that were not used for DAYS days")
     cache.add_argument("--days", type=int, default=30, metavar="DAYS", help="30 unless told; 0 for all")
-    cache.set_defaults(command=commands.cache_command, after_interrupt="what was removed stays removed")
+    cache.set_defaults(command=upkeep.cache_command, after_interrupt="what was removed stays removed")

@@ -66,8 +66,10 @@ def write_folder_atomically(folder: Path, fill: Callable[[Path], None], *, keep:
     remove_left_aside(folder.parent, folder.name)
     with _aside(folder) as aside:
         fill(aside)
+        mode = aside.stat().st_mode & 0o666  # the umask's: safetensors makes files that their owner alone can read
         for path in sorted(aside.rglob("*")):
             if path.is_file():
+                path.chmod(mode)
                 sync_file(path)
         sync_folder(aside)
         if keep is None or not (folder / keep).is_file():

@@ -132,6 +132,10 @@ def _figures_table(summary: dict[str, Any]) -> Table:
     return table
 
 
+BESIDE = 44
+"""Characters of a line of a group's table that are not its completions'."""
+
+
 def print_group(groups: Sequence[Mapping[str, Any]], console: Console) -> None:
     """The first group with both outcomes: each rollout, its verdict, and the peers its teacher was shown."""
     mixed = [group for group in groups if len({rollout["is_success"] for rollout in group["rollouts"]}) == 2]
@@ -139,18 +143,21 @@ def print_group(groups: Sequence[Mapping[str, Any]], console: Console) -> None:
         return
     group = (mixed or groups)[0]
     prompt = group["prompt"][-1]["content"]
-    table = Table(title=f"one group: step {group['step']}, problem {escape(_short(prompt, 60))}")
-    for column in ("rollout", "completion", "verdict", "successes shown", "failures shown", "lesson"):
-        table.add_column(column)
+    room = max(20, console.width - BESIDE)  # of a line of a completion; three lines of it are shown
+    table = Table(
+        title=f"one group: step {group['step']}, problem {escape(_short(prompt, room))}",
+        caption="peers that its teacher was shown, by their numbers: + successes, - failures",
+    )
+    for column in ("", "completion", "verdict", "peers", "lesson"):
+        table.add_column(column, overflow="fold")
     for rollout in group["rollouts"]:
         shown = rollout["peers"]
         table.add_row(
             str(rollout["index"]),
-            escape(_short(rollout["completion"], 40)),
+            escape(_short(rollout["completion"], 3 * room)),
             f"[green]{rollout['kind']}[/]" if rollout["is_success"] else f"[red]{rollout['kind']}[/]",
-            " ".join(map(str, shown["successes"])) or "-",
-            " ".join(map(str, shown["failures"])) or "-",
-            "yes" if rollout["is_lesson"] else f"no: {rollout['no_lesson_reason']}",
+            " ".join([f"+{index}" for index in shown["successes"]] + [f"-{index}" for index in shown["failures"]]),
+            "yes" if rollout["is_lesson"] else f"no: {rollout['no_lesson_reason']}".replace("_", " "),
         )
     console.print(table)
 

@@ -1,0 +1,40 @@
+"""Commands about what lies on the disk: students to export, and cached warm-ups."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from rich.console import Console
+
+from mopd.core.errors import ConfigError
+
+
+def export_command(options: argparse.Namespace) -> None:
+    """Write what `AutoModelForCausalLM.from_pretrained` opens."""
+    from mopd.runs.exporting import export
+
+    checkpoint = export(options.target, Path(options.out), options.dtype)
+    console = Console()
+    console.print(f"{checkpoint} as {options.dtype}: {options.out}", markup=False, highlight=False, soft_wrap=True)
+
+
+def cache_command(options: argparse.Namespace) -> None:
+    """List what warm-ups are kept, or remove those that nobody used for some days."""
+    from mopd.warmup.cache import cache_root, cached_warmups, prune
+
+    if options.days < 0:
+        raise ConfigError("--days is a number of days, at least 0", f"--days {options.days}", "change it")
+    console = Console()
+    if options.prune:
+        removed = prune(options.days)
+        size = sum(entry.size for entry in removed) / 2**20
+        console.print(f"removed {len(removed)} warm-ups, {size:.0f} MiB, not used for {options.days} days or more")
+        return
+    entries = cached_warmups()
+    for entry in entries:
+        text = f"{entry.size / 2**20:8.0f} MiB  used {entry.age_days:4.0f} days ago  {entry.path.name}"
+        console.print(text, markup=False, highlight=False, soft_wrap=True)
+    total = sum(entry.size for entry in entries) / 2**20
+    where = f"{len(entries)} warm-ups, {total:.0f} MiB, in {cache_root() / 'warmups'} (MOPD_CACHE says where)"
+    console.print(where, markup=False, highlight=False, soft_wrap=True)
