@@ -8,7 +8,7 @@ STAMP := .venv/installed
 # Small models on a shared machine: a second thread of one process costs more than it brings.
 ONE_THREAD := OMP_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false
 
-.PHONY: help setup demo smollm2 qwen-coder qwen-coder-1.5b demo-smollm2 mbpp demo-code steady-table test test-long fuzz check format docs bench bench-peer bench-full demo-table smollm2-table second-task picture proof-resume proof-same-numbers proof-demo proof-exact proof-verdicts proof-hostile proof-sandbox bench-sandbox audit-reasoning-gym dist site clean
+.PHONY: help setup demo smollm2 qwen-coder qwen-coder-1.5b demo-smollm2 mbpp demo-code steady-table test test-long fuzz check format docs bench bench-peer bench-full demo-table smollm2-table second-task picture proof-resume proof-same-numbers proof-demo proof-exact proof-verdicts proof-hostile proof-sandbox bench-sandbox audit-reasoning-gym proof-first-hour dist site clean
 
 help: ## this list
 	@grep -E '^[a-z0-9.-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 22
@@ -125,6 +125,9 @@ bench-sandbox: $(STAMP) ## programs judged a second, beside bare starts of the i
 
 audit-reasoning-gym: $(STAMP) ## junk answers through every reasoning-gym scorer
 	$(ONE_THREAD) $(BIN)/python -m pytest -m slow tests/integration/test_reasoning_gym.py
+
+proof-first-hour: smollm2 ## a new user's hour, timed: the wheel into a fresh environment, then every starter (ARGS="--kinds reward")
+	$(ONE_THREAD) $(BIN)/python scripts/first_hour.py $(ARGS)
 
 dist: $(STAMP) ## build wheel and source archive into dist/
 	$(BIN)/python -m build --no-isolation --outdir dist

@@ -98,8 +98,8 @@ def test_a_recipe_fixed_by_hand_that_does_not_help_is_a_warning(tmp_path, capfd)
     assert summary["preflight"]["recipe"]["successes"] == 1
     assert summary["preflight"]["reason"] == "fixed by the configuration"
     told = capfd.readouterr().err
-    assert "warning: a teacher is right more often than its student" in told
-    assert told.count("warning: a teacher") == 1
+    assert "warning: right in" in told
+    assert told.count("a teacher is right more often than its student") == 1
 
 
 def test_a_warning_goes_on_with_the_leanest_recipe(tmp_path, capfd):

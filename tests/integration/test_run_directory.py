@@ -533,7 +533,7 @@ def test_sigterm_saves_the_steps_done_and_exits_with_143(finished, tmp_path, mon
         "sample": (loop.Stepper, "attempt", 2),
         "teacher": (teacher.LocalTeacher, "read", 2),
         "update": (optimizer.AdamW, "update", 2),
-        "evaluate": (loop, "evaluate", 2),
+        "evaluate": (loop, "evaluate_held_out", 2),
         "save": (Run, "save", 2),
     }[phase]
     monkeypatch.setattr(where, name, interrupting(getattr(where, name), at))

@@ -297,7 +297,7 @@ def test_other_teachers_are_read_once_a_step(kind):
 
 def test_the_learning_rate_rises_then_stays():
     config = build_config({}, ["optimizer.learning_rate=2e-5", "optimizer.warmup_steps=4"]).optimizer
-    rates = [learning_rate_at(step, config) for step in range(6)]
+    rates = [learning_rate_at(step, 6, config) for step in range(6)]
     assert rates == pytest.approx([0.5e-5, 1e-5, 1.5e-5, 2e-5, 2e-5, 2e-5])
 
 

@@ -38,7 +38,7 @@ def test_a_short_update_lowers_the_loss_by_what_was_expected(kind, updates, monk
 
 
 @pytest.mark.parametrize("divergence", ["jensen_shannon", "forward_kl", "reverse_kl"])
-@pytest.mark.parametrize("rate", [1e-3, 1e-1, 10.0])
+@pytest.mark.parametrize("rate", [1e-3, 1e-1, 1.0])
 def test_no_update_expects_to_lower_a_loss_by_more_than_its_share(divergence, rate, monkeypatch):
     settings = [f"divergence.kind='{divergence}'", f"optimizer.learning_rate={rate}", "optimizer.fall_share=0.2"]
     metrics, _ = learn(monkeypatch, *settings, steps=4)
