@@ -95,6 +95,13 @@ def load(tmp_path, train, apart, **fields):
     return load_problems(ProblemsConfig(source=source, held_out_source=held_out_source, **fields))
 
 
+def test_an_instruction_stands_behind_held_out_prompts_of_another_source_too(tmp_path):
+    found = load(tmp_path, ["one", "two", "three"], ["Two", "four"], held_out=2, instruction="Say it in a word.")
+    both = [problem.messages[-1]["content"] for problem in found.train + found.held_out]
+    assert sorted(both) == sorted(f"{text}\n\nSay it in a word." for text in ("one", "three", "Two", "four"))
+    assert found.split.removed_count == 1  # "two": what is held out is not trained on
+
+
 def test_held_out_problems_come_from_their_own_source_and_their_prompts_leave_training(tmp_path):
     problems = load(tmp_path, ["Is it a?", "is  it B?", "Is it c?"], ["Is it b?", "Is it z?"])
     assert prompts_of(problems.train) == ["Is it a?", "Is it c?"]

@@ -204,7 +204,8 @@ def _read_held_out(
             "generate it to a file first",
         )
     if isinstance(passed.of(name), Problems):  # they say all themselves
-        return read_problems(SourceConfig(source=name), config.seed, needs_answer, passed=passed)
+        own = SourceConfig(source=name, instruction=config.instruction)
+        return read_problems(own, config.seed, needs_answer, passed=passed)
     source = SourceConfig(
         source=name,
         verifier=config.verifier,
@@ -214,6 +215,7 @@ def _read_held_out(
         subset=config.subset if name.startswith(HUB_PREFIX) else None,
         split=config.held_out_split,
         domain=config.domain,
+        instruction=config.instruction,
     )
     return read_problems(source, config.seed, needs_answer, left_out=left_out, passed=passed)
 
