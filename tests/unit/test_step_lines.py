@@ -1,8 +1,12 @@
 """A step's line holds at any width, and says nothing of what was not judged."""
 
+import io
+
 import pytest
+from rich.console import Console
 
 from mopd.report.steps import FIGURES, SHOWN, duration, figures_within, panel, plain_line
+from mopd.report.terminal import print_group
 from mopd.report.warnings import warnings_of
 
 ROW = {
@@ -78,3 +82,33 @@ def test_a_tracker_that_failed_is_told_of():
     assert warnings_of([SOUND], {"tracker_failed_count": 3}) == [
         "3 calls of the tracker failed; metrics.jsonl has every figure"
     ]
+
+
+GROUP = {
+    "step": 3,
+    "prompt": [{"role": "user", "content": "What is\n two plus [bold]two[/]? " * 20}],
+    "rollouts": [
+        {
+            "index": index,
+            "completion": "four [red]words " * 60,
+            "is_success": index == 1,
+            "kind": "correct" if index == 1 else "wrong",
+            "peers": {"successes": [1] if index != 1 else [], "failures": [0]},
+            "is_lesson": index != 1,
+            "no_lesson_reason": None if index != 1 else "no_success",
+        }
+        for index in range(3)
+    ],
+}
+
+
+@pytest.mark.parametrize("width", [60, 80, 200])
+def test_a_group_is_shown_in_three_lines_a_completion_as_wide_as_the_terminal(width):
+    console = Console(width=width, record=True, file=io.StringIO())
+    print_group([{**GROUP, "rollouts": GROUP["rollouts"][:1]}, GROUP], console)
+    lines = console.export_text().splitlines()
+    assert max(map(len, lines)) <= width
+    assert sum("four" in line for line in lines) in range(3 * 2, 3 * 4 + 1)  # the mixed group, which has three rollouts
+    assert any("[red]words" in line for line in lines)  # what a model wrote is no markup
+    assert any("+1 -0" in line for line in lines)
+    assert "no success" in " ".join(lines)
