@@ -174,7 +174,7 @@ def _find(problems: ProblemSet, show: str) -> Problem:
     if show not in by_id:
         near = difflib.get_close_matches(show, by_id, n=1)
         do = f"did you mean {near[0]}?" if near else f"there are {len(by_id)} problems, such as {next(iter(by_id))}"
-        raise ConfigError("--show has the id of a problem", repr(show), do)
+        raise ConfigError("--show has the id of a problem", f"there is no problem {show!r}", do)
     return by_id[show]
 
 

@@ -157,7 +157,7 @@ def evaluate_command(options: argparse.Namespace) -> None:
     config = _evaluated_config(options)
     out, kept = _checked_json(options), _checked_out(options.completions, "--completions")
     if out is not None and kept is not None and out.resolve() == kept.resolve():
-        raise ConfigError("--json and --completions name two files", f"{out} twice", "change one of them")
+        raise ConfigError("--json and --completions name two files", f"{out} is named twice", "change one of them")
     found = evaluate_target(options.target, config, options.seed, options.quiet)
     _print_figures(found.figures)  # first: they are on the screen whatever becomes of the files
     _write_json(out, found.figures)
@@ -187,7 +187,7 @@ def _flags_as_overrides(options: argparse.Namespace) -> list[str]:
     told = {key: flag for flag, key in keys.items() if getattr(options, flag) is not None}
     for key in map(override_key, options.overrides):
         if key in told:
-            raise ConfigError("a setting is told once", f"--{told[key]} and {key}", "leave one of them out")
+            raise ConfigError("a setting is told once", f"--{told[key]} beside {key}", "leave one of them out")
     return [f"{key}={getattr(options, flag)}" for key, flag in told.items()]
 
 
@@ -196,7 +196,9 @@ def _standard_input() -> str:
     try:
         return sys.stdin.read().removesuffix("\n")
     except (UnicodeDecodeError, OSError, AttributeError) as error:  # AttributeError: of a stream that is closed
-        raise ConfigError("the prompt on standard input is text", str(error), "write it in UTF-8") from error
+        raise ConfigError(
+            "the prompt on standard input is text", f"standard input: {error}", "write it in UTF-8"
+        ) from error
 
 
 def _evaluated_config(options: argparse.Namespace) -> Config | None:

@@ -140,14 +140,16 @@ def generate(target: str, asked: Asked, overrides: Sequence[str] = ()) -> Genera
 def _check(asked: Asked) -> None:
     """Raises ConfigError for what cannot be answered, whatever the model."""
     if (asked.prompt is None) == (asked.problem_id is None):
-        got = "neither" if asked.prompt is None else "both"
+        got = "neither a prompt nor --problem" if asked.prompt is None else "a prompt beside --problem"
         raise ConfigError("a model is given a prompt, or the --problem ID of its run", got, "give one of them")
     if asked.prompt is not None and not asked.prompt.strip():
-        raise ConfigError("a prompt says something", "an empty text", "see whether a variable or a file is empty")
+        raise ConfigError("a prompt says something", "the prompt is empty", "see whether a variable or a file is empty")
     if asked.prompt is not None and not is_unicode(asked.prompt):
-        raise ConfigError("a prompt is text in UTF-8", ascii(asked.prompt)[:80], "write it in UTF-8")
+        raise ConfigError(
+            "a prompt is text in UTF-8", f"a prompt with other bytes: {ascii(asked.prompt)[:80]}", "write it in UTF-8"
+        )
     if not 1 <= asked.count <= MOST:
-        raise ConfigError(f"-n is from 1 to {MOST}", str(asked.count), "change it, or give another --seed for more")
+        raise ConfigError(f"-n is from 1 to {MOST}", f"-n {asked.count}", "change it, or give another --seed for more")
     if asked.problem_id is not None and (asked.answer is not None or asked.kind is not None):
         raise ConfigError(
             "a problem is judged as its run judges it", "--problem with --verify or --kind", "leave one of them out"
@@ -155,9 +157,9 @@ def _check(asked: Asked) -> None:
     if asked.kind is not None and asked.answer is None:
         raise ConfigError("--kind says how --verify ANSWER is compared", "--kind alone", "give --verify ANSWER too")
     if asked.kind is not None and asked.kind not in KINDS:
-        raise ConfigError(f"--kind is one of {', '.join(KINDS)}", repr(asked.kind), "change it")
+        raise ConfigError(f"--kind is one of {', '.join(KINDS)}", f"--kind {asked.kind}", "change it")
     if asked.answer is not None and not asked.answer.strip():
-        raise ConfigError("--verify is given an answer", "an empty text", "see whether a variable is set")
+        raise ConfigError("--verify is given an answer", "--verify is empty", "see whether a variable is set")
 
 
 def _source(target: str) -> _Source:
@@ -200,14 +202,14 @@ def _problem_of_run(problem_id: str, source: _Source, config: Config) -> tuple[P
     """The problem of the run, training or held-out, and the run's judge."""
     if source.run is None:
         must = "--problem names a problem of a run"
-        raise ConfigError(must, f"{source.model}, which is no run", "give a prompt, with --verify ANSWER to judge it")
+        raise ConfigError(must, f"{source.model} is no run", "give a prompt, with --verify ANSWER to judge it")
     problems = prepare_problems(config)
     by_id = {problem.id: problem for problem in problems.train + problems.held_out}
     if problem_id not in by_id:
         near = difflib.get_close_matches(problem_id, by_id, n=1, cutoff=0.0)
         raise ProblemError(
             f"--problem names one of the {len(by_id)} problems of the run",
-            repr(problem_id),
+            f"there is no problem {problem_id!r}",
             f"did you mean {near[0]}? `evaluations/` and groups.jsonl of the run have the ids",
         )
     problem = by_id[problem_id]
@@ -241,13 +243,13 @@ def _fitted(config: Config, student: Student, problem: Problem, may_shorten: boo
     if room < 1:
         raise ProblemError(
             f"a prompt fits the model's window of {student.window} tokens{student.window_note}",
-            f"{prompt} tokens",
+            f"a prompt of {prompt} tokens",
             "shorten the prompt",
         )
     if asked > room and not may_shorten:
         raise ConfigError(
             f"prompt and completion fit the model's window of {student.window} tokens{student.window_note}",
-            f"{prompt} + {asked}",
+            f"a prompt of {prompt} tokens, and completions of {asked}",
             f"set --tokens to at most {room}, or shorten the prompt",
         )
     sampling = config.sampling.model_copy(update={"completion_tokens": min(asked, room)})

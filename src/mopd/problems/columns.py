@@ -122,7 +122,7 @@ def check_columns(records: Sequence[Record], reading: Reading) -> None:
             found = list(dict.fromkeys(column for record in records[:100] for column in _column_names(record.values)))
             raise ProblemError(
                 f"column {name!r}, which {reading.key}.columns.{wanted} names, holds something",
-                f"nothing in {records[0].source}, which has the columns {_shown(found)}",
+                f"{name!r} holds nothing in {records[0].source}, which has the columns {_shown(found)}",
                 _suggestion(wanted, name, [column for column in found if column != name], reading),
             )
 
@@ -144,7 +144,9 @@ def _shown(names: Sequence[str]) -> str:
 
 def field_error(record: Record, field: str, must: str, got: Any) -> ProblemError:
     """The error for a field that holds something else than it must."""
-    return ProblemError(f"field {field!r} is {must}", f"{repr(got)[:120]} in {record.where}", "mend the record")
+    return ProblemError(
+        f"field {field!r} is {must}", f"{field} is {repr(got)[:120]} in {record.where}", "mend the record"
+    )
 
 
 def missing(record: Record, field: str, must: str, reading: Reading) -> ProblemError:

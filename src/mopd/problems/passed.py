@@ -61,7 +61,9 @@ class Problems:
         """All of them, as a generated source gives them. Raises ConfigError for keys that would change them."""
         for key in ("verifier", "options"):
             if getattr(source, key) not in ("auto", {}):
-                raise ConfigError(f"problems.{key} belongs to records", "problems that say theirs", "remove it")
+                raise ConfigError(
+                    f"problems.{key} belongs to records", f"problems.{key} beside problems that say theirs", "remove it"
+                )
         return list(self.problems)
 
 

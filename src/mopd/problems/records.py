@@ -214,7 +214,9 @@ def _check_tests(record: Record, reading: Reading) -> None:
         try:
             read_tests(tests)
         except ValueError as error:
-            raise ProblemError(f"field {name!r} is {must}", f"in {record.where}: {error}", "mend the record") from error
+            raise ProblemError(
+                f"field {name!r} is {must}", f"{name} in {record.where}: {error}", "mend the record"
+            ) from error
     compare = value_of(record, "compare", reading)
     if compare is not None and compare not in COMPARISONS:
         raise field_error(record, "compare", f"one of {', '.join(COMPARISONS)}", compare)

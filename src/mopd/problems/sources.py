@@ -67,7 +67,7 @@ def read_completions(source: SourceConfig, needs_answer: bool = True) -> list[Gi
     """
     if generated.find(source.source) is not None:
         do = "name a file whose records hold completions"
-        raise ProblemError("completions are read from a file or data set", source.source, do)
+        raise ProblemError("completions are read from a file or data set", f"completions from {source.source}", do)
     return to_completions(_records(source), source.source, _reading(source, needs_answer))
 
 
@@ -85,20 +85,28 @@ def _check_keys(source: SourceConfig, is_generated: bool, key: str) -> None:
     """Refuse keys that the source would not read."""
     if source.options and not is_generated and not source.record_schema:
         must = f"{key}.options belong to a generated source, or to {key}.record_schema"
-        raise ConfigError(must, f"a file, {source.source}", "remove them")
+        raise ConfigError(must, f"{key}.options beside a file, {source.source}", "remove them")
     for name in ("columns", "record_schema"):
         if getattr(source, name) and is_generated:
-            raise ConfigError(f"{key}.{name} belongs to a file or data set", source.source, "remove it")
+            raise ConfigError(
+                f"{key}.{name} belongs to a file or data set", f"{key}.{name} beside {source.source}", "remove it"
+            )
     if source.columns and source.record_schema:
         must = f"{key}.record_schema says what columns hold, or {key}.columns does"
-        raise ConfigError(must, f"both, {source.record_schema} and {dict(source.columns)}", "remove one of them")
+        raise ConfigError(
+            must, f"both are set, {source.record_schema} and {dict(source.columns)}", "remove one of them"
+        )
     if "completion" in source.columns:
         raise ConfigError(
-            f"{key}.columns.completion belongs to given completions", "problems to attempt", "give it to `mopd verify`"
+            f"{key}.columns.completion belongs to given completions",
+            "a column of completions beside problems to attempt",
+            "give it to `mopd verify`",
         )
     for name in ("subset", "split"):
         if getattr(source, name) is not None and not source.source.startswith(HUB_PREFIX):
-            raise ConfigError(f"{key}.{name} belongs to a data set, hub:NAME", source.source, "remove it")
+            raise ConfigError(
+                f"{key}.{name} belongs to a data set, hub:NAME", f"{key}.{name} beside {source.source}", "remove it"
+            )
 
 
 def _records(source: SourceConfig) -> Iterable[Record]:
@@ -137,7 +145,9 @@ def _load_saved(path: Path, source: SourceConfig) -> Any:
     import datasets
 
     if source.subset is not None:
-        raise ConfigError("a data set that save_to_disk wrote has no subsets", source.subset, "remove problems.subset")
+        raise ConfigError(
+            "a data set that save_to_disk wrote has no subsets", f"subset = {source.subset!r}", "remove problems.subset"
+        )
     try:
         saved = datasets.load_from_disk(str(path))
     except Exception as error:
@@ -194,6 +204,8 @@ def _one_split(splits: dict[str, Any], source: SourceConfig) -> Any:
     wanted = source.split or (next(iter(splits)) if len(splits) == 1 else "train")
     if wanted not in splits:
         raise ProblemError(
-            f"{source.source} has the split {wanted!r}", f"the splits {', '.join(splits)}", "set problems.split"
+            f"{source.source} has the split {wanted!r}",
+            f"{source.source} has the splits {', '.join(splits)}",
+            "set problems.split",
         )
     return splits[wanted]

@@ -37,7 +37,7 @@ def starter(kind: str, student: str | None = None) -> str:
     if student is None:
         return text
     if not student.strip():
-        raise ConfigError("--student names a model", "an empty text", "see whether a variable is set")
+        raise ConfigError("--student names a model", "--student is empty", "see whether a variable is set")
     named = f"student = {json.dumps(student, ensure_ascii=False)}"
     return _STUDENT.sub(lambda found: named, text, count=1)
 
