@@ -5,9 +5,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 TINY = str(Path(__file__).parents[1] / "configs" / "tiny.toml")
 
 
+@pytest.mark.long
 def test_the_best_checkpoint_stays_beside_the_newest(tmp_path):
     run = tmp_path / "run"
     keys = ["evaluation.every=1", "checkpoint.keep_best=true", "checkpoint.keep=1", "checkpoint.every=100", "steps=5"]

@@ -156,6 +156,7 @@ def test_the_first_hour_as_the_page_says(tmp_path):
     assert (tmp_path / "runs" / "capitals" / "summary.json").exists()
 
 
+@pytest.mark.long
 def test_what_the_model_writes_as_the_page_says(tmp_path, monkeypatch):
     """Every command of docs/runs.md, on a run of the demo's problems with fewer steps."""
     commands = write_files("runs.md", tmp_path)

@@ -36,6 +36,7 @@ def test_every_example_is_short_and_named_on_the_page():
         assert f"examples/{path.name}" in PAGE
 
 
+@pytest.mark.long
 def test_training_on_own_problems_and_looking_at_the_run(run, folder):
     told = run("train_own_problems.py")
     assert re.findall(r"^step (\d)", told, flags=re.MULTILINE) == [*"012345"]
@@ -56,6 +57,7 @@ def test_a_divergence_alone(run):
     assert "refused: the student's log-probabilities" in shown
 
 
+@pytest.mark.long
 def test_the_python_of_the_page_runs_from_top_to_bottom(folder, monkeypatch):
     monkeypatch.chdir(folder)
     blocks = re.findall(r"^```python\n(.*?)^```", PAGE, flags=re.MULTILINE | re.DOTALL)

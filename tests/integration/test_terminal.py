@@ -37,6 +37,7 @@ def shown_in_a_terminal(words, width):
     return b"".join(parts).decode(), process.wait(timeout=60)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("width", [60, 80, 200])
 def test_steps_and_bars_hold_in_a_terminal_of_any_width(tmp_path, width):
     words = [sys.executable, "-m", "mopd", "train", TINY, "steps=3", f"run={tmp_path / 'run'}"]

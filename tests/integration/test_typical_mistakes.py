@@ -129,7 +129,11 @@ def test_an_interrupt_in_any_phase_ends_with_130_and_says_how_to_go_on(tmp_path,
     keys = ["steps=400", "warmup.steps=60", f"run={tmp_path / 'run'}"]
     environment = {**os.environ, "MOPD_CACHE": str(tmp_path / "cache")}
     process = subprocess.Popen(
-        [sys.executable, "-m", "mopd", "train", TINY, *keys], stderr=subprocess.PIPE, text=True, env=environment
+        [sys.executable, "-m", "mopd", "train", TINY, *keys],
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a job in the background ignores it
     )
     said, end = "", time.monotonic() + 120
     for line in process.stderr:
