@@ -1,6 +1,6 @@
 """What a new user does, timed: the wheel into a fresh environment, then each starter, from `mopd init` to a model.
 
-    python scripts/first_hour.py [--kinds reward math ...] [--student FOLDER] [--data FOLDER] [--keep FOLDER]
+    python scripts/first_hour.py [--kinds reward math ...] [--student FOLDER] [--data FOLDER] [--mopd FILE]
 
 Everything happens in an empty folder with nothing of this repository but the wheel. gsm8k.jsonl and mbpp.jsonl are
 copied from --data; a kind whose file is not there is left out, and told. Prints minutes and figures for each kind.
@@ -17,6 +17,8 @@ import tempfile
 import time
 import venv
 from pathlib import Path
+
+from mopd.runs.records import mean_key
 
 ROOT = Path(__file__).parents[1]
 FILES = {"gsm8k": "gsm8k.jsonl", "mbpp": "mbpp.jsonl"}
@@ -54,8 +56,7 @@ def first_run(mopd: Path, kind: str, student: Path, folder: Path, file: Path | N
     training = timed([str(mopd), "train", "mine.toml"], folder)
     writing = timed([str(mopd), "generate", "runs/mine", "What is 2 + 2?", "-n", "2"], folder)
     summary = json.loads((folder / "runs" / "mine" / "summary.json").read_text())
-    mean = next(key for key in summary["before"] if key.startswith("mean_at_") and not key.endswith("interval"))
-    before, after = summary["before"][mean], summary["after"][mean]
+    before, after = (summary[when][mean_key(summary[when])] for when in ("before", "after"))
     recipe = (summary.get("preflight") or {}).get("name") or "-"
     print(
         f"{kind:16} {training:5.1f} minutes of training ({looking:.1f} for its problems, {writing:.1f} to write)  "

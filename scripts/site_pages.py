@@ -34,7 +34,7 @@ LINK = re.compile(r"\]\((?!https?:|#)([^)#\s]+)(#[^)\s]*)?\)")
 
 
 def on_files(files: Files, config: Any) -> Files:
-    """Add the pages that are not in docs/, and the decisions' list."""
+    """Add the pages that are not in docs/."""
     pages = {page: (ROOT / name).read_text(encoding="utf-8") for name, page in AT_THE_ROOT.items()}
     for page, text in {**pages, "reference.md": reference()}.items():
         files.append(File.generated(config, page, content=text))

@@ -13,6 +13,8 @@ import pytest
 import torch
 
 from mopd.cli import main
+from mopd.config import config_keys
+from mopd.config.explaining import KNOWN_ELSEWHERE
 
 TINY = str(Path(__file__).parents[1] / "configs" / "tiny.toml")
 OTHERS_WORDS = re.compile(r"pydantic|Traceback|Input should|validation error|Errno|\bNoneType\b", re.IGNORECASE)
@@ -60,6 +62,10 @@ MISTAKES = {
         "keeps_to_the_order",
     ),
 }
+
+
+def test_every_key_that_is_suggested_for_a_name_of_another_trainer_is_there():
+    assert set(KNOWN_ELSEWHERE.values()) <= set(config_keys())
 
 
 @pytest.fixture

@@ -80,9 +80,7 @@ def problems_command(options: argparse.Namespace) -> int:
     from mopd.report.problems import print_problems
 
     _check_read(options.overrides, dict.fromkeys(Config.model_fields.keys() - {*READ}, ""), "mopd problems")
-    given = _given_config(options)
-    if given is None:
-        raise ConfigError("mopd problems is told of which run", "no CONFIG.toml", "give the configuration of one")
+    given = _needed_config(options, "mopd problems")
     out = _checked_json(options)
     found = overview(given, options.show, options.quiet).as_json()
     print_problems(found, Console())
@@ -99,10 +97,7 @@ def preflight_command(options: argparse.Namespace) -> int:
         ("run", "steps", "optimizer", "divergence", "teacher", "checkpoint", "tracker", "alarms"), ""
     )
     _check_read(options.overrides, unread, "mopd preflight")
-    given = _given_config(options)
-    if given is None:
-        do = f"`mopd preflight mine.toml`; {BEGIN_WITH}"
-        raise ConfigError("mopd preflight is told of which run", "no CONFIG.toml", do)
+    given = _needed_config(options, "mopd preflight")
     out = _checked_json(options)
     found = run_preflight(given, options.quiet).as_json()
     print_preflight(found, Console())
@@ -144,6 +139,14 @@ def _given_config(options: argparse.Namespace, run: str | None = None) -> Config
 
         return override_config(read_config(Path(run)), options.overrides, where=f"the overrides of {run}")
     return build_config({}, options.overrides, where="the command line")
+
+
+def _needed_config(options: argparse.Namespace, command: str) -> Config:
+    """The configuration of a command that does nothing without one."""
+    given = _given_config(options)
+    if given is None:
+        raise ConfigError(f"{command} is told of which run", "no CONFIG.toml", f"`{command} mine.toml`; {BEGIN_WITH}")
+    return given
 
 
 def evaluate_command(options: argparse.Namespace) -> None:

@@ -16,7 +16,7 @@ from mopd.core.errors import ConfigError
 KNOWN_ELSEWHERE: Mapping[str, str] = {
     "lr": "optimizer.learning_rate",
     "max_steps": "steps",
-    "max_grad_norm": "optimizer.max_grad_norm",
+    "max_grad_norm": "optimizer.clip_norm",
     "num_generations": "group_size",
     "n": "group_size",
     "batch_size": "problems_per_step",

@@ -14,7 +14,6 @@ from mopd.core.errors import ConfigError, ProblemError
 from mopd.core.files import is_unicode
 from mopd.core.statistics import mean_or_zero
 from mopd.core.types import Group, Message, Problem
-from mopd.evaluation.target import newest_of_run
 from mopd.judging.choosing import make_judge
 from mopd.judging.verdicts import Judge, by_verifiers, prepare_verifiers
 from mopd.models.embedded import PREFIX
@@ -24,7 +23,7 @@ from mopd.preflight.trial import try_out
 from mopd.problems import VERIFIER_OF_KIND, ProblemSet
 from mopd.rollouts.choosing import open_engine
 from mopd.rollouts.engine import sample_groups
-from mopd.runs.checkpoint import from_checkpoint, read_cursor
+from mopd.runs.checkpoint import from_checkpoint, newest_of_run, read_cursor
 from mopd.runs.directory import stays
 from mopd.runs.inputs import freeze_day
 from mopd.runs.paths import absolute, settled

@@ -6,13 +6,13 @@ from pathlib import Path
 from typing import Any
 
 from mopd.config import Config
-from mopd.core.errors import ConfigError, RunError
+from mopd.core.errors import ConfigError
 from mopd.evaluation.held_out import Evaluation, evaluate_held_out, warm_up_measured
 from mopd.judging.choosing import Given, make_judge, with_functions
 from mopd.models.embedded import PREFIX
 from mopd.preflight.setup import Setup, prepare, prepare_problems
 from mopd.problems import Passed, ProblemsGiven, check_passed_again, with_passed
-from mopd.runs.checkpoint import Cursor, from_checkpoint, newest_whole
+from mopd.runs.checkpoint import from_checkpoint, newest_of_run
 from mopd.runs.directory import stays
 from mopd.runs.inputs import check_inputs, describe_problems, freeze_day
 from mopd.runs.paths import absolute, settled
@@ -77,15 +77,6 @@ def evaluate_target(
     if config.warmup is not None and target.startswith(PREFIX):
         warm_up_measured(setup, ProgressDisplay(quiet))
     return _evaluated(setup, seed, quiet, step)
-
-
-def newest_of_run(path: Path) -> tuple[Path, Cursor]:
-    """The newest checkpoint of the run at `path`, with its cursor. Raises RunError, CheckpointError."""
-    found = newest_whole(path / "checkpoints")
-    if found is None:
-        must = "a run whose model is asked for has a checkpoint"
-        raise RunError(must, f"no checkpoint in {path}", f"`mopd train --resume {path}`")
-    return found
 
 
 def _evaluate_run(

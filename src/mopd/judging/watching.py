@@ -60,7 +60,7 @@ class WatchedJudge:
         if is_hopeless:
             raise VerdictError(
                 "graders give verdicts",
-                f"no verdict on {len(self._failures)} completions{since}; its first cause: "
+                f"no verdict on {len(self._failures)} completions{since}; the first cause: "
                 f"{self._failures[0].feedback}",
                 "mend that; a run that has a checkpoint then goes on with `mopd train --resume RUN`",
             )

@@ -17,7 +17,7 @@ from typing import Any
 from safetensors.torch import load_file, save_file
 
 from mopd.config import CheckpointConfig
-from mopd.core.errors import CheckpointError, MopdError, StudentError
+from mopd.core.errors import CheckpointError, MopdError, RunError, StudentError
 from mopd.core.files import advice, dump_json, remove_folder, write_folder_atomically
 from mopd.learning.optimizer import AdamW
 from mopd.learning.teacher import LocalTeacher
@@ -145,6 +145,15 @@ def latest_checkpoint(folder: Path) -> Path | None:
     """The complete checkpoint with the most steps, or None."""
     found = list_checkpoints(folder)
     return found[-1] if found else None
+
+
+def newest_of_run(run: Path) -> tuple[Path, Cursor]:
+    """The newest checkpoint of the run at `run`, with its cursor. Raises RunError, CheckpointError."""
+    found = newest_whole(run / "checkpoints")
+    if found is None:
+        must = "a run whose model is asked for has a checkpoint"
+        raise RunError(must, f"no checkpoint in {run}", f"`mopd train --resume {run}`")
+    return found
 
 
 def list_checkpoints(folder: Path) -> list[Path]:

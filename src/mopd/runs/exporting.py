@@ -10,7 +10,7 @@ import torch
 from mopd.core.errors import RunError
 from mopd.core.files import advice, write_folder_atomically
 from mopd.models.pretrained import hide_transformers_bars, open_pretrained
-from mopd.runs.checkpoint import newest_whole, read_cursor
+from mopd.runs.checkpoint import newest_of_run, read_cursor
 from mopd.runs.paths import absolute
 from mopd.runs.run import is_run
 
@@ -42,12 +42,7 @@ def export(source: str, folder: Path, dtype: Dtype) -> Path:
 
 
 def _checkpoint_of(path: Path) -> Path:
-    if not is_run(path):
-        read_cursor(path)  # of one checkpoint: raises where it is none, or damaged
-        return path
-    found = newest_whole(path / "checkpoints")
-    if found is None:
-        raise RunError(
-            "a run that is exported has a checkpoint", f"no checkpoint in {path}", f"`mopd train --resume {path}`"
-        )
-    return found[0]
+    if is_run(path):
+        return newest_of_run(path)[0]
+    read_cursor(path)  # of one checkpoint: raises where it is none, or damaged
+    return path

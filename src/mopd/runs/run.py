@@ -1,9 +1,9 @@
 """A run directory: enough to continue, to audit and to plot.
 
 `config.json` (resolved), `environment.json`, `inputs.json` (what the run depends on besides), `history.jsonl` (when it
-was begun and resumed, and what changed), `metrics.jsonl` (one object a step; all but `time/...` is a function of the
-configuration and the inputs), `groups.jsonl` (one object a group), `evaluations.jsonl`, `evaluations/step-N.jsonl`,
-`warmup.json`, `preflight.json`, `tracker.json`, `summary.json`, `checkpoints/step-N/`. docs/runs.md tells what for.
+was begun and resumed, and what changed), `metrics.jsonl` (one object a step; all but `time/...` and `memory/...` is a
+function of the configuration and the inputs), `groups.jsonl` (one object a group), `evaluations.jsonl`,
+`evaluations/step-N.jsonl`, `warmup.json`, `preflight.json`, `tracker.json`, `summary.json`, `checkpoints/step-N/`.
 """
 
 from __future__ import annotations
