@@ -19,6 +19,9 @@ from mopd.runs.paths import absolute, settled
 from mopd.runs.progress import ProgressDisplay
 from mopd.runs.run import is_run, moment_of, read_config, read_inputs
 
+NOTHING = Passed()
+"""Where no problems were passed in Python."""
+
 
 def unread_keys(target: str) -> dict[str, str]:
     """Keys and tables of a configuration that the evaluation of `target` does not read, with what to set instead."""
@@ -40,20 +43,7 @@ def evaluate(
     problems: ProblemsGiven | None = None,
     held_out: ProblemsGiven | None = None,
 ) -> dict[str, Any]:
-    """The figures of a model on held-out problems, with `model` and `seed`: those of `evaluate_target`."""
-    return evaluate_target(target, config, seed, quiet, reward_functions, problems, held_out).figures
-
-
-def evaluate_target(
-    target: str | Path,
-    config: Config | None = None,
-    seed: int | None = None,
-    quiet: bool = False,
-    reward_functions: Given = None,
-    problems: ProblemsGiven | None = None,
-    held_out: ProblemsGiven | None = None,
-) -> Evaluation:
-    """The evaluation of a model on held-out problems.
+    """The figures of a model on held-out problems, with `model` and `seed`.
 
     `target` is a run, whose newest checkpoint is meant, a model folder, a hub id or `builtin:NAME`. A run brings its
     own configuration (problems, sampling, seed) unless `config` is given; anything else needs one. An embedded student
@@ -61,11 +51,17 @@ def evaluate_target(
     `reward_functions` are those that `train` was given, where they cannot be imported by name; `problems` and
     `held_out` are as for `train`. Raises MopdError.
     """
-    target, passed = str(target), Passed(problems, held_out)
+    return evaluate_target(str(target), config, seed, quiet, reward_functions, Passed(problems, held_out)).figures
+
+
+def evaluate_target(
+    target: str, config: Config | None, seed: int | None, quiet: bool, given: Given = None, passed: Passed = NOTHING
+) -> Evaluation:
+    """What `evaluate` measures, with the groups that it was measured on."""
     path, step = absolute(target) if not target.startswith(PREFIX) else Path(target), 0
     if is_run(path):
         with stays(path):
-            return _evaluate_run(path, config, seed, quiet, reward_functions, passed)
+            return _evaluate_run(path, config, seed, quiet, given, passed)
     if config is None:
         raise ConfigError(
             "a model is evaluated on problems of a configuration",
@@ -73,7 +69,7 @@ def evaluate_target(
             f"`mopd evaluate {target} CONFIG.toml`, or problems.source=FILE; `mopd init math > mine.toml` writes a "
             "configuration to begin with, and `mopd init` lists other kinds",
         )
-    setup = _prepared(with_passed(config, passed), target, reward_functions, passed)
+    setup = _prepared(with_passed(config, passed), target, given, passed)
     if config.warmup is not None and target.startswith(PREFIX):
         warm_up_measured(setup, ProgressDisplay(quiet))
     return _evaluated(setup, seed, quiet, step)
