@@ -91,6 +91,28 @@ def test_a_problem_of_the_run_is_judged_as_in_the_run(finished, generated, capsy
         assert f"{kinds.count('correct')} correct" in capsys.readouterr().out or "correct" not in kinds
 
 
+def test_a_problem_of_a_run_whose_files_were_changed_is_refused(tmp_path, generated, capsys):
+    file, run = tmp_path / "digits.jsonl", tmp_path / "run"
+    records = [
+        {"id": f"p{i}", "prompt": f"{i}12", "answer": "".join(sorted(f"{i}12")), "verifier": "exact"} for i in range(9)
+    ]
+    file.write_text("".join(json.dumps(record) + "\n" for record in records))
+    small = [
+        "student='builtin:digits'",
+        "peers.recipe='fixed'",
+        "preflight.action='off'",
+        "context.tokens=64",
+        "sampling.completion_tokens=6",
+    ]
+    told = [f"run='{run}'", f"problems.source='{file}'", "problems.held_out=2", "problems_per_step=4", "steps=1"]
+    train(load_config({}, [*small, *told]), quiet=True)
+    assert generated(run, "--problem", "p3")["prompt"] == [{"role": "user", "content": "312"}]
+    file.write_text(file.read_text().replace('"312"', '"321"'))
+    assert main(["generate", str(run), "--problem", "p3"]) == 2
+    assert "not all as they were" in capsys.readouterr().err
+    assert generated(run, "--problem", "p3", f"problems.source='{tmp_path}/./digits.jsonl'", "problems.held_out=3")
+
+
 def test_reward_functions_of_the_run_judge_its_problem(finished, generated, tmp_path):
     (tmp_path / "lengths.py").write_text(
         "def of_length(completions, **kwargs):\n"

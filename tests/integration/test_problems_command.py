@@ -9,9 +9,8 @@ import pytest
 from mopd.auditing.problem_set import overview
 from mopd.cli import main
 from mopd.config import build_config
-from mopd.core.errors import ConfigError
+from mopd.core.errors import ProblemError
 from mopd.models.student import load_reader, load_student
-from mopd.report.problems import visible
 from tests.architectures import save
 from tests.conftest import TINY
 
@@ -159,8 +158,11 @@ def test_sources_domains_and_verifiers_are_counted_apart(folder, capsys):
     assert "near-duplicate" not in capsys.readouterr().err
 
 
-def test_text_of_files_cannot_command_the_terminal():
-    assert visible("a\x1b[31m\tb\r\n\u202ec\ud800é") == "a\\x1b[31m\\tb\\r\n\\u202ec\\ud800é"
+def test_text_of_files_cannot_command_the_terminal(folder, capsys):
+    write(folder / "problems.jsonl", rows_of(dataset="a\x1b[31m\u202e"))
+    printed, _ = run(capsys)
+    assert "\\x1b[31m\\u202e" in printed
+    assert not {"\x1b", "\u202e"} & set(printed)
 
 
 def test_a_student_is_read_alike_with_and_without_its_weights(tmp_path):
@@ -193,5 +195,5 @@ def test_no_weights_are_needed(tmp_path):
 
 def test_an_id_that_no_problem_has_is_refused_by_the_function_too(folder):
     config = {"problems": {"source": str(write(folder / "problems.jsonl", rows_of())), "held_out": 4}}
-    with pytest.raises(ConfigError, match="--show"):
+    with pytest.raises(ProblemError, match="no problem 'nobody'"):
         overview(build_config(config), show="nobody", quiet=True)

@@ -7,6 +7,7 @@ import shutil
 import datasets
 import pytest
 import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer
 
 import mopd
 from mopd import Problem, load_config, load_run, resume, train
@@ -110,6 +111,15 @@ def test_a_run_of_passed_problems_is_evaluated_with_them_and_on_others_where_tol
         mopd.evaluate(run, quiet=True)
     other = mopd.evaluate(run, config, problems=RECORDS[:4], quiet=True)
     assert other["problems"] == 2
+
+
+def test_a_model_in_memory_is_evaluated_as_its_folder_is(tmp_path, model):
+    config = of_records(tmp_path / "one", model)
+    figures = mopd.evaluate(model, config, problems=RECORDS, quiet=True)
+    inner = AutoModelForCausalLM.from_pretrained(model), AutoTokenizer.from_pretrained(model)
+    assert mopd.evaluate(inner, config, problems=RECORDS, quiet=True) == figures | {"model": "python:LlamaForCausalLM"}
+    with pytest.raises(StudentError, match="a pair"):
+        mopd.evaluate(inner[0], config, problems=RECORDS, quiet=True)
 
 
 @pytest.mark.parametrize(

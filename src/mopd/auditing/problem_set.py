@@ -6,7 +6,6 @@ What would end a run before its first step is found here too, all of it, where t
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import math
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -15,7 +14,7 @@ from typing import Any
 
 from mopd import verifiers
 from mopd.config import Config
-from mopd.core.errors import ConfigError, MopdError, ProblemError
+from mopd.core.errors import MopdError, ProblemError
 from mopd.core.statistics import percentile
 from mopd.core.types import Problem
 from mopd.judging.importing import Entry
@@ -126,7 +125,7 @@ def overview(config: Config, show: str | None = None, quiet: bool = False) -> Ov
     """
     problems = prepare_problems(config)
     reader = load_reader(config.student, config.chat.options)
-    asked = _find(problems, show) if show is not None else None
+    asked = problems.find(show) if show is not None else None
     findings: list[str] = []
     _try(findings, check_budgets, reader, config)
     lengths, excesses, unread = _measured(reader, problems, config, quiet)
@@ -137,7 +136,7 @@ def overview(config: Config, show: str | None = None, quiet: bool = False) -> Ov
     elif excesses:
         do = f"{excesses[0][1].do}, or set problems.over_long = 'leave_out'"
         count = f"{len(excesses)} of {len(problems.train + problems.held_out)} problems"
-        findings.append(f"too long, which ends a run before its first step: {count}\n  do:  {do}")
+        findings.append(f"too long, which ends a run before its first step: {count}\n  what to do: {do}")
     _try(findings, check_template, reader, kept, config)
     _try(findings, kept.check_steps, config.steps, config.problems_per_step)
     can_judge = not config.rewards.functions and _check_references(findings, kept, config, quiet)
@@ -167,15 +166,6 @@ def _try(findings: list[str], check: Callable[..., Any], *arguments: Any) -> Any
     except MopdError as error:
         findings.append(str(error))
         return None
-
-
-def _find(problems: ProblemSet, show: str) -> Problem:
-    by_id = {problem.id: problem for problem in problems.train + problems.held_out}
-    if show not in by_id:
-        near = difflib.get_close_matches(show, by_id, n=1)
-        do = f"did you mean {near[0]}?" if near else f"there are {len(by_id)} problems, such as {next(iter(by_id))}"
-        raise ConfigError("--show has the id of a problem", f"there is no problem {show!r}", do)
-    return by_id[show]
 
 
 def _without(problems: ProblemSet, unread: Mapping[str, str]) -> ProblemSet:

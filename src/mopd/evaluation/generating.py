@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -25,10 +24,10 @@ from mopd.rollouts.choosing import open_engine
 from mopd.rollouts.engine import sample_groups
 from mopd.runs.checkpoint import from_checkpoint, newest_of_run, read_cursor
 from mopd.runs.directory import stays
-from mopd.runs.inputs import freeze_day
+from mopd.runs.inputs import check_inputs, describe_problems, freeze_day
 from mopd.runs.paths import absolute, settled
 from mopd.runs.records import describe_verdict
-from mopd.runs.run import is_run, moment_of, read_config
+from mopd.runs.run import is_run, moment_of, read_config, read_inputs
 
 MOST = 256
 """Completions of one prompt at most: they are sampled at once."""
@@ -203,15 +202,10 @@ def _problem_of_run(problem_id: str, source: _Source, config: Config) -> tuple[P
         must = "--problem names a problem of a run"
         raise ConfigError(must, f"{source.model} is no run", "give a prompt, with --verify ANSWER to judge it")
     problems = prepare_problems(config)
-    by_id = {problem.id: problem for problem in problems.train + problems.held_out}
-    if problem_id not in by_id:
-        near = difflib.get_close_matches(problem_id, by_id, n=1, cutoff=0.0)
-        raise ProblemError(
-            f"--problem names one of the {len(by_id)} problems of the run",
-            f"there is no problem {problem_id!r}",
-            f"did you mean {near[0]}? `evaluations/` and groups.jsonl of the run have the ids",
-        )
-    problem = by_id[problem_id]
+    if config.problems == read_config(source.run).problems:
+        found = {"problems": describe_problems(problems)}
+        check_inputs(read_inputs(source.run), found, "or give the problem's text as a prompt")
+    problem = problems.find(problem_id)
     prepare_verifiers(set() if config.rewards.functions else {problem.verifier}, config)
     return problem, make_judge(config, problems)
 

@@ -10,6 +10,7 @@ from mopd.core.errors import ConfigError
 from mopd.evaluation.held_out import Evaluation, evaluate_held_out, warm_up_measured
 from mopd.judging.choosing import Given, make_judge, with_functions
 from mopd.models.embedded import PREFIX
+from mopd.models.passed import model_of, with_student
 from mopd.preflight.setup import Setup, prepare, prepare_problems
 from mopd.problems import Passed, ProblemsGiven, check_passed_again, with_passed
 from mopd.runs.checkpoint import from_checkpoint, newest_of_run
@@ -35,7 +36,7 @@ def unread_keys(target: str) -> dict[str, str]:
 
 
 def evaluate(
-    target: str | Path,
+    target: str | Path | tuple[Any, Any],
     config: Config | None = None,
     seed: int | None = None,
     quiet: bool = False,
@@ -45,21 +46,30 @@ def evaluate(
 ) -> dict[str, Any]:
     """The figures of a model on held-out problems, with `model` and `seed`.
 
-    `target` is a run, whose newest checkpoint is meant, a model folder, a hub id or `builtin:NAME`. A run brings its
-    own configuration (problems, sampling, seed) unless `config` is given; anything else needs one. An embedded student
-    is warmed up as `config` says. `seed` is that of the sampling; unset: the configuration's.
+    `target` is a run, whose newest checkpoint is meant, a model folder, a hub id, `builtin:NAME`, or a transformers
+    model with its tokenizer, whose weights become float32. A run brings its own configuration (problems, sampling,
+    seed) unless `config` is given; anything else needs one. An embedded student is warmed up as `config` says.
+    `seed` is that of the sampling; unset: the configuration's.
     `reward_functions` are those that `train` was given, where they cannot be imported by name; `problems` and
     `held_out` are as for `train`. Raises MopdError.
     """
-    return evaluate_target(str(target), config, seed, quiet, reward_functions, Passed(problems, held_out)).figures
+    name = with_student(Config(), target).student
+    passed = Passed(problems, held_out)
+    return evaluate_target(name, config, seed, quiet, reward_functions, passed, model_of(target)).figures
 
 
 def evaluate_target(
-    target: str, config: Config | None, seed: int | None, quiet: bool, given: Given = None, passed: Passed = NOTHING
+    target: str,
+    config: Config | None,
+    seed: int | None,
+    quiet: bool,
+    given: Given = None,
+    passed: Passed = NOTHING,
+    model: tuple[Any, Any] | None = None,
 ) -> Evaluation:
-    """What `evaluate` measures, with the groups that it was measured on."""
-    path, step = absolute(target) if not target.startswith(PREFIX) else Path(target), 0
-    if is_run(path):
+    """What `evaluate` measures, with the groups that it was measured on. `model` is that called `target`, if passed."""
+    path = absolute(target)
+    if model is None and not target.startswith(PREFIX) and is_run(path):
         with stays(path):
             return _evaluate_run(path, config, seed, quiet, given, passed)
     if config is None:
@@ -69,10 +79,10 @@ def evaluate_target(
             f"`mopd evaluate {target} CONFIG.toml`, or problems.source=FILE; `mopd init math > mine.toml` writes a "
             "configuration to begin with, and `mopd init` lists other kinds",
         )
-    setup = _prepared(with_passed(config, passed), target, given, passed)
+    setup = _prepared(with_passed(config, passed), target, given, passed, model)
     if config.warmup is not None and target.startswith(PREFIX):
         warm_up_measured(setup, ProgressDisplay(quiet))
-    return _evaluated(setup, seed, quiet, step)
+    return _evaluated(setup, seed, quiet, step=0)
 
 
 def _evaluate_run(
@@ -94,14 +104,17 @@ def _evaluate_run(
     return _evaluated(setup, seed, quiet, cursor.step)
 
 
-def _prepared(config: Config, target: str, reward_functions: Given, passed: Passed) -> Setup:
+def _prepared(
+    config: Config, target: str, reward_functions: Given, passed: Passed, model: tuple[Any, Any] | None = None
+) -> Setup:
     config = with_functions(settled(config).model_copy(update={"student": target}), reward_functions)
     problems = prepare_problems(config, passed)
     if not problems.held_out:
         raise ConfigError(
             "there are held-out problems to evaluate on", "problems.held_out = 0", "raise problems.held_out"
         )
-    return prepare(config, problems, make_judge(config, problems, reward_functions), trains=False)
+    judge = make_judge(config, problems, reward_functions)
+    return prepare(config, problems, judge, model=model, trains=False)
 
 
 def _evaluated(setup: Setup, seed: int | None, quiet: bool, step: int) -> Evaluation:

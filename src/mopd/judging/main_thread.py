@@ -82,8 +82,8 @@ def _watch(ended: threading.Event, is_late: threading.Event, time_limit_s: float
         if time.monotonic() - began > STUBBORN_S:
             said = (
                 f"mopd: a reward function goes on {STUBBORN_S:g} s behind its time limit of {time_limit_s:g} s and "
-                "cannot be interrupted, so that the run cannot go on\n  do:  name it in rewards.functions, where it "
-                "has a process that can be ended; resume the run from its last checkpoint\n"
+                "cannot be interrupted, so that the run cannot go on\n  what to do: name it in rewards.functions, "
+                "where it has a process that can be ended; resume the run from its last checkpoint\n"
             )
             os.write(2, said.encode())
             os._exit(1)

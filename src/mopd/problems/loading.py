@@ -56,6 +56,18 @@ class ProblemSet:
             if pace.bound > len(problems):  # else no step can
                 _check_enough(len(problems), most_in_a_step(pace, steps), name)
 
+    def find(self, problem_id: str) -> Problem:
+        """The training or held-out problem with this id. Raises ProblemError naming the nearest id."""
+        by_id = {problem.id: problem for problem in self.train + self.held_out}
+        if problem_id in by_id:
+            return by_id[problem_id]
+        near = difflib.get_close_matches(problem_id, by_id, n=1)
+        raise ProblemError(
+            f"an id is that of one of the {len(by_id)} problems",
+            f"there is no problem {problem_id!r}",
+            f"did you mean {near[0]}?" if near else f"ids are such as {next(iter(by_id))}",
+        )
+
     def _paces(self, count: int) -> Iterator[tuple[tuple[str, ...], Sequence[Problem], Pace]]:
         """The name, the problems and the pace of each part that steps of `count` problems take from."""
         weights = whole_weights(list(self.weights.values())) if self.weights else (1,)

@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from mopd.report.showing import visible
 from mopd.report.terminal import print_split
 
 NAMED = 10
@@ -27,14 +28,6 @@ def print_problems(found: Mapping[str, Any], console: Console) -> None:
     _print_shown(found["shown"], console)
     for finding in found["findings"]:
         console.print(visible(finding), style="yellow", markup=False, highlight=False, soft_wrap=True)
-
-
-def visible(text: str) -> str:
-    """Text with every character that a terminal would not show, or obey, as an escape; lines stay lines."""
-    return "".join(
-        character if character == "\n" or character.isprintable() else character.encode("unicode_escape").decode()
-        for character in text
-    )
 
 
 def _counts_table(counts: Sequence[Mapping[str, Any]]) -> Table:

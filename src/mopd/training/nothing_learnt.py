@@ -52,7 +52,7 @@ def nothing_learnt(rows: Sequence[Mapping[str, Any]], config: Config) -> str:
     found = dict([*_gradients(rows), *_successes(rows, config), *_fates(rows, config)])
     causes = "; ".join(found)
     remedies = "; ".join(dict.fromkeys(filter(None, found.values()))) or "see `no_lesson_reason` in groups.jsonl"
-    return f"nothing was learnt: 0 of {len(rows)} steps updated: {causes}\n  do:  {remedies}"
+    return f"nothing was learnt: 0 of {len(rows)} steps updated: {causes}\n  what to do: {remedies}"
 
 
 def _is_update(row: Mapping[str, Any]) -> bool:
