@@ -44,6 +44,7 @@ def test_set_is_an_override_wherever_it_stands(words, capsys):
     assert json.loads(capsys.readouterr().out)["steps"] == 7
 
 
+@pytest.mark.long
 def test_a_log_for_machines_has_one_object_a_line_for_each_step_and_the_end(tmp_path):
     done = run("train", TINY, "steps=2", f"run={tmp_path / 'run'}", "--log-json")
     assert done.returncode == 0

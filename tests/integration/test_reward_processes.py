@@ -233,6 +233,7 @@ def test_async_functions_run_in_the_loop_of_this_process(folder):
     assert kinds(judge_of(folder, "later")(groups_of("12"), 0)) == ["correct"]
 
 
+@pytest.mark.long
 def test_the_process_ends_with_the_run(folder):
     code = f"""
         import os, sys

@@ -103,6 +103,7 @@ def test_trls_own_and_a_users_function_judge_a_run_unchanged(home):
     assert again["rewards/right_mean"] == summary["after"]["rewards/right_mean"]
 
 
+@pytest.mark.long
 def test_a_run_by_reward_functions_equals_one_by_verifiers_that_say_the_same(home):
     train(configured(home), quiet=True)
     shutil.move(home / "run", home / "by-verifiers")
@@ -135,6 +136,7 @@ def forget_the_end(run):
     shutil.rmtree(run / "checkpoints" / "step-6")
 
 
+@pytest.mark.long
 def test_a_resumed_run_goes_on_as_if_it_had_never_stopped(home):
     train(configured(home, "rewards.functions=['users_rewards:right', 'users_rewards:later_less']"), quiet=True)
     run = home / "run"
@@ -177,6 +179,7 @@ def test_functions_passed_in_python_that_can_be_imported_need_not_be_passed_agai
     assert (run / "groups.jsonl").read_bytes() == groups
 
 
+@pytest.mark.long
 def test_a_run_whose_module_is_gone_says_so(home):
     train(configured(home, "rewards.functions=['users_rewards:right']"), quiet=True)
     forget_the_end(home / "run")

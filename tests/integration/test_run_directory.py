@@ -504,6 +504,7 @@ def test_a_reader_of_progress_that_goes_away_ends_no_run(tmp_path, monkeypatch):
     assert (tmp_path / "run" / "summary.json").exists()
 
 
+@pytest.mark.long
 def test_no_file_of_a_run_takes_the_place_of_a_closed_standard_stream(tmp_path):
     done = subprocess.run(["sh", "-c", 'exec "$@" 2>&- >&-', "sh", *command(tmp_path, "steps=1")], check=False)
     assert done.returncode == 0

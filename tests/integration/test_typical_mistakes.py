@@ -130,6 +130,7 @@ def test_two_runs_in_one_directory_are_refused(folder, capsys):
     check_error(capsys.readouterr().err, "holds a run", "--fresh")
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("phase", ["student ", "warm-up", "step 1/"])
 def test_an_interrupt_in_any_phase_ends_with_130_and_says_how_to_go_on(tmp_path, phase):
     keys = ["steps=400", "warmup.steps=60", f"run={tmp_path / 'run'}"]

@@ -482,12 +482,14 @@ def test_an_audit_of_sound_problems_flags_nothing(tmp_path, capsys):
     assert not any(f["is_flagged"] for f in read(out))
 
 
+@pytest.mark.long
 def test_one_letter_that_is_right_too_often_is_flagged_and_one_that_is_right_by_chance_is_not(tmp_path):
     assert flagged(findings(tmp_path, choices("B" * 30 + "ACD" * 10))) == {"option B"}
     assert flagged(findings(tmp_path, choices("B" * 15 + "ACD" * 15))) == set()
     assert flagged(findings(tmp_path, choices("AAB"))) == set()  # three problems show nothing
 
 
+@pytest.mark.long
 def test_the_chance_of_a_letter_is_that_of_the_options_a_problem_has(tmp_path):
     two = choices("AB" * 40, "AB")
     assert flagged(findings(tmp_path, two)) == set()

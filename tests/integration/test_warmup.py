@@ -50,6 +50,7 @@ def own_cache(tmp_path, monkeypatch):
     return tmp_path / "cache"
 
 
+@pytest.mark.long
 def test_the_summary_tells_what_the_warm_up_taught(own_cache, tmp_path):
     measured = ("preflight.action='warn'", "peers.recipe='auto'")
     summary = train(config_for(tmp_path, *measured), quiet=True)

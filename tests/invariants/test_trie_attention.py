@@ -259,6 +259,7 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
 """
 
 
+@pytest.mark.long
 def test_memory_of_long_segments_is_far_below_their_scores():
     """The process's peak grows, forward and backward of two layers, by less than a fifth of one layer's scores."""
     ran = subprocess.run([sys.executable, "-c", GROWTH], capture_output=True, text=True, check=True)

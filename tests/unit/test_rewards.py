@@ -828,6 +828,7 @@ def test_published_functions_of_trl_run_unchanged():
     assert metrics["rewards/accuracy_reward_none_count"] == 2.0
 
 
+@pytest.mark.long
 def test_published_functions_of_trl_are_found_by_name():
     pytest.importorskip("trl.rewards")
     problems = ProblemSet(train=tuple(g.problem for g in trl_groups(("1", ["1"]))), held_out=())
