@@ -64,6 +64,13 @@ def can_share_prefixes(model: Any) -> bool:
     return _CAN_SHARE[model]
 
 
+def share_alike(copied: Any, model: Any) -> None:
+    """Let a copy share prefixes if the model does: in a dtype that rounds, trying it again would mistake rounding for a
+    difference."""
+    if model in _CAN_SHARE:
+        _CAN_SHARE[copied] = _CAN_SHARE[model]
+
+
 @torch.no_grad()
 def _why_not(model: Any) -> str:
     """Why a trie cannot stand for its sequences; empty where it can."""
