@@ -183,6 +183,7 @@ def write_adapter(folder: Path, config: Mapping[str, Any], tensors: Mapping[str,
     """Write an adapter's files; without a digest of its base where none is known."""
     from safetensors.torch import save_file
 
+    folder.mkdir(parents=True, exist_ok=True)
     save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, folder / WEIGHTS, {"format": "pt"})
     plain = {key: sorted(value) if isinstance(value, set) else value for key, value in config.items()}
     (folder / CONFIG).write_text(json.dumps(plain, indent=2) + "\n", encoding="utf-8")

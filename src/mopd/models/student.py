@@ -22,7 +22,7 @@ from mopd.models.masters import spread_masters
 from mopd.models.passed import take_over
 from mopd.models.pretrained import hide_transformers_bars, open_base, open_pretrained, open_tokenizer
 from mopd.models.tokenizer import ChatTokenizer
-from mopd.scoring.hidden_states import share_alike
+from mopd.scoring.hidden_states import inherit_sharing
 from mopd.scoring.self_check import check_scoring
 from mopd.scoring.vocabulary import restrict_vocabulary
 
@@ -237,7 +237,7 @@ def copy_model(model: Any, dtype: torch.dtype | None = None) -> Any:
         if not parameter.requires_grad and (is_kept is None or parameter.dtype == dtype or is_kept(name))
     }
     copied = copy.deepcopy(model, shared).requires_grad_(False).eval()
-    share_alike(copied, model)
+    inherit_sharing(copied, model)
     if dtype is not None:
         _hold(copied, dtype)
     return copied

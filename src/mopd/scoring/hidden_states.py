@@ -64,9 +64,8 @@ def can_share_prefixes(model: Any) -> bool:
     return _CAN_SHARE[model]
 
 
-def share_alike(copied: Any, model: Any) -> None:
-    """Let a copy share prefixes if the model does: in a dtype that rounds, trying it again would mistake rounding for a
-    difference."""
+def inherit_sharing(copied: Any, model: Any) -> None:
+    """A copy shares prefixes as its model does, which was tried in float32: rounding is no other attention."""
     if model in _CAN_SHARE:
         _CAN_SHARE[copied] = _CAN_SHARE[model]
 
