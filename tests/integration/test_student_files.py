@@ -9,7 +9,7 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoModelForSequenceClassification, LlamaModel
 
 from mopd.config import build_config
-from mopd.core.errors import StudentError
+from mopd.core.errors import AdapterError, StudentError
 from mopd.models.pretrained import open_pretrained
 from mopd.models.student import load_student
 from mopd.runs.paths import settled
@@ -79,8 +79,10 @@ def test_an_adapter_is_never_half_used(folder, tmp_path):
     alone = tmp_path / "adapter"
     alone.mkdir()
     shutil.copy(folder / "adapter_config.json", alone)
+    with pytest.raises(StudentError, match="half of an adapter"):
+        load_student(str(alone), 0)
     save_file({"x": torch.zeros(1)}, alone / "adapter_model.safetensors")
-    with pytest.raises(StudentError, match="one whole model"):
+    with pytest.raises(AdapterError, match="no base_model_name_or_path"):
         load_student(str(alone), 0)
 
 

@@ -11,10 +11,10 @@ from mopd.core.errors import ConfigError
 
 
 def export_command(options: argparse.Namespace) -> None:
-    """Write what `AutoModelForCausalLM.from_pretrained` opens."""
+    """Write what `AutoModelForCausalLM.from_pretrained` opens, or an adapter alone."""
     from mopd.runs.exporting import export
 
-    checkpoint = export(options.target, Path(options.out), options.dtype)
+    checkpoint = export(options.target, Path(options.out), options.dtype, options.adapter)
     console = Console()
     console.print(f"{checkpoint} as {options.dtype}: {options.out}", markup=False, highlight=False, soft_wrap=True)
 

@@ -232,6 +232,7 @@ def _add_export(subparsers: Any) -> None:
     export = subparsers.add_parser("export", help="a run's student as a folder that other programs open")
     export.add_argument("target", metavar="RUN_OR_CHECKPOINT")
     export.add_argument("out", metavar="FOLDER", help="a new folder")
+    export.add_argument("--adapter", action="store_true", help="the adapter alone, not merged into its base")
     export.add_argument(
         "--dtype", choices=("float32", "bfloat16", "float16"), default="bfloat16", help="bfloat16 unless told"
     )

@@ -23,6 +23,7 @@ from mopd.config.learning import (
     TeacherConfig,
 )
 from mopd.config.loading import build_config, load_config, override_config, override_key
+from mopd.config.lora import LoraConfig
 from mopd.config.method import (
     ContextConfig,
     ContrastConfig,
@@ -68,6 +69,7 @@ __all__ = [
     "GrpoObjective",
     "LessonsConfig",
     "LiveTeacher",
+    "LoraConfig",
     "MixConfig",
     "ObjectiveConfig",
     "OptimizerConfig",

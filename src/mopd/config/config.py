@@ -11,6 +11,7 @@ from pydantic import Field, model_validator
 from mopd.config.evaluation import EvaluationConfig, PreflightConfig
 from mopd.config.judging import RewardsConfig, SandboxConfig, VerificationConfig
 from mopd.config.learning import ComputeConfig, EmaTeacher, OptimizerConfig, TeacherConfig
+from mopd.config.lora import LoraConfig
 from mopd.config.method import (
     ContextConfig,
     DistillObjective,
@@ -57,6 +58,7 @@ class Config(Table):
     objective: ObjectiveConfig = DistillObjective()
     divergence: DivergenceConfig = DivergenceConfig()
     optimizer: OptimizerConfig = OptimizerConfig()
+    lora: LoraConfig | None = None
     compute: ComputeConfig = ComputeConfig()
     verification: VerificationConfig = VerificationConfig()
     sandbox: SandboxConfig = SandboxConfig()

@@ -31,6 +31,10 @@ class StudentError(MopdError):
     """A model or tokenizer that cannot serve as the student."""
 
 
+class AdapterError(MopdError):
+    """An adapter that cannot be used: of another kind, for another base, or without its base."""
+
+
 class VerifierError(MopdError):
     """A verifier that does not exist or is refused."""
 

@@ -14,7 +14,7 @@ from torch import Tensor
 from mopd.config import EmaTeacher, SnapshotTeacher, TeacherConfig
 from mopd.core.types import Lesson
 from mopd.method.predictions import Predictions
-from mopd.models.student import copy_model
+from mopd.models.student import copy_model, own_weights
 from mopd.scoring.rows import teacher_row
 from mopd.scoring.scorer import Scorer
 
@@ -112,7 +112,7 @@ class LocalTeacher:
         return {"teacher/refreshed_count": 1.0, "teacher/refresh_refused_count": 0.0}
 
     def _move(self, student_model: Any, share: float) -> None:
-        torch._foreach_lerp_(list(self.model.parameters()), list(student_model.parameters()), share)
+        torch._foreach_lerp_(*own_weights(self.model, student_model), share)
 
     @property
     def state(self) -> dict[str, Any]:

@@ -31,10 +31,12 @@ def spread_masters(model: Any, seed: int) -> float:
     """Move each weight of a tensor on a grid to a random place among the values that round to the same bfloat16 number.
 
     Places are uniform, by (seed, name of the tensor). The bfloat16 copy of the model stays what it is, to the bit, and
-    its mean movement is that of the masters. Returns the share of the model's weights that were spread.
+    its mean movement is that of the masters. Returns the share of the trained weights that were spread.
     """
     spread_count = total = 0
     for name, parameter in model.named_parameters():
+        if not parameter.requires_grad:  # never moves, so that rounding is all that it needs
+            continue
         total += parameter.numel()
         if parameter.dtype == torch.float32 and share_on_grid(parameter) > ON_GRID:
             generator = torch.Generator().manual_seed(derive_seed(seed, "masters", name))

@@ -14,13 +14,52 @@ from typing import Any, cast
 import torch
 
 from mopd.core.errors import StudentError
+from mopd.models.adapter_files import AdapterFiles, check_base, find_adapter
+from mopd.models.adapters import attach, merge, weights_digest
 from mopd.models.gguf import Gguf, apply_pre_tokenizer, apply_rope, check_all_read, read_gguf, rope_scaling
+from mopd.models.places import HUB_HELP, OPENED, first_lines, from_hub, is_path
 
 WEIGHTS = ("*.safetensors", "*.bin")
 
 
 def open_pretrained(name: str) -> tuple[Any, Any]:
-    """(model, tokenizer) of a folder, a `.gguf` file, or a hub id such as `Qwen/Qwen3-0.6B`. Raises StudentError."""
+    """(model, tokenizer) of a folder, a `.gguf` file, or a hub id such as `Qwen/Qwen3-0.6B`; of an adapter its base,
+    the adapter merged into it. Raises StudentError, AdapterError."""
+    if (adapter := find_adapter(name)) is None:
+        return _open_whole(name)
+    model, tokenizer = open_base(adapter)
+    check_base(adapter, weights_digest(model) if adapter.digest else "")
+    attach(model, adapter)
+    merge(model)
+    return model, tokenizer
+
+
+def open_base(adapter: AdapterFiles) -> tuple[Any, Any]:
+    """(model, tokenizer): the base of an adapter, and the tokenizer that lies beside it, or else the base's. Raises
+    AdapterError."""
+    base = adapter.base
+    try:
+        if find_adapter(base) is not None:
+            raise adapter.refusal(
+                "the base of an adapter is a whole model", f"{base} is an adapter", "merge that first"
+            )
+        model, tokenizer = _open_whole(base)
+    except StudentError as error:
+        raise adapter.refusal(error.must, f"its base: {error.got}", error.do) from error
+    return model, _own_tokenizer(adapter) or tokenizer
+
+
+def _own_tokenizer(adapter: AdapterFiles) -> Any:
+    """The tokenizer that lies beside an adapter, with the template that it was trained under; None where none does."""
+    from transformers import AutoTokenizer
+
+    if not any((adapter.folder / file).is_file() for file in ("tokenizer_config.json", "tokenizer.json")):
+        return None
+    folder = str(adapter.folder)
+    return _opened(adapter.name, True, lambda kind: kind.from_pretrained(folder), AutoTokenizer)[0]
+
+
+def _open_whole(name: str) -> tuple[Any, Any]:
     hide_transformers_bars()
     if not name.strip():
         raise StudentError("a student has a name", "student is empty", "set student; see whether a variable is set")
@@ -30,7 +69,7 @@ def open_pretrained(name: str) -> tuple[Any, Any]:
     if path.is_dir():
         _check_folder(path)
         return _open(str(path), is_local=True)
-    if _is_path(name):
+    if is_path(name):
         raise StudentError(
             "a student is `builtin:NAME`, a folder with a transformers model, a .gguf file or a hub id",
             f"student {name} does not exist",
@@ -39,14 +78,14 @@ def open_pretrained(name: str) -> tuple[Any, Any]:
     return _open_hub(name)
 
 
-def _is_path(name: str) -> bool:
-    """Whether `name` can only be meant as a path: hub ids have one slash at most and begin with a letter or digit."""
-    return name.count("/") > 1 or not name[:1].isalnum() or name.endswith("/")
-
-
 def open_tokenizer(name: str) -> tuple[Any, ...]:
-    """(configuration, tokenizer) of a student named as for `open_pretrained`, no weights. Raises StudentError."""
+    """(configuration, tokenizer) of a student named as for `open_pretrained`, no weights. Raises StudentError,
+    AdapterError."""
     from transformers import AutoConfig, AutoTokenizer
+
+    if (adapter := find_adapter(name)) is not None:
+        config, tokenizer = open_tokenizer(adapter.base)
+        return config, _own_tokenizer(adapter) or tokenizer
 
     path = Path(name).expanduser()
     is_gguf, is_local = name.endswith(".gguf"), path.exists()
@@ -105,7 +144,7 @@ def _opened(name: str, is_local: bool, open_one: Callable[[Any], Any], *kinds: A
     except Exception as error:
         raise StudentError(
             "transformers can open the student as a causal language model",
-            f"{name}: {type(error).__name__}: {_first_lines(error)}",
+            f"{name}: {type(error).__name__}: {first_lines(error)}",
             "check the folder's files; a model that needs code of its own is not supported" if is_local else HUB_HELP,
         ) from error
 
@@ -119,55 +158,19 @@ def _move_into_aligned_memory(model: Any) -> None:
         parameter.data = parameter.data.clone()
 
 
-HUB_HELP = (
-    "check the id; where the hub cannot be reached, fetch the model elsewhere (`hf download ID --local-dir DIR`) and "
-    "set student to that folder, or to a .gguf file"
-)
-
-
 def _open_hub(name: str) -> tuple[Any, Any]:
     """From the hub or its cache. The configuration is asked for first, so that an unreachable hub is told at once."""
     from transformers import AutoConfig
-    from transformers.utils import cached_file
 
-    try:
-        config = AutoConfig.from_pretrained(name)
-        adapter = cached_file(name, ADAPTER, _raise_exceptions_for_missing_entries=False)
-    except Exception as error:
-        raise StudentError(
-            "a student is `builtin:NAME`, a folder (with a config.json), a .gguf file, or a model that the hub or its "
-            "cache has",
-            f"{name}: {_first_lines(error)}",
-            HUB_HELP,
-        ) from error
-    if adapter is not None:
-        _refuse_adapter(name)
+    config = from_hub(name, lambda: AutoConfig.from_pretrained(name))
     _refuse_quantised(name, config.to_dict())
     return _open(name, is_local=False)
-
-
-def _first_lines(error: BaseException) -> str:
-    return " ".join(str(error).split())[:300]
 
 
 # --- folders --------------------------------------------------------------------------------------------------------
 
 
-ADAPTER = "adapter_config.json"
-
-
-def _refuse_adapter(name: str) -> None:
-    """An adapter changes the model beside it, or one elsewhere; alone, either half is another model."""
-    raise StudentError(
-        "a student's folder holds one whole model",
-        f"{name} has an adapter ({ADAPTER})",
-        "merge it into its model (PEFT: `model.merge_and_unload().save_pretrained(FOLDER)`) and use that folder",
-    )
-
-
 def _check_folder(path: Path) -> None:
-    if any(path.glob("adapter_*")):
-        _refuse_adapter(str(path))
     if not (path / "config.json").is_file():
         raise StudentError(
             "a student's folder holds a transformers model",
@@ -186,10 +189,6 @@ def _check_folder(path: Path) -> None:
         _check_shards(path, used)
     for file in sorted(path.glob("*.safetensors")):
         _check_safetensors(file)
-
-
-OPENED = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json")
-"""What transformers opens of a folder: the first of these that is there."""
 
 
 def _read_json(file: Path) -> dict[str, Any]:

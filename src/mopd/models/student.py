@@ -11,15 +11,18 @@ from typing import Any
 
 import torch
 
-from mopd.config import PYTHON_PREFIX, ComputeConfig, TemplateConfig
-from mopd.core.errors import StudentError
+from mopd.config import PYTHON_PREFIX, ComputeConfig, LoraConfig, TemplateConfig
+from mopd.core.errors import ConfigError, StudentError
 from mopd.method.contexts import ENGLISH
+from mopd.models.adapter_files import AdapterFiles, check_base, find_adapter
+from mopd.models.adapters import KEPT_BASE, Base, add_adapter, attach, check_agrees, save_adapter, weights_digest
 from mopd.models.devices import resolve_device, resolve_dtype
 from mopd.models.embedded import EMBEDDED, PREFIX, EmbeddedStudent
 from mopd.models.masters import spread_masters
 from mopd.models.passed import take_over
-from mopd.models.pretrained import hide_transformers_bars, open_pretrained, open_tokenizer
+from mopd.models.pretrained import hide_transformers_bars, open_base, open_pretrained, open_tokenizer
 from mopd.models.tokenizer import ChatTokenizer
+from mopd.scoring.hidden_states import inherit_sharing
 from mopd.scoring.self_check import check_scoring
 from mopd.scoring.vocabulary import restrict_vocabulary
 
@@ -41,16 +44,23 @@ class Reader:
 class Student(Reader):
     """A model that learns, and how it reads.
 
-    The model's weights are float32 masters; `dtype` is that of its matrix products.
+    The weights that are trained are float32 masters; `dtype` is that of its matrix products. Where an adapter is
+    trained, `base` says of what; `merged` names the adapter that was merged into the model when it was opened.
     """
 
     model: Any
     dtype: torch.dtype = torch.float32
+    base: Base | None = None
+    merged: str = ""
 
     def save(self, folder: Path) -> None:
-        """Write model, tokenizer and configuration so that `AutoModelForCausalLM.from_pretrained` opens `folder`."""
+        """Write model, tokenizer and configuration so that `AutoModelForCausalLM.from_pretrained` opens `folder`; of an
+        adapter what PEFT opens, and the tokenizer."""
         hide_transformers_bars()
-        self.model.save_pretrained(folder)
+        if self.base is None:
+            self.model.save_pretrained(folder)
+        else:
+            save_adapter(self.model, self.base, folder)
         self.tokenizer.inner.save_pretrained(folder)
 
 
@@ -60,37 +70,77 @@ def load_student(
     compute: ComputeConfig | None = None,
     chat_options: Mapping[str, Any] | None = None,
     passed: tuple[Any, Any] | None = None,
+    lora: LoraConfig | None = None,
 ) -> Student:
     """The student called `name`: `builtin:...`, untrained, by `seed`; a folder; a `.gguf` file; or a hub id.
 
-    `passed` is the model and tokenizer of one that was passed in Python: the model itself is trained.
+    `passed` is the model and tokenizer of one that was passed in Python: the model itself is trained. With `lora` an
+    adapter is trained: a new one, or the one that `name` is. Without, an adapter is merged into its base.
 
-    Where products are in bfloat16, weights that lie on a file's grid are spread by `seed` (`models.masters`).
-    `chat_options` are passed to its chat template. Raises StudentError where it cannot serve, ConfigError where
-    `compute` names a device that is not there.
+    Where products are in bfloat16, trained weights that lie on a file's grid are spread by `seed` (`models.masters`).
+    `chat_options` are passed to its chat template. Raises StudentError or AdapterError where it cannot serve,
+    ConfigError where `compute` names a device that is not there, or `lora` does not suit the model.
     """
     compute = compute or ComputeConfig()
-    if passed is not None:
-        model, tokenizer = passed
-        take_over(model, tokenizer)
-    elif name.startswith(PYTHON_PREFIX):
-        raise StudentError(
-            "a student that was passed in Python is passed again until the run's first checkpoint keeps it",
-            f"{name}, and no checkpoint",
-            "begin the run again: train(config, student=(model, tokenizer), fresh=True)",
-        )
-    elif name.startswith(PREFIX):
-        model, tokenizer = _embedded(name.removeprefix(PREFIX)).build(seed)
-    else:
-        model, tokenizer = open_pretrained(name)
+    adapter = None if passed is not None or name.startswith((PREFIX, PYTHON_PREFIX)) else find_adapter(name)
+    model, tokenizer = _opened(name, seed, passed, adapter, lora)
     device = resolve_device(compute.device)
     model.to(device).eval()
     student = as_student(model, tokenizer, chat_options)
     check_scoring(model)
     student.dtype = resolve_dtype(compute.dtype, device, model)
+    if lora is not None:
+        student.base = _adapt(student, name, adapter, lora, seed)
+    elif adapter is not None:
+        student.merged = adapter.name
     if student.dtype != torch.float32 and not name.startswith(PREFIX):
         spread_masters(model, seed)
     return student
+
+
+def _opened(
+    name: str, seed: int, passed: tuple[Any, Any] | None, adapter: AdapterFiles | None, lora: LoraConfig | None
+) -> tuple[Any, Any]:
+    """(model, tokenizer) before any adapter that is to be trained."""
+    if passed is not None:
+        take_over(*passed)
+        return passed
+    if name.startswith(PYTHON_PREFIX):
+        raise StudentError(
+            "a student that was passed in Python is passed again until the run's first checkpoint keeps it",
+            f"{name}, and no checkpoint",
+            "begin the run again: train(config, student=(model, tokenizer), fresh=True)",
+        )
+    if name.startswith(PREFIX):
+        if lora is not None:
+            raise ConfigError(
+                "an adapter changes a model that has learnt something",
+                f"[lora] with {name}, whose weights are random until all of them are trained",
+                "remove [lora], or set student to a pretrained model",
+            )
+        return _embedded(name.removeprefix(PREFIX)).build(seed)
+    return open_pretrained(name) if adapter is None or lora is None else open_base(adapter)
+
+
+def _adapt(student: Student, name: str, adapter: AdapterFiles | None, lora: LoraConfig, seed: int) -> Base:
+    """Put the adapter that is to be trained into a student's model, and freeze its base, held in the dtype of products.
+
+    Of a model that was passed the run keeps the base as it is held.
+    """
+    model, is_passed = student.model, name.startswith(PYTHON_PREFIX)
+    if is_passed:
+        _hold(model, student.dtype)
+    base = Base(str(KEPT_BASE) if is_passed else name, weights_digest(model))
+    if adapter is not None:
+        base = Base(adapter.base, base.digest)
+        check_base(adapter, base.digest)
+        check_agrees(model, adapter, lora)
+    _hold(model, student.dtype)
+    if adapter is None:
+        add_adapter(model, lora, seed)
+    else:
+        attach(model, adapter)
+    return base
 
 
 def load_reader(name: str, chat_options: Mapping[str, Any] | None = None) -> Reader:
@@ -174,18 +224,38 @@ def _embedded(name: str) -> EmbeddedStudent:
 
 
 def copy_model(model: Any, dtype: torch.dtype | None = None) -> Any:
-    """An independent copy that never takes a gradient, its weights in `dtype`, if given.
+    """A copy that never takes a gradient, its weights in `dtype`, if given. What is not trained is no copy: weights of
+    the model that take no gradient, and are in that dtype, are the copy's own.
 
     Buffers stay as they are, and so do the weights that the architecture keeps in float32: positions, decays and biases
     of experts' scores are wrong, not less exact, when they are rounded. It is what transformers makes of a file.
     """
-    copied = copy.deepcopy(model).requires_grad_(False).eval()
+    is_kept = _keeps_float32(model, dtype) if dtype is not None else None
+    shared = {
+        id(parameter): parameter
+        for name, parameter in model.named_parameters()
+        if not parameter.requires_grad and (is_kept is None or parameter.dtype == dtype or is_kept(name))
+    }
+    copied = copy.deepcopy(model, shared).requires_grad_(False).eval()
+    inherit_sharing(copied, model)
     if dtype is not None:
-        is_kept = _keeps_float32(copied, dtype)
-        for name, parameter in copied.named_parameters():
-            if parameter.is_floating_point() and not is_kept(name):
-                parameter.data = parameter.data.to(dtype)
+        _hold(copied, dtype)
     return copied
+
+
+def own_weights(copied: Any, model: Any) -> tuple[list[Any], list[Any]]:
+    """The weights of a copy (`copy_model`) that it does not share with the model, and the model's in the same order."""
+    pairs = zip(copied.parameters(), model.parameters(), strict=True)
+    own = [(kept, now) for kept, now in pairs if kept is not now]
+    return [kept for kept, _ in own], [now for _, now in own]
+
+
+def _hold(model: Any, dtype: torch.dtype) -> None:
+    """Convert a model's weights to `dtype`, but for those that its architecture keeps in float32."""
+    is_kept = _keeps_float32(model, dtype)
+    for name, parameter in model.named_parameters():
+        if parameter.is_floating_point() and not is_kept(name):
+            parameter.data = parameter.data.to(dtype)
 
 
 def _keeps_float32(model: Any, dtype: torch.dtype) -> Callable[[str], bool]:
@@ -196,4 +266,4 @@ def _keeps_float32(model: Any, dtype: torch.dtype) -> Callable[[str], bool]:
     if not plan:
         return lambda name: False
     kept, *_ = build_glob_alternation(plan)
-    return lambda name: kept.search(name) is not None
+    return lambda name: kept.search(name.replace(".base_layer.", ".")) is not None  # as the file of the model has it

@@ -69,4 +69,5 @@ def open_student(config: Config, folder: Path | None = None, model: tuple[Any, A
     keep_freed_memory()
     if config.compute.threads is not None:
         torch.set_num_threads(config.compute.threads)
-    return load_student(str(folder or config.student), config.seed, config.compute, config.chat.options, model)
+    name, options = str(folder or config.student), config.chat.options
+    return load_student(name, config.seed, config.compute, options, model, config.lora)

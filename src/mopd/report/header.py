@@ -11,23 +11,35 @@ from mopd.problems import ProblemSet
 def header_lines(config: Config, student: Student, problems: ProblemSet, run: str) -> list[str]:
     """Lines for a person, before the first step."""
     count = sum(parameter.numel() for parameter in student.model.parameters())
+    trained = sum(parameter.numel() for parameter in student.model.parameters() if parameter.requires_grad)
+    held = sum(p.numel() * p.element_size() for p in student.model.parameters() if not p.requires_grad)
     device = next(student.model.parameters()).device
     products = str(student.dtype).removeprefix("torch.")
     rollouts = config.steps * config.problems_per_step * config.group_size
     return [
         f"student   {config.student}: {_many(count)} parameters, {products} products, on {device_name(device)}",
+        *_adapter_lines(config, student, trained),
         f"problems  {len(problems.train):,} to train on, {len(problems.held_out):,} held out",
         f"work      {config.objective.kind}: {config.steps} steps x {config.problems_per_step} problems x "
         f"{config.group_size} rollouts = {rollouts:,} rollouts of at most {config.sampling.completion_tokens} tokens",
-        f"memory    at least {_size(count * bytes_per_parameter(config, products))} for weights and what learns "
-        "them; activations and caches come on top",
+        f"memory    at least {_size(held + trained * bytes_per_parameter(config, products))} for weights and what "
+        "learns them; activations and caches come on top",
         f"run       {run}/",
     ]
 
 
+def _adapter_lines(config: Config, student: Student, trained: int) -> list[str]:
+    """What is trained, where that is not simply the student's weights."""
+    if student.merged:
+        return [f"adapter   {student.merged}: merged into its base; all weights are trained, since there is no [lora]"]
+    if student.base is None or config.lora is None:
+        return []
+    return [f"adapter   {_many(trained)} parameters of rank {config.lora.rank} are trained, all others are frozen"]
+
+
 def bytes_per_parameter(config: Config, products: str) -> int:
-    """Float32 weights, their gradients, AdamW's two moments, and where there are any: the teacher's weights, the
-    weights before an update (for its bounds), and the copy that is sampled with (bfloat16)."""
+    """Of a trained parameter: float32 weights, their gradients, AdamW's two moments, and where there are any: the
+    teacher's weights, the weights before an update (for its bounds), and the copy that is sampled with (bfloat16)."""
     has_teacher = config.objective.kind == "distill" and config.teacher.kind != "live"
     is_bounded = bool(config.optimizer.fall_share or config.optimizer.drift_nats)
     return 16 + 4 * has_teacher + 4 * is_bounded + 2 * (products == "bfloat16")

@@ -15,7 +15,7 @@ import torch
 
 from mopd.config import Sampling
 from mopd.core.types import Rollout
-from mopd.models.student import Student, copy_model
+from mopd.models.student import Student, copy_model, own_weights
 from mopd.rollouts.decoding import open_decoder
 from mopd.rollouts.drawing import draw_recorded, uniforms_of
 from mopd.rollouts.engine import SamplingRequest, tell_nobody
@@ -42,8 +42,8 @@ class LocalEngine:
         if self.model is self._source:
             self.model = model
         else:
-            for kept, now in ((self.model.parameters(), model.parameters()), (self.model.buffers(), model.buffers())):
-                torch._foreach_copy_(list(kept), list(now))
+            torch._foreach_copy_(*own_weights(self.model, model))
+            torch._foreach_copy_(list(self.model.buffers()), list(model.buffers()))
         self._source = model
 
     @torch.no_grad()

@@ -1,7 +1,8 @@
 """Checkpoints: everything a run needs to go on, in folders that are whole or absent.
 
-`checkpoints/step-N` is the state after N steps: the student as a folder transformers opens, `teacher.safetensors`
-(unless the teacher is the student), `optimizer.safetensors`, and `cursor.json`, written last.
+`checkpoints/step-N` is the state after N steps: the student as a folder transformers opens (of a run that trains an
+adapter: the adapter as PEFT has it), `teacher.safetensors` (unless the teacher is the student; what is trained, no
+more), `optimizer.safetensors`, and `cursor.json`, written last.
 """
 
 from __future__ import annotations
@@ -21,6 +22,8 @@ from mopd.core.errors import CheckpointError, MopdError, RunError, StudentError
 from mopd.core.files import advice, dump_json, remove_folder, write_folder_atomically
 from mopd.learning.optimizer import AdamW
 from mopd.learning.teacher import LocalTeacher
+from mopd.models.adapter_files import read_adapter
+from mopd.models.adapters import KEPT_BASE, load_adapter, save_base
 from mopd.models.student import Student
 from mopd.runs.records import best_step
 
@@ -49,7 +52,7 @@ def save_checkpoint(
     def fill(target: Path) -> None:
         student.save(target)
         if teacher is not None and teacher.has_own_weights:
-            save_file(_named_tensors(teacher.model), target / "teacher.safetensors")
+            save_file(_named_tensors(teacher.model, _trained(student)), target / "teacher.safetensors")
         save_file(optimizer.state_tensors(), target / "optimizer.safetensors")
         sizes = {path.name: path.stat().st_size for path in sorted(target.iterdir())}
         whole = replace(cursor, file_bytes=sizes, teacher={} if teacher is None else teacher.state)
@@ -57,6 +60,8 @@ def save_checkpoint(
 
     path = folder / f"step-{cursor.step}"
     try:
+        if student.base is not None and student.base.name == str(KEPT_BASE) and cursor.step == 0:
+            write_folder_atomically(folder.parent / KEPT_BASE.name, lambda aside: _save_base(student, aside))
         write_folder_atomically(path, fill)
     except Exception as error:  # a full disk is an exception of their own to safetensors and tokenizers
         newest = latest_checkpoint(folder)
@@ -72,9 +77,9 @@ def save_checkpoint(
 def load_checkpoint(path: Path, student: Student, teacher: LocalTeacher | None, optimizer: AdamW) -> Cursor:
     """Restore student, teacher and optimiser in place and return the cursor. Raises CheckpointError."""
     with from_checkpoint(path):
-        load_model_weights(student.model, path)
+        load_weights(student, path)
         if teacher is not None and teacher.has_own_weights:
-            _restore(teacher.model, load_file(path / "teacher.safetensors"))
+            _restore(teacher.model, load_file(path / "teacher.safetensors"), _trained(student))
         optimizer.load_state_tensors(load_file(path / "optimizer.safetensors"))
         cursor = read_cursor(path)
         if teacher is not None:
@@ -177,36 +182,49 @@ def remove_old_checkpoints(folder: Path, config: CheckpointConfig, evaluations: 
             remove_folder(path)
 
 
-def load_model_weights(model: Any, folder: Path) -> None:
-    """Copy the weights that `save_pretrained` wrote to `folder` into `model`.
+def load_weights(student: Student, folder: Path) -> None:
+    """Copy what `Student.save` wrote to `folder` into the student's model.
 
-    transformers opens them: it writes some architectures' tensors under other names, and large models in shards.
+    transformers opens a whole model: it writes some architectures' tensors under other names, and large ones in shards.
     """
+    model = student.model
+    if student.base is not None:
+        load_adapter(model, read_adapter(str(folder), folder))
+        return
     dtype = next(model.parameters()).dtype
     opened, found = type(model).from_pretrained(folder, dtype=dtype, local_files_only=True, output_loading_info=True)
     if found["missing_keys"]:
         raise KeyError(f"no tensor {sorted(found['missing_keys'])[0]}")
-    _restore(model, _named_tensors(opened))
+    names = _trained(student)
+    _restore(model, _named_tensors(opened, names), names)
 
 
-def _named_tensors(model: Any) -> dict[str, Any]:
-    """Parameters by name, tied ones once, and the buffers that belong to a model's file."""
-    tensors = {**dict(model.named_parameters()), **_kept_buffers(model)}
-    return {name: tensor.detach().contiguous() for name, tensor in tensors.items()}
+def _save_base(student: Student, folder: Path) -> None:
+    save_base(student.model, folder)
+    student.tokenizer.inner.save_pretrained(folder)
 
 
-def _kept_buffers(model: Any) -> dict[str, Any]:
-    """Buffers that a file of the model holds, as biases of experts' scores; others follow from its configuration."""
-    kept = model.state_dict().keys()
-    return {name: buffer for name, buffer in model.named_buffers() if name in kept}
+def _trained(student: Student) -> set[str]:
+    """The names of the tensors that a student's training changes: its adapter's, or all parameters, tied ones once, and
+    the buffers that belong to a model's file, as biases of experts' scores; others follow from its configuration."""
+    parameters = {name for name, parameter in student.model.named_parameters() if parameter.requires_grad}
+    if student.base is not None:
+        return parameters
+    kept = student.model.state_dict().keys()
+    return parameters | {name for name, _ in student.model.named_buffers() if name in kept}
 
 
-def _restore(model: Any, tensors: dict[str, Any]) -> None:
-    """Copy tensors into a model. Earlier versions wrote no buffers: those then stay as they are."""
-    parameters = dict(model.named_parameters())
-    if missing := set(parameters) - set(tensors):
-        raise KeyError(f"no tensor {sorted(missing)[0]}")
-    ours = {**parameters, **{name: own for name, own in _kept_buffers(model).items() if name in tensors}}
+def _named_tensors(model: Any, names: set[str]) -> dict[str, Any]:
+    tensors = {**dict(model.named_parameters()), **dict(model.named_buffers())}
+    return {name: tensor.detach().contiguous() for name, tensor in tensors.items() if name in names}
+
+
+def _restore(model: Any, tensors: dict[str, Any], names: set[str]) -> None:
+    """Copy tensors of these names into a model. Earlier versions wrote no buffers: those then stay as they are."""
+    parameters, buffers = dict(model.named_parameters()), dict(model.named_buffers())
+    if missing := sorted((names & parameters.keys()) - tensors.keys()):
+        raise KeyError(f"no tensor {missing[0]}")
+    ours = {name: own for name, own in {**parameters, **buffers}.items() if name in names & tensors.keys()}
     if other := [name for name, own in ours.items() if tensors[name].shape != own.shape]:
         raise ValueError(f"tensor {other[0]} has the shape {list(tensors[other[0]].shape)}")
     for name, own in ours.items():

@@ -29,7 +29,7 @@ def describe_environment() -> dict[str, Any]:
 
 
 PACKAGES = (
-    *("mopd", "torch", "transformers", "tokenizers", "safetensors", "numpy"),
+    *("mopd", "torch", "transformers", "tokenizers", "safetensors", "numpy", "peft"),
     *("sympy", "latex2sympy2_extended", "pint", "reasoning-gym"),
 )
 

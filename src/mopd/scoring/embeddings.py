@@ -47,7 +47,7 @@ def output_logits(model: Any, hidden: Float[Tensor, "n hidden"]) -> Float[Tensor
     embedding = model.get_output_embeddings()
     dtype = product_dtype(embedding.weight)
     if type(embedding) is not torch.nn.Linear or dtype == embedding.weight.dtype:
-        logits: Tensor = embedding(hidden)
+        logits: Tensor = embedding(hidden.to(embedding.weight.dtype))
         return logits
     logits = _Logits.apply(hidden.to(dtype), embedding.weight)  # type: ignore[no-untyped-call]
     return logits if embedding.bias is None else logits + embedding.bias.to(dtype)

@@ -19,7 +19,7 @@ from mopd.models.embedded import PREFIX
 from mopd.models.student import Student
 from mopd.models.tokenizer import ChatTokenizer
 from mopd.preflight.setup import Setup
-from mopd.runs.checkpoint import load_model_weights
+from mopd.runs.checkpoint import load_weights
 from mopd.runs.environment import package_source, package_versions
 from mopd.runs.inputs import own_verifiers, rendered, shown_and_judged
 from mopd.runs.paths import absolute
@@ -137,7 +137,7 @@ def load_cached(student: Student, folder: Path) -> dict[str, Any] | None:
         return None
     try:
         figures: dict[str, Any] = json.loads((folder / MARK).read_text(encoding="utf-8"))
-        load_model_weights(student.model, folder)
+        load_weights(student, folder)
         with suppress(OSError):  # a cache of others, that can only be read
             os.utime(folder / MARK)  # when it was used last
     except Exception as error:  # transformers and safetensors each raise errors of their own
