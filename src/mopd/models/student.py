@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import difflib
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,16 @@ from mopd.models.masters import spread_masters
 from mopd.models.passed import take_over
 from mopd.models.pretrained import hide_transformers_bars, open_pretrained, open_tokenizer
 from mopd.models.tokenizer import ChatTokenizer
+from mopd.models.weights import (
+    check_products,
+    convert_weights,
+    full_weights,
+    in_full,
+    keep_masters,
+    kept_dtypes,
+    widen_embeddings,
+)
+from mopd.scoring.hidden_states import inherit_sharing
 from mopd.scoring.self_check import check_scoring
 from mopd.scoring.vocabulary import restrict_vocabulary
 
@@ -41,7 +51,7 @@ class Reader:
 class Student(Reader):
     """A model that learns, and how it reads.
 
-    The model's weights are float32 masters; `dtype` is that of its matrix products.
+    `dtype` is that of the model's matrix products; its weights are kept as `compute.weights` says (`models.weights`).
     """
 
     model: Any
@@ -50,7 +60,8 @@ class Student(Reader):
     def save(self, folder: Path) -> None:
         """Write model, tokenizer and configuration so that `AutoModelForCausalLM.from_pretrained` opens `folder`."""
         hide_transformers_bars()
-        self.model.save_pretrained(folder)
+        with in_full(self.model):
+            self.model.save_pretrained(folder)
         self.tokenizer.inner.save_pretrained(folder)
 
 
@@ -65,9 +76,9 @@ def load_student(
 
     `passed` is the model and tokenizer of one that was passed in Python: the model itself is trained.
 
-    Where products are in bfloat16, weights that lie on a file's grid are spread by `seed` (`models.masters`).
+    Where products are in bfloat16, float32 weights that lie on a file's grid are spread by `seed` (`models.masters`).
     `chat_options` are passed to its chat template. Raises StudentError where it cannot serve, ConfigError where
-    `compute` names a device that is not there.
+    `compute` names a device that is not there, or weights in a dtype that products are not in.
     """
     compute = compute or ComputeConfig()
     if passed is not None:
@@ -84,12 +95,19 @@ def load_student(
     else:
         model, tokenizer = open_pretrained(name)
     device = resolve_device(compute.device)
-    model.to(device).eval()
-    student = as_student(model, tokenizer, chat_options)
+    if compute.weights == "float32":
+        model.to(device)
+    student = as_student(model.eval(), tokenizer, chat_options)
     check_scoring(model)
     student.dtype = resolve_dtype(compute.dtype, device, model)
-    if student.dtype != torch.float32 and not name.startswith(PREFIX):
+    check_products(compute, student.dtype)
+    if student.dtype != torch.float32 and compute.weights != "bfloat16" and not name.startswith(PREFIX):
         spread_masters(model, seed)
+    if compute.weights == "bfloat16":
+        convert_weights(model, torch.bfloat16)
+    elif compute.weights == "offloaded":
+        keep_masters(model)
+    model.to(device)  # what is not float32 not before: a GPU never holds more than it keeps
     return student
 
 
@@ -173,27 +191,22 @@ def _embedded(name: str) -> EmbeddedStudent:
     return EMBEDDED[name]
 
 
-def copy_model(model: Any, dtype: torch.dtype | None = None) -> Any:
-    """An independent copy that never takes a gradient, its weights in `dtype`, if given.
+def copy_model(model: Any, dtype: torch.dtype | None = None, device: torch.device | None = None) -> Any:
+    """An independent copy that never takes a gradient; with `dtype`, its weights are kept in it, from the model's full
+    ones, and with `device` they are there.
 
-    Buffers stay as they are, and so do the weights that the architecture keeps in float32: positions, decays and biases
-    of experts' scores are wrong, not less exact, when they are rounded. It is what transformers makes of a file.
+    Each weight is converted by itself: of none is there a second copy in between.
     """
-    copied = copy.deepcopy(model).requires_grad_(False).eval()
-    if dtype is not None:
-        is_kept = _keeps_float32(copied, dtype)
-        for name, parameter in copied.named_parameters():
-            if parameter.is_floating_point() and not is_kept(name):
-                parameter.data = parameter.data.to(dtype)
+    kinds, full = ({}, {}) if dtype is None else (kept_dtypes(model, dtype), full_weights(model))
+    memo = {}
+    for name, parameter in model.named_parameters():
+        source = full.get(name, parameter).detach()
+        place, kind = device or parameter.device, kinds.get(name, parameter.dtype)
+        memo[id(parameter)] = torch.nn.Parameter(source.to(place, kind, copy=True), requires_grad=False)
+    copied = copy.deepcopy(model, memo).eval()
+    if device is not None:
+        copied.to(device)  # buffers
+    if dtype == torch.bfloat16:
+        widen_embeddings(copied)
+    inherit_sharing(copied, model)
     return copied
-
-
-def _keeps_float32(model: Any, dtype: torch.dtype) -> Callable[[str], bool]:
-    """Whether a weight of this name stays in float32 while the others are in `dtype`."""
-    from transformers.core_model_loading import build_glob_alternation
-
-    plan = list(model._get_dtype_plan(dtype))
-    if not plan:
-        return lambda name: False
-    kept, *_ = build_glob_alternation(plan)
-    return lambda name: kept.search(name) is not None

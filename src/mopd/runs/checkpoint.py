@@ -22,6 +22,7 @@ from mopd.core.files import advice, dump_json, remove_folder, write_folder_atomi
 from mopd.learning.optimizer import AdamW
 from mopd.learning.teacher import LocalTeacher
 from mopd.models.student import Student
+from mopd.models.weights import in_full
 from mopd.runs.records import best_step
 
 _NAME = re.compile(r"step-(\d+)")
@@ -182,11 +183,13 @@ def load_model_weights(model: Any, folder: Path) -> None:
 
     transformers opens them: it writes some architectures' tensors under other names, and large models in shards.
     """
-    dtype = next(model.parameters()).dtype
-    opened, found = type(model).from_pretrained(folder, dtype=dtype, local_files_only=True, output_loading_info=True)
-    if found["missing_keys"]:
-        raise KeyError(f"no tensor {sorted(found['missing_keys'])[0]}")
-    _restore(model, _named_tensors(opened))
+    with in_full(model):
+        dtype = next(model.parameters()).dtype
+        options = {"dtype": dtype, "local_files_only": True, "output_loading_info": True}
+        opened, found = type(model).from_pretrained(folder, **options)
+        if found["missing_keys"]:
+            raise KeyError(f"no tensor {sorted(found['missing_keys'])[0]}")
+        _restore(model, _named_tensors(opened))
 
 
 def _named_tensors(model: Any) -> dict[str, Any]:

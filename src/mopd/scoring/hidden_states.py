@@ -64,6 +64,12 @@ def can_share_prefixes(model: Any) -> bool:
     return _CAN_SHARE[model]
 
 
+def inherit_sharing(copied: Any, model: Any) -> None:
+    """A copy shares prefixes as its model does, which was tried in float32: rounding is no other attention."""
+    if model in _CAN_SHARE:
+        _CAN_SHARE[copied] = _CAN_SHARE[model]
+
+
 @torch.no_grad()
 def _why_not(model: Any) -> str:
     """Why a trie cannot stand for its sequences; empty where it can."""

@@ -82,7 +82,14 @@ class Stepper:
         self.setup, self.config = setup, config
         self.learner = Learner(student.model, config, scorer)
         self.teacher = (
-            LocalTeacher(student.model, config.teacher, scorer, config.sampling.temperature)
+            LocalTeacher(
+                student.model,
+                config.teacher,
+                scorer,
+                config.sampling.temperature,
+                config.compute.teacher,
+                config.seed,
+            )
             if config.objective.kind == "distill"
             else None
         )
@@ -105,7 +112,7 @@ class Stepper:
         if learning.is_updated and self.teacher is not None:
             health = Health(metrics["reward/success_share"], metrics["completion/tokens_p95"])
             with clock("update"):
-                metrics |= self.teacher.follow(self.setup.student.model, health)
+                metrics |= self.teacher.follow(self.setup.student.model, health, step)
         metrics |= nonfinite_metrics(metrics)
         if told := self.notice.after(step, metrics):
             say(told)  # whatever is quiet: it is no progress
