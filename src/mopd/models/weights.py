@@ -75,6 +75,11 @@ def is_in(model: Any, dtype: torch.dtype, device: torch.device) -> bool:
     return all(own.device == device and own.dtype == kinds[name] for name, own in model.named_parameters())
 
 
+def is_rounded(model: Any) -> bool:
+    """Whether any of a model's weights is kept in bfloat16."""
+    return any(parameter.dtype == torch.bfloat16 for parameter in model.parameters())
+
+
 def keep_head(model: Any) -> None:
     """Free all weights of a model but those of its output embedding: it has read, and is only to predict."""
     kept = {id(weight) for weight in model.get_output_embeddings().parameters()}

@@ -28,6 +28,7 @@ from mopd.learning.learner import Learner
 from mopd.learning.teacher import Health, LocalTeacher
 from mopd.method.lessons import LessonMaker
 from mopd.models.devices import peak_memory_bytes
+from mopd.models.memory import told_if_full
 from mopd.preflight.setup import Setup
 from mopd.rollouts.engine import sample_groups
 from mopd.runs.progress import Phase, say
@@ -47,6 +48,8 @@ class StepClock:
         self._phase = phase
         self._now = now
         self._inner: list[float] = []
+        self.broken_off = ""
+        """The phase in which an error came up."""
 
     @contextmanager
     def __call__(self, name: str) -> Iterator[None]:
@@ -57,6 +60,9 @@ class StepClock:
         self._inner.append(0.0)
         try:
             yield
+        except BaseException:
+            self.broken_off = self.broken_off or name
+            raise
         finally:
             elapsed = self._now() - began
             self.seconds[name] += elapsed - self._inner.pop()
@@ -98,7 +104,11 @@ class Stepper:
         self.lesson_maker = LessonMaker(config, student.tokenizer.encode_prompt, student.template)
 
     def step(self, step: int, clock: StepClock) -> StepResult:
-        """Sample, verify, teach, update."""
+        """Sample, verify, teach, update. Raises OutOfMemoryError."""
+        with told_if_full(self.config, lambda: clock.broken_off):
+            return self._step(step, clock)
+
+    def _step(self, step: int, clock: StepClock) -> StepResult:
         began = time.perf_counter()
         groups, judging = self.attempt(step, clock)
         with clock("contexts"):
