@@ -24,6 +24,8 @@ from importlib.machinery import ModuleSpec
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
+from mopd.core.quiet import quieten
+
 if TYPE_CHECKING:
     from mopd import verifiers as verifiers
     from mopd.config import Config as Config
@@ -99,5 +101,6 @@ class _PartFinder(MetaPathFinder, Loader):
         module.__spec__ = self._own_spec  # the import system has set the short name's
 
 
+quieten()
 if not any(type(finder).__name__ == "_PartFinder" for finder in sys.meta_path):
     sys.meta_path.append(_PartFinder())

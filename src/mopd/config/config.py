@@ -100,6 +100,7 @@ class Config(Table):
         if self.peers.require_success and self.peers.successes == 0 and self.objective.kind == "distill":
             raise ValueError("peers.require_success needs peers.successes of at least 1, but it is 0")
         self._check_contrast()
+        self._check_adapter()
         if self.objective.kind == "distill" and self.peers.recipe == "auto" and self.preflight.action == "off":
             raise ValueError(
                 "peers.recipe = auto is measured by the preflight, but preflight.action is off; set peers.successes "
@@ -112,6 +113,19 @@ class Config(Table):
         if self.divergence.kind == "sampled_reverse_kl" and self.sampling.top_p < 1:
             raise ValueError("sampled_reverse_kl estimates from unfiltered samples and needs sampling.top_p = 1")
         return self
+
+    def _check_adapter(self) -> None:
+        """An adapter's base is held once, in the dtype of products; what is trained is small."""
+        kept = [
+            f"compute.{key} = '{how}'"
+            for key in ("weights", "teacher")
+            if (how := getattr(self.compute, key)) != "float32"
+        ]
+        if self.lora is not None and kept:
+            raise ValueError(
+                f"{' and '.join(kept)} with [lora], whose frozen weights are held in the dtype of products, once for student "
+                "and teacher; leave them at 'float32', which is that of the few weights that are trained"
+            )
 
     def _check_contrast(self) -> None:
         if self.objective.kind != "distill" or self.objective.contrast is None:

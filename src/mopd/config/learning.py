@@ -77,7 +77,7 @@ class OptimizerConfig(Table):
 
 
 class ComputeConfig(Table):
-    """Device, threads, and sizes that change speed and memory but no result."""
+    """Device, threads, sizes that change speed and memory but no result, and what weights are kept in."""
 
     device: str = "auto"
     """Device of student and teacher: `auto`, `cpu`, `cuda`, `cuda:1`, ..."""
@@ -96,3 +96,13 @@ class ComputeConfig(Table):
     of seconds once; `time/compile_s` counts them."""
     sampling_rows: PositiveInt = 512
     """Rollouts sampled at once."""
+    weights: Literal["float32", "bfloat16", "offloaded"] = "float32"
+    """Of the student. `bfloat16`: weights and their gradients take 2 bytes each, updates are rounded stochastically,
+    and the student is sampled from without a copy. `offloaded`: the device holds the same, float32 masters and AdamW's
+    moments are in main memory, and the processor updates them. Both need products in bfloat16."""
+    moments: Literal["float32", "8bit"] = "float32"
+    """AdamW's two moments, 4 bytes each, or one (`pip install "mopd[lean]"`): each number one of 256, times a scale
+    that 256 of them share. Slow on a CPU: two thirds of a microsecond a parameter."""
+    teacher: Literal["float32", "bfloat16", "offloaded"] = "float32"
+    """Of a teacher with weights of its own. `bfloat16`: 2 bytes; a moving average is rounded stochastically, and needs
+    products in bfloat16. `offloaded`: float32 in main memory, copied to the device while it reads."""

@@ -59,6 +59,12 @@ class PreflightError(MopdError):
     exit_status = 1
 
 
+class OutOfMemoryError(MopdError):
+    """Memory that did not suffice for a part of a run."""
+
+    exit_status = 1
+
+
 class AlarmError(MopdError):
     """A run that was being destroyed, and was stopped."""
 

@@ -65,7 +65,7 @@ class Learner:
         self.model = model
         self.config = config
         self.scorer = scorer
-        self.optimizer = AdamW(model, config.optimizer)
+        self.optimizer = AdamW(model, config.optimizer, config.compute.moments, config.seed)
 
     def learn(self, lessons: Sequence[Lesson], teacher: Teacher | None, step: int, clock: Clock) -> Learning:
         """Update on the lessons of one step. Without lessons nothing is computed, nothing moves, and it is counted."""
@@ -90,10 +90,12 @@ class Learner:
             metrics["contrast/evidence_nats"] = fmean(map(abs, work.evidence.values()))
         return Learning(metrics, updated > 0)
 
-    def _most_fall(self, loss: float) -> float:
-        """The most that the loss may fall to first order, in nats."""
-        share = self.config.optimizer.fall_share
-        return share * loss if share and is_never_negative(self.config) else math.inf
+    def _most_fall(self, loss: float) -> float | None:
+        """The most that the loss may fall to first order, in nats; None where no update is ever shortened."""
+        share = self.config.optimizer.fall_share if is_never_negative(self.config) else 0.0
+        if not share and not self.config.optimizer.drift_nats:
+            return None
+        return share * loss if share else math.inf
 
     def _backward(self, part: Part, clock: Clock) -> float:
         """The gradient of the update's objective, microbatch by microbatch, and its value."""
@@ -156,7 +158,7 @@ class Learner:
             return
         share, most = 1.0, self.config.optimizer.drift_nats or math.inf
         fall, drifted = self._measured(part, is_teacher_fixed)
-        while not drifted <= most and share > SHORTEST:
+        while not drifted <= most and share > SHORTEST and self.optimizer.can_take_back:
             shorter = min(0.5, math.sqrt(most / drifted)) if math.isfinite(drifted) else 0.5  # KL grows with the square
             share *= shorter
             self.optimizer.take_back(shorter)
@@ -164,7 +166,8 @@ class Learner:
         self.optimizer.forget()
         sums["update/grad_norm"] += done.norm
         sums["update/share"] += done.share * share
-        sums["update/expected_fall_nats"] += (done.expected_fall or 0.0) * share
+        if done.expected_fall is not None:
+            sums["update/expected_fall_nats"] += done.expected_fall * share
         sums["update/drift_nats"] += drifted
         if is_teacher_fixed:  # else the loss is toward another teacher than before
             sums["update/measured_fall_nats"] += fall
@@ -203,14 +206,14 @@ class Learner:
             "importance/logprob_gap_nats": sums["gap"] / tokens,
             "importance/capped_tokens_count": sums["capped"] / repeats,
             **{f"update/{name}": sums[f"update/{name}"] / max(1, updated) for name in MEANS},
-            "update/expected_fall_nats": sums["update/expected_fall_nats"],
             "update/learning_rate": learning_rate_at(step, self.config.steps, self.config.optimizer),
             "update/count": float(updated),
             "update/skipped_nonfinite_count": sums["update/skipped_nonfinite_count"],
             "update/skipped_empty_count": 0.0,
         }
-        if "update/measured_fall_nats" in sums:
-            metrics["update/measured_fall_nats"] = sums["update/measured_fall_nats"]
+        for name in ("update/expected_fall_nats", "update/measured_fall_nats"):
+            if name in sums:
+                metrics[name] = sums[name]
         if self.scorer.compiler is not None:
             metrics["time/compile_s"] = self.scorer.compiler.take_seconds()
         if sums["ends"]:

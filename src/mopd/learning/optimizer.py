@@ -8,18 +8,17 @@ than the loss has to fall, the update is too long.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
 from mopd.config import OptimizerConfig
 from mopd.core.errors import DivergenceError
-
-ELEMENTS = 2**17
-"""Weights that a processor works on at a time, so that what is formed on the way stays in its cache."""
+from mopd.learning.lean import LeanAdamW, is_plain
+from mopd.models.rounding import in_parts, move
+from mopd.models.weights import full_weights
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,20 +33,31 @@ class Update:
 
 
 class AdamW:
-    """torch's AdamW over a model's parameters with gradient clipping and a refusal of non-finite gradients."""
+    """AdamW over a model's weights, its masters where it has them, with gradient clipping and a refusal of non-finite
+    gradients. `seed` decides how weights in bfloat16 are rounded; moments of 8 bits need torchao (ConfigError)."""
 
-    def __init__(self, model: Any, config: OptimizerConfig) -> None:
+    def __init__(
+        self, model: Any, config: OptimizerConfig, moments: Literal["float32", "8bit"] = "float32", seed: int = 0
+    ) -> None:
         self.parameters = [p for p in model.parameters() if p.requires_grad]
         self.names = [name for name, p in model.named_parameters() if p.requires_grad]
-        self.clip_norm = config.clip_norm
+        full = full_weights(model)
+        self.weights = [full[name] for name in self.names]
+        self.clip_norm, self.seed = config.clip_norm, seed
         self._before: list[Tensor] = []
-        self.inner = torch.optim.AdamW(
-            self.parameters,
-            lr=config.learning_rate,
-            betas=config.betas,
-            weight_decay=config.weight_decay,
-            fused=True,  # one pass over the weights: 10 to 20 times as fast on a CPU
-        )
+        self._shortened_count = 0
+        self.inner: torch.optim.Optimizer
+        if is_plain(self.parameters, self.weights, moments):
+            self.inner = torch.optim.AdamW(
+                self.parameters,
+                lr=config.learning_rate,
+                betas=config.betas,
+                weight_decay=config.weight_decay,
+                fused=True,  # one pass over the weights: 10 to 20 times as fast on a CPU
+            )
+        else:
+            named = dict(zip(self.names, self.weights, strict=True))
+            self.inner = LeanAdamW(self.parameters, named, config, moments, seed)
 
     def update(self, learning_rate: float, most_fall: float | None = None) -> Update:
         """One update from the gradients present. A non-finite gradient updates nothing.
@@ -56,10 +66,11 @@ class AdamW:
         taken back until `forget`. Raises DivergenceError where weights are not finite then: nothing can be learnt from
         them, nor saved as good.
         """
-        norm = torch.nn.utils.clip_grad_norm_(self.parameters, self.clip_norm).item()
+        norm = self._clip()
         done = Update(False, norm)
         if math.isfinite(norm):
-            self._before = [] if most_fall is None else [parameter.detach().clone() for parameter in self.parameters]
+            self._before = [] if most_fall is None else [weight.detach().clone() for weight in self.weights]
+            self._shortened_count = 0
             for group in self.inner.param_groups:
                 group["lr"] = learning_rate
             self.inner.step()
@@ -67,6 +78,15 @@ class AdamW:
             done = Update(True, norm, 1.0) if most_fall is None else self._shortened(norm, most_fall)
         self.inner.zero_grad(set_to_none=True)
         return done
+
+    def _clip(self) -> float:
+        """The gradient's norm before it is scaled down to `clip_norm`; in float32, whatever the gradient is in."""
+        if all(parameter.dtype != torch.bfloat16 for parameter in self.parameters):
+            return torch.nn.utils.clip_grad_norm_(self.parameters, self.clip_norm).item()
+        gradients = [parameter.grad for parameter in self.parameters if parameter.grad is not None]
+        norm = torch.stack([torch.linalg.vector_norm(one, dtype=torch.float32) for one in gradients]).norm()
+        torch.nn.utils.clip_grads_with_norm_(self.parameters, self.clip_norm, norm)
+        return float(norm)
 
     def _shortened(self, norm: float, most_fall: float) -> Update:
         fall = self._expected_fall() / min(1.0, self.clip_norm / (norm + 1e-6))
@@ -79,18 +99,28 @@ class AdamW:
     def _expected_fall(self) -> float:
         """<g, theta_old - theta_new> of the clipped gradient g, in nats."""
         total = 0.0
-        for parameter, before in zip(self.parameters, self._before, strict=True):
+        for parameter, weight, before in zip(self.parameters, self.weights, self._before, strict=True):
             if parameter.grad is not None:
-                found = torch.zeros((), dtype=torch.float64, device=parameter.device)
-                for gradient, old, new in _chunks(parameter.grad, before, parameter):
-                    found += torch.dot(gradient, old - new)
+                found = torch.zeros((), dtype=torch.float64, device=weight.device)
+                for gradient, old, new in in_parts(parameter.grad.to(weight.device), before, weight):
+                    found += torch.dot(_wide(gradient), _wide(old) - _wide(new))
                 total += found.item()
         return total
+
+    @property
+    def can_take_back(self) -> bool:
+        """Whether the last update can be shortened."""
+        return bool(self._before)
 
     @torch.no_grad()
     def take_back(self, share: float) -> None:
         """Shorten the last update to `share` of its length; its moments stay as they are."""
-        torch._foreach_lerp_(self.parameters, self._before, 1 - share)
+        self._shortened_count += 1
+        when = int(self.inner.state[self.parameters[0]].get("step", 0)), self._shortened_count
+        for name, weight, before in zip(self.names, self.weights, self._before, strict=True):
+            move(weight, before, 1 - share, self.seed, "take back", *when, name)
+        if isinstance(self.inner, LeanAdamW):
+            self.inner.show_weights()
 
     def forget(self) -> None:
         """Free what `take_back` needs."""
@@ -98,9 +128,9 @@ class AdamW:
 
     @torch.no_grad()
     def _check_weights(self, learning_rate: float) -> None:
-        norms = torch.stack([norm.cpu() for norm in torch._foreach_norm(self.parameters)])  # fast, but may overflow
+        norms = torch.stack([norm.cpu() for norm in torch._foreach_norm(self.weights)])  # fast, but may overflow
         suspects = (~norms.isfinite()).nonzero().flatten().tolist()
-        diverged = [index for index in suspects if not self.parameters[index].isfinite().all()]
+        diverged = [index for index in suspects if not self.weights[index].isfinite().all()]
         if diverged:
             raise DivergenceError(
                 "the student's weights are finite after an update",
@@ -119,18 +149,16 @@ class AdamW:
 
     def load_state_tensors(self, tensors: dict[str, Tensor]) -> None:
         """Restore what `state_tensors` gave."""
-        parameters = dict(zip(self.names, self.parameters, strict=True))
+        own = {name: both for name, *both in zip(self.names, self.parameters, self.weights, strict=True)}
         for full_name, value in tensors.items():
             key, _, name = full_name.partition("/")
-            like = value if key == "step" else value.to(parameters[name].device)
-            self.inner.state[parameters[name]][key] = like.clone()
+            parameter, weight = own[name]
+            like = value if key == "step" else value.to(weight.device)
+            self.inner.state[parameter][key] = like.clone()
 
 
-def _chunks(*tensors: Tensor) -> Iterator[Sequence[Tensor]]:
-    """Tensors of one shape, flat and in parts that fit a processor's cache; on an accelerator whole."""
-    flat = [tensor.detach().reshape(-1) for tensor in tensors]
-    size = ELEMENTS if flat[0].device.type == "cpu" else max(1, len(flat[0]))
-    yield from zip(*(torch.split(tensor, size) for tensor in flat), strict=True)
+def _wide(weights: Tensor) -> Tensor:
+    return weights.float() if weights.dtype == torch.bfloat16 else weights
 
 
 def learning_rate_at(step: int, steps: int, config: OptimizerConfig) -> float:

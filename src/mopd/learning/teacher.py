@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from statistics import fmean
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import torch
 from torch import Tensor
@@ -14,7 +14,9 @@ from torch import Tensor
 from mopd.config import EmaTeacher, SnapshotTeacher, TeacherConfig
 from mopd.core.types import Lesson
 from mopd.method.predictions import Predictions
-from mopd.models.student import copy_model, own_weights
+from mopd.models.rounding import move
+from mopd.models.student import copy_model
+from mopd.models.weights import full_weights, is_in, keep_head
 from mopd.scoring.rows import teacher_row
 from mopd.scoring.scorer import Scorer
 
@@ -50,14 +52,15 @@ class Teacher(Protocol):
         """Read the contexts of lessons with the completions behind them."""
         ...
 
-    def follow(self, student_model: Any, health: Health) -> dict[str, float]:
-        """Take one step after the student, which has been updated after rollouts of such health; what there is to
+    def follow(self, student_model: Any, health: Health, step: int) -> dict[str, float]:
+        """Take one step after the student, which was updated in `step` after rollouts of such health; what there is to
         tell of that, as metrics."""
         ...
 
 
 class LocalTeacher:
-    """A teacher in this process: `model` is the student itself for kind `live`, else a copy of its own."""
+    """A teacher in this process: `model` is the student itself for kind `live`, else a copy of its own, kept as
+    `weights` says (`compute.teacher`). `seed` decides how an average in bfloat16 is rounded."""
 
     def __init__(
         self,
@@ -65,11 +68,16 @@ class LocalTeacher:
         config: TeacherConfig,
         scorer: Scorer,
         temperature: float = 1.0,
+        weights: Literal["float32", "bfloat16", "offloaded"] = "float32",
+        seed: int = 0,
     ) -> None:
         self.config = config
         self.scorer = scorer
         self.temperature = temperature
-        self.model = student_model if config.kind == "live" else copy_model(student_model)
+        self.seed = seed
+        self.device = next(student_model.parameters()).device
+        self.is_offloaded = weights == "offloaded" and config.kind != "live"
+        self.model = student_model if config.kind == "live" else _kept_copy(student_model, weights)
         self.changes_within_step = config.kind == "live"
         self.seen: list[Health] = []
         """Of a snapshot: the steps since the last refresh."""
@@ -77,42 +85,55 @@ class LocalTeacher:
 
     def read(self, lessons: Sequence[Lesson]) -> Reading:
         """Read all contexts once and keep the hidden states before loss tokens; the head follows part by part."""
-        return self._reading(self.scorer.read(self.model, [teacher_row(lesson) for lesson in lessons]))
+        model = self._on_device()
+        states = self.scorer.read(model, [teacher_row(lesson) for lesson in lessons])
+        if model is not self.model:
+            keep_head(model)
+        return self._reading(model, states)
 
-    def _reading(self, states: Sequence[Tensor]) -> Reading:
+    def _on_device(self) -> Any:
+        """The model where it reads: an offloaded one as a copy, in the dtype of products."""
+        if not self.is_offloaded or is_in(self.model, self.scorer.dtype, self.device):
+            return self.model
+        return copy_model(self.model, self.scorer.dtype, self.device)
+
+    def _reading(self, model: Any, states: Sequence[Tensor]) -> Reading:
         def of_lessons(indices: Sequence[int]) -> Callable[[slice], Predictions]:
             chosen = torch.cat([states[index] for index in indices])
 
             @torch.no_grad()
             def of_part(part: slice) -> Predictions:
-                return self.scorer.predict(self.model, chosen[part], self.temperature)
+                return self.scorer.predict(model, chosen[part], self.temperature)
 
             return of_part
 
         return of_lessons
 
     @torch.no_grad()
-    def follow(self, student_model: Any, health: Health) -> dict[str, float]:
+    def follow(self, student_model: Any, health: Health, step: int = 0) -> dict[str, float]:
         """t <- (1 - rate) t + rate s for kind `ema`; t <- s at the refreshes of kind `snapshot`; else t stays."""
         if isinstance(self.config, SnapshotTeacher):
-            return self._refresh(student_model, self.config.every, health)
+            return self._refresh(student_model, self.config.every, health, step)
         if isinstance(self.config, EmaTeacher):
-            self._move(student_model, self.config.rate)
+            self._move(student_model, self.config.rate, step)
         return {}
 
-    def _refresh(self, student_model: Any, every: int, health: Health) -> dict[str, float]:
+    def _refresh(self, student_model: Any, every: int, health: Health, step: int) -> dict[str, float]:
         self.seen = [*self.seen, health][-every:]
         if len(self.seen) < every:
             return {}
         now = Health(*(fmean(getattr(step, name) for step in self.seen) for name in ("success", "longest")))
         if not now.is_sound_after(self.refreshed_at):
             return {"teacher/refreshed_count": 0.0, "teacher/refresh_refused_count": 1.0}
-        self._move(student_model, 1.0)
+        self._move(student_model, 1.0, step)
         self.seen, self.refreshed_at = [], now
         return {"teacher/refreshed_count": 1.0, "teacher/refresh_refused_count": 0.0}
 
-    def _move(self, student_model: Any, share: float) -> None:
-        torch._foreach_lerp_(*own_weights(self.model, student_model), share)
+    def _move(self, student_model: Any, share: float, step: int) -> None:
+        student = full_weights(student_model)
+        for name, own in self.model.named_parameters():
+            if own is not student[name]:  # what both share is not trained
+                move(own, student[name], share, self.seed, "teacher", step, name)
 
     @property
     def state(self) -> dict[str, Any]:
@@ -132,3 +153,12 @@ class LocalTeacher:
     def has_own_weights(self) -> bool:
         """Whether a checkpoint must hold the teacher's weights: a live teacher is the student."""
         return self.config.kind != "live"
+
+
+def _kept_copy(student_model: Any, weights: Literal["float32", "bfloat16", "offloaded"]) -> Any:
+    """A copy of the student that is kept as asked. (A model of float64 is one of a test, and stays so.)"""
+    full = next(iter(full_weights(student_model).values())).dtype
+    if weights == "bfloat16":
+        return copy_model(student_model, torch.bfloat16)
+    wide = torch.promote_types(full, torch.float32)
+    return copy_model(student_model, wide, torch.device("cpu") if weights == "offloaded" else None)

@@ -76,6 +76,11 @@ def _inject(model: Any, config: Any) -> None:
     model.eval()
 
 
+def is_base(model: Any, name: str) -> bool:
+    """Whether a model's parameter of this name is one that an adapter changes, and that stays as it is."""
+    return hasattr(model, "peft_config") and not _is_adapter(name)
+
+
 def _is_adapter(name: str) -> bool:
     return f".lora_A.{NAME}." in name or f".lora_B.{NAME}." in name
 

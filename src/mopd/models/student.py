@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import difflib
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,13 +15,31 @@ from mopd.config import PYTHON_PREFIX, ComputeConfig, LoraConfig, TemplateConfig
 from mopd.core.errors import ConfigError, StudentError
 from mopd.method.contexts import ENGLISH
 from mopd.models.adapter_files import AdapterFiles, check_base, find_adapter
-from mopd.models.adapters import KEPT_BASE, Base, add_adapter, attach, check_agrees, save_adapter, weights_digest
+from mopd.models.adapters import (
+    KEPT_BASE,
+    Base,
+    add_adapter,
+    attach,
+    check_agrees,
+    is_base,
+    save_adapter,
+    weights_digest,
+)
 from mopd.models.devices import resolve_device, resolve_dtype
 from mopd.models.embedded import EMBEDDED, PREFIX, EmbeddedStudent
 from mopd.models.masters import spread_masters
 from mopd.models.passed import take_over
 from mopd.models.pretrained import hide_transformers_bars, open_base, open_pretrained, open_tokenizer
 from mopd.models.tokenizer import ChatTokenizer
+from mopd.models.weights import (
+    check_products,
+    convert_weights,
+    full_weights,
+    in_full,
+    keep_masters,
+    kept_dtypes,
+    widen_embeddings,
+)
 from mopd.scoring.hidden_states import inherit_sharing
 from mopd.scoring.self_check import check_scoring
 from mopd.scoring.vocabulary import restrict_vocabulary
@@ -44,8 +62,9 @@ class Reader:
 class Student(Reader):
     """A model that learns, and how it reads.
 
-    The weights that are trained are float32 masters; `dtype` is that of its matrix products. Where an adapter is
-    trained, `base` says of what; `merged` names the adapter that was merged into the model when it was opened.
+    `dtype` is that of the model's matrix products; its weights are kept as `compute.weights` says (`models.weights`).
+    Where an adapter is trained, `base` says of what; `merged` names the adapter that was merged into the model when it
+    was opened.
     """
 
     model: Any
@@ -58,7 +77,8 @@ class Student(Reader):
         adapter what PEFT opens, and the tokenizer."""
         hide_transformers_bars()
         if self.base is None:
-            self.model.save_pretrained(folder)
+            with in_full(self.model):
+                self.model.save_pretrained(folder)
         else:
             save_adapter(self.model, self.base, folder)
         self.tokenizer.inner.save_pretrained(folder)
@@ -77,24 +97,32 @@ def load_student(
     `passed` is the model and tokenizer of one that was passed in Python: the model itself is trained. With `lora` an
     adapter is trained: a new one, or the one that `name` is. Without, an adapter is merged into its base.
 
-    Where products are in bfloat16, trained weights that lie on a file's grid are spread by `seed` (`models.masters`).
-    `chat_options` are passed to its chat template. Raises StudentError or AdapterError where it cannot serve,
-    ConfigError where `compute` names a device that is not there, or `lora` does not suit the model.
+    Where products are in bfloat16, trained float32 weights that lie on a file's grid are spread by `seed`
+    (`models.masters`). `chat_options` are passed to its chat template. Raises StudentError or AdapterError where it
+    cannot serve, ConfigError where `compute` names a device that is not there or weights in a dtype that products are
+    not in, or where `lora` does not suit the model.
     """
     compute = compute or ComputeConfig()
     adapter = None if passed is not None or name.startswith((PREFIX, PYTHON_PREFIX)) else find_adapter(name)
     model, tokenizer = _opened(name, seed, passed, adapter, lora)
     device = resolve_device(compute.device)
-    model.to(device).eval()
-    student = as_student(model, tokenizer, chat_options)
+    if compute.weights == "float32":
+        model.to(device)
+    student = as_student(model.eval(), tokenizer, chat_options)
     check_scoring(model)
     student.dtype = resolve_dtype(compute.dtype, device, model)
+    check_products(compute, student.dtype)
     if lora is not None:
         student.base = _adapt(student, name, adapter, lora, seed)
     elif adapter is not None:
         student.merged = adapter.name
-    if student.dtype != torch.float32 and not name.startswith(PREFIX):
+    if student.dtype != torch.float32 and compute.weights != "bfloat16" and not name.startswith(PREFIX):
         spread_masters(model, seed)
+    if compute.weights == "bfloat16":
+        convert_weights(model, torch.bfloat16)
+    elif compute.weights == "offloaded":
+        keep_masters(model)
+    model.to(device)  # what is not float32 not before: a GPU never holds more than it keeps
     return student
 
 
@@ -129,13 +157,13 @@ def _adapt(student: Student, name: str, adapter: AdapterFiles | None, lora: Lora
     """
     model, is_passed = student.model, name.startswith(PYTHON_PREFIX)
     if is_passed:
-        _hold(model, student.dtype)
+        convert_weights(model, student.dtype)
     base = Base(str(KEPT_BASE) if is_passed else name, weights_digest(model))
     if adapter is not None:
         base = Base(adapter.base, base.digest)
         check_base(adapter, base.digest)
         check_agrees(model, adapter, lora)
-    _hold(model, student.dtype)
+    convert_weights(model, student.dtype)
     if adapter is None:
         add_adapter(model, lora, seed)
     else:
@@ -223,47 +251,25 @@ def _embedded(name: str) -> EmbeddedStudent:
     return EMBEDDED[name]
 
 
-def copy_model(model: Any, dtype: torch.dtype | None = None) -> Any:
-    """A copy that never takes a gradient, its weights in `dtype`, if given. What is not trained is no copy: weights of
-    the model that take no gradient, and are in that dtype, are the copy's own.
+def copy_model(model: Any, dtype: torch.dtype | None = None, device: torch.device | None = None) -> Any:
+    """A copy that never takes a gradient; with `dtype`, its weights are kept in it, from the model's full ones, and
+    with `device` they are there. The base of an adapter is not copied: model and copy have it together.
 
-    Buffers stay as they are, and so do the weights that the architecture keeps in float32: positions, decays and biases
-    of experts' scores are wrong, not less exact, when they are rounded. It is what transformers makes of a file.
+    Each weight is converted by itself: of none is there a second copy in between.
     """
-    is_kept = _keeps_float32(model, dtype) if dtype is not None else None
-    shared = {
-        id(parameter): parameter
-        for name, parameter in model.named_parameters()
-        if not parameter.requires_grad and (is_kept is None or parameter.dtype == dtype or is_kept(name))
-    }
-    copied = copy.deepcopy(model, shared).requires_grad_(False).eval()
-    inherit_sharing(copied, model)
-    if dtype is not None:
-        _hold(copied, dtype)
-    return copied
-
-
-def own_weights(copied: Any, model: Any) -> tuple[list[Any], list[Any]]:
-    """The weights of a copy (`copy_model`) that it does not share with the model, and the model's in the same order."""
-    pairs = zip(copied.parameters(), model.parameters(), strict=True)
-    own = [(kept, now) for kept, now in pairs if kept is not now]
-    return [kept for kept, _ in own], [now for _, now in own]
-
-
-def _hold(model: Any, dtype: torch.dtype) -> None:
-    """Convert a model's weights to `dtype`, but for those that its architecture keeps in float32."""
-    is_kept = _keeps_float32(model, dtype)
+    kinds, full = ({}, {}) if dtype is None else (kept_dtypes(model, dtype), full_weights(model))
+    memo = {}
     for name, parameter in model.named_parameters():
-        if parameter.is_floating_point() and not is_kept(name):
-            parameter.data = parameter.data.to(dtype)
-
-
-def _keeps_float32(model: Any, dtype: torch.dtype) -> Callable[[str], bool]:
-    """Whether a weight of this name stays in float32 while the others are in `dtype`."""
-    from transformers.core_model_loading import build_glob_alternation
-
-    plan = list(model._get_dtype_plan(dtype))
-    if not plan:
-        return lambda name: False
-    kept, *_ = build_glob_alternation(plan)
-    return lambda name: kept.search(name.replace(".base_layer.", ".")) is not None  # as the file of the model has it
+        if is_base(model, name):
+            memo[id(parameter)] = parameter
+            continue
+        source = full.get(name, parameter).detach()
+        place, kind = device or parameter.device, kinds.get(name, parameter.dtype)
+        memo[id(parameter)] = torch.nn.Parameter(source.to(place, kind, copy=True), requires_grad=False)
+    copied = copy.deepcopy(model, memo).eval()
+    if device is not None:
+        copied.to(device)  # buffers
+    if dtype == torch.bfloat16:
+        widen_embeddings(copied)
+    inherit_sharing(copied, model)
+    return copied

@@ -14,6 +14,7 @@ from mopd.config import Config
 from mopd.core.errors import ConfigError, ProblemError, RunError, StudentError
 from mopd.core.files import advice
 from mopd.core.types import Problem
+from mopd.learning.lean import packed_type
 from mopd.method.contexts import render_context, template_of
 from mopd.models.devices import resolve_device
 from mopd.models.student import Reader
@@ -164,6 +165,12 @@ def check_compiler(config: Config) -> None:
             f"no compiler here: none of {', '.join(names)}",
             "install g++, or set compute.compile = false",
         )
+
+
+def check_moments(config: Config) -> None:
+    """For training: moments of 8 bits need torchao, and would miss it only after the warm-up. Raises ConfigError."""
+    if config.compute.moments == "8bit":
+        packed_type()
 
 
 def check_paths(config: Config) -> None:

@@ -12,6 +12,7 @@ import torch
 from mopd.config import Config
 from mopd.judging.verdicts import Judge, by_verifiers, prepare_verifiers
 from mopd.judging.watching import WatchedJudge
+from mopd.models.memory import told_if_full
 from mopd.models.student import Student, load_student
 from mopd.preflight.checks import check_window
 from mopd.preflight.trial import try_out
@@ -56,10 +57,11 @@ def prepare(
     """
     names = {problem.verifier for problem in problems.train + problems.held_out}
     prepare_verifiers(set() if config.rewards.functions else names, config)
-    student = open_student(config, folder, model)
-    problems = check_window(student, problems, config)
-    engine = open_engine(config, student)
-    try_out(config, problems, student, engine, trains, tell)
+    with told_if_full(config, lambda: "load", has_begun=False):
+        student = open_student(config, folder, model)
+        problems = check_window(student, problems, config)
+        engine = open_engine(config, student)
+        try_out(config, problems, student, engine, trains, tell)
     return Setup(config, problems, WatchedJudge(judge), student, engine)
 
 

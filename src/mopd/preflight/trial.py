@@ -17,7 +17,9 @@ from mopd.config import Config, Sampling
 from mopd.core.errors import MopdError, ProblemError, StudentError
 from mopd.core.types import Group, Problem, Rollout
 from mopd.judging.verdicts import verify
+from mopd.models.memory import is_out_of_memory
 from mopd.models.student import Student
+from mopd.models.weights import is_rounded
 from mopd.problems import ProblemSet
 from mopd.rollouts.decoding import open_decoder
 from mopd.rollouts.engine import Engine, SamplingRequest
@@ -30,7 +32,7 @@ MOST_APART = 1e-3
 """Share of the probability that decoding and scoring may give to different tokens, in float32; 1e-6 is rounding."""
 
 MOST_APART_ROUNDED = 0.1
-"""The same where weights are held in half precision, as the base of an adapter is; .02 is rounding."""
+"""The same where weights are kept in bfloat16, of which some .01 are rounding."""
 
 MOST_APART_NATS = 0.5
 """Mean distance of log-probabilities between sampler and learner in half precision, of which some .05 are rounding."""
@@ -71,6 +73,8 @@ def try_out(
     except MopdError:
         raise
     except Exception as error:  # whatever an architecture raises must not come in the middle of a run
+        if is_out_of_memory(error):
+            raise
         raise _refusal(student, f"{type(error).__name__}: {' '.join(str(error).split())[:300]}") from error
     if not config.rewards.functions:
         check_references(problems.train + problems.held_out, tell)
@@ -83,8 +87,7 @@ def try_out(
 def _try_student(config: Config, problems: Sequence[Problem], student: Student, engine: Engine) -> None:
     prompts = _short_prompts(student, problems)
     apart = _decoding_apart(student, prompts)
-    is_exact = student.model.get_output_embeddings().weight.dtype == torch.float32
-    if not apart <= (MOST_APART if is_exact else MOST_APART_ROUNDED):
+    if not apart <= (MOST_APART_ROUNDED if is_rounded(student.model) else MOST_APART):
         raise _refusal(student, f"written token by token, it gives {apart:.2g} of the probability to other tokens")
     requests = [SamplingRequest(prompt, 2, (config.seed, "trial", i)) for i, prompt in enumerate(prompts[:1])]
     sampling = config.sampling.model_copy(update={"completion_tokens": min(2, config.sampling.completion_tokens)})
@@ -124,7 +127,8 @@ def _decoding_apart(student: Student, prompts: Sequence[tuple[int, ...]]) -> flo
             places.append(places[-1])
         at = [len(prompts[owners[row]]) + step for row in places[-1]]
         found.append(decoder.step(torch.tensor([rows[row][i] for row, i in zip(places[-1], at, strict=True)])))
-    scored = _scored(model, rows, [len(prompts[index]) for index in owners])
+    scorer = Scorer(student.dtype if is_rounded(model) else torch.float32)
+    scored = _scored(model, rows, [len(prompts[index]) for index in owners], scorer)
     pairs = [(got, torch.stack([scored[row][step] for row in places[step]])) for step, got in enumerate(found)]
     return max(_total_variation(got, wanted) for got, wanted in pairs)
 
@@ -134,9 +138,8 @@ def _some_tokens(ids: Sequence[int], row: int) -> tuple[int, ...]:
     return tuple(ids[(row + 1 + 2 * step) % len(ids)] for step in range(STEPS))
 
 
-def _scored(model: Any, rows: Sequence[tuple[int, ...]], lengths: Sequence[int]) -> list[Tensor]:
+def _scored(model: Any, rows: Sequence[tuple[int, ...]], lengths: Sequence[int], scorer: Scorer) -> list[Tensor]:
     """For each row the log-probabilities behind its prompt and each of its tokens, [STEPS + 1, vocabulary]."""
-    scorer = Scorer()
     asked = [
         Row(row[:length], (*row[length:], row[0]), (True,) * (STEPS + 1))
         for row, length in zip(rows, lengths, strict=True)

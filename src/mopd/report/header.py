@@ -38,11 +38,18 @@ def _adapter_lines(config: Config, student: Student, trained: int) -> list[str]:
 
 
 def bytes_per_parameter(config: Config, products: str) -> int:
-    """Of a trained parameter: float32 weights, their gradients, AdamW's two moments, and where there are any: the
-    teacher's weights, the weights before an update (for its bounds), and the copy that is sampled with (bfloat16)."""
+    """Of a trained parameter: weights, their gradients, AdamW's two moments, and where there are any: the teacher's
+    weights, the weights before an update (for its bounds), and the copy that is sampled with. In main memory too, of
+    what is offloaded."""
+    compute, size = config.compute, {"float32": 4, "bfloat16": 2, "offloaded": 4}
+    weights = size[compute.weights]
+    gradients, masters = 2 if compute.weights != "float32" else 4, 2 * (compute.weights == "offloaded")
+    moments = 2 if compute.moments == "8bit" else 8
     has_teacher = config.objective.kind == "distill" and config.teacher.kind != "live"
     is_bounded = bool(config.optimizer.fall_share or config.optimizer.drift_nats)
-    return 16 + 4 * has_teacher + 4 * is_bounded + 2 * (products == "bfloat16")
+    copy = 2 * (products == "bfloat16" and compute.weights == "float32")
+    kept = weights + masters + gradients + moments + copy
+    return kept + size[compute.teacher] * has_teacher + weights * is_bounded
 
 
 def _size(count: int) -> str:

@@ -15,7 +15,8 @@ import torch
 
 from mopd.config import Sampling
 from mopd.core.types import Rollout
-from mopd.models.student import Student, copy_model, own_weights
+from mopd.models.student import Student, copy_model
+from mopd.models.weights import full_weights, is_in
 from mopd.rollouts.decoding import open_decoder
 from mopd.rollouts.drawing import draw_recorded, uniforms_of
 from mopd.rollouts.engine import SamplingRequest, tell_nobody
@@ -25,26 +26,40 @@ from mopd.scoring.hidden_states import can_share_prefixes
 class LocalEngine:
     """Samples with a model in this process: the student's, until `sync` names another or the same again.
 
-    In float32 it samples with that very model. In another dtype it samples with a copy of the weights, so that they are
-    converted once a step and not once a token.
+    It samples with that very model where its weights are on the device in the dtype of products. Else it samples with a
+    copy of them that are, so that they are converted once a step and not once a token.
     """
 
     def __init__(self, student: Student, max_rows: int) -> None:
         self.tokenizer = student.tokenizer
         self.max_rows = max_rows
-        self.model = self._source = student.model
-        if student.dtype != torch.float32:
-            self.model = copy_model(student.model, student.dtype)
+        self.dtype, self.device = student.dtype, next(student.model.parameters()).device
+        self._copy: Any = None
+        self.sync(student.model)
 
     @torch.no_grad()
     def sync(self, model: Any) -> None:
         """Take over the weights of `model`, of the student's architecture, as they are now."""
-        if self.model is self._source:
-            self.model = model
-        else:
-            torch._foreach_copy_(*own_weights(self.model, model))
-            torch._foreach_copy_(list(self.model.buffers()), list(model.buffers()))
         self._source = model
+        if self._can_sample_with(model):
+            self.model, self._copy = model, None
+            return
+        if self._copy is None:
+            self._copy = copy_model(model, self.dtype, self.device)
+        else:
+            now = full_weights(model)
+            for name, kept in self._copy.named_parameters():
+                if kept is not now[name]:  # what both share is not trained
+                    kept.copy_(now[name])
+            torch._foreach_copy_(list(self._copy.buffers()), list(model.buffers()))
+        self.model = self._copy
+
+    def _can_sample_with(self, model: Any) -> bool:
+        return (
+            next(model.parameters()).device == self.device
+            if self.dtype == torch.float32
+            else is_in(model, self.dtype, self.device)
+        )
 
     @torch.no_grad()
     def sample(

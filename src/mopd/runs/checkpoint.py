@@ -25,6 +25,7 @@ from mopd.learning.teacher import LocalTeacher
 from mopd.models.adapter_files import read_adapter
 from mopd.models.adapters import KEPT_BASE, load_adapter, save_base
 from mopd.models.student import Student
+from mopd.models.weights import in_full
 from mopd.runs.records import best_step
 
 _NAME = re.compile(r"step-(\d+)")
@@ -191,12 +192,14 @@ def load_weights(student: Student, folder: Path) -> None:
     if student.base is not None:
         load_adapter(model, read_adapter(str(folder), folder))
         return
-    dtype = next(model.parameters()).dtype
-    opened, found = type(model).from_pretrained(folder, dtype=dtype, local_files_only=True, output_loading_info=True)
-    if found["missing_keys"]:
-        raise KeyError(f"no tensor {sorted(found['missing_keys'])[0]}")
-    names = _trained(student)
-    _restore(model, _named_tensors(opened, names), names)
+    with in_full(model):
+        dtype = next(model.parameters()).dtype
+        options = {"dtype": dtype, "local_files_only": True, "output_loading_info": True}
+        opened, found = type(model).from_pretrained(folder, **options)
+        if found["missing_keys"]:
+            raise KeyError(f"no tensor {sorted(found['missing_keys'])[0]}")
+        names = _trained(student)
+        _restore(model, _named_tensors(opened, names), names)
 
 
 def _save_base(student: Student, folder: Path) -> None:

@@ -42,11 +42,13 @@ def sparse_input_gradient(model: Any) -> Iterator[None]:
 def output_logits(model: Any, hidden: Float[Tensor, "n hidden"]) -> Float[Tensor, "n vocabulary"]:
     """The output embedding on hidden states, in autocast's dtype where that is on, else the weight's.
 
-    Where it converts, the weight's gradient does not pass through autograd: a backward pass adds it to `weight.grad`.
+    Where it converts, or learns in bfloat16, the weight's gradient does not pass through autograd: a backward pass adds
+    it to `weight.grad`.
     """
     embedding = model.get_output_embeddings()
-    dtype = product_dtype(embedding.weight)
-    if type(embedding) is not torch.nn.Linear or dtype == embedding.weight.dtype:
+    dtype, learns = product_dtype(embedding.weight), torch.is_grad_enabled() and embedding.weight.requires_grad
+    is_whole = dtype == embedding.weight.dtype and not (learns and dtype == torch.bfloat16)
+    if type(embedding) is not torch.nn.Linear or is_whole:
         logits: Tensor = embedding(hidden.to(embedding.weight.dtype))
         return logits
     logits = _Logits.apply(hidden.to(dtype), embedding.weight)  # type: ignore[no-untyped-call]
@@ -68,7 +70,7 @@ class _Logits(torch.autograd.Function):
         (hidden,) = ctx.saved_tensors
         weight: Tensor = ctx.weight
         found = _dense_gradient(weight) if weight.requires_grad else None
-        summed = torch.zeros_like(hidden, dtype=weight.dtype)
+        summed = torch.zeros_like(hidden, dtype=torch.promote_types(weight.dtype, torch.float32))
         for rows, block in _converted(weight, hidden.dtype):
             summed += grad[:, rows] @ block
             if found is not None:

@@ -18,8 +18,9 @@ from mopd.evaluation.reading import find_recipe
 from mopd.judging.choosing import Given, make_judge, make_judge_again, with_functions
 from mopd.judging.verdicts import Judge
 from mopd.method.recipes import in_force
+from mopd.models.memory import told_if_full
 from mopd.models.passed import StudentGiven, model_of, with_student
-from mopd.preflight.checks import check_compiler, check_paths
+from mopd.preflight.checks import check_compiler, check_moments, check_paths
 from mopd.preflight.setup import Setup, prepare, prepare_problems
 from mopd.problems import Passed, ProblemSet, ProblemsGiven, check_passed_again, with_passed
 from mopd.report.header import header_lines
@@ -55,7 +56,7 @@ def train(
 
     `problems` and `held_out` (lists of Problem, lists of records, or a datasets.Dataset) take the place of
     `problems.source` and `problems.held_out_source`. `student` takes that of the key: a name, or a transformers model
-    with its tokenizer, which is trained itself and ends in float32. `reward_functions` judge instead of verifiers, as
+    with its tokenizer, which is trained itself and ends as `compute.weights` says. `reward_functions` judge instead, as
     `rewards.functions` would (docs/rewards.md).
 
     `on_step` is called with a StepDone after each step is recorded and, where due, evaluated and checkpointed. What it
@@ -71,6 +72,7 @@ def train(
         check_may_begin(Path(config.run), fresh)
         check_paths(config)
         check_compiler(config)
+        check_moments(config)
         check_tracker(config)
         found = prepare_problems(config, passed)  # before anything is written: bad input leaves no trace
         found.check_steps(config.steps, config.problems_per_step)
@@ -108,6 +110,7 @@ def resume(
             return summary
         check_passed_again(run.config, passed)
         check_compiler(run.config)
+        check_moments(run.config)
         check_tracker(run.config)
         found = prepare_problems(run.config, passed)
         found.check_steps(run.config.steps, run.config.problems_per_step)
@@ -194,7 +197,8 @@ class _Training:
         self.tracker = open_tracker(self.run.config)  # not before: of a run that is refused it would leave files
         config = in_force(self.setup.config, self.run.preflight())
         self.setup = dataclasses.replace(self.setup, config=config)
-        stepper = Stepper(self.setup)
+        with told_if_full(self.config, lambda: "update"):
+            stepper = Stepper(self.setup)
         try:
             done = self.run.restore(self.setup.student, stepper.teacher, stepper.learner.optimizer)
             stepper.pausing.recall(read_jsonl(self.run.path / "metrics.jsonl"))
@@ -229,7 +233,8 @@ class _Training:
         """Warm up, with the figures before it, and record what it did."""
         if self.config.warmup is None:
             return
-        report = warm_up_measured(self.setup, self.progress)
+        with told_if_full(self.config, lambda: "warmup"):
+            report = warm_up_measured(self.setup, self.progress)
         self.seconds["warmup"] = report.seconds
         error = {"cache_error": report.cache_error} if report.cache_error else {}
         self.run.record_warmup({"is_cached": report.is_cached, **error, **report.figures})
@@ -239,7 +244,8 @@ class _Training:
         if self.config.preflight.action == "off":
             return
         began = time.perf_counter()
-        found = find_recipe(self.setup, self.progress)
+        with told_if_full(self.config, lambda: "sample"):
+            found = find_recipe(self.setup, self.progress)
         self.run.record_preflight(found.as_json())
         if found.finding is not None and found.is_refused:
             self.run.withdraw()
@@ -313,7 +319,8 @@ class _Training:
         if not self.setup.problems.held_out:
             return
         began = time.perf_counter()
-        found = evaluate_held_out(self.setup, self.progress, title, step=steps)
+        with told_if_full(self.config, lambda: "evaluate"):
+            found = evaluate_held_out(self.setup, self.progress, title, step=steps)
         self.seconds["evaluate"] += time.perf_counter() - began
         completions = describe_completions(found.groups) if self.config.evaluation.keep_completions else []
         if completions:

@@ -28,6 +28,7 @@ from mopd.learning.learner import Learner
 from mopd.learning.teacher import Health, LocalTeacher
 from mopd.method.lessons import LessonMaker
 from mopd.models.devices import peak_memory_bytes
+from mopd.models.memory import told_if_full
 from mopd.preflight.setup import Setup
 from mopd.rollouts.engine import sample_groups
 from mopd.runs.progress import Phase, say
@@ -47,6 +48,8 @@ class StepClock:
         self._phase = phase
         self._now = now
         self._inner: list[float] = []
+        self.broken_off = ""
+        """The phase in which an error came up."""
 
     @contextmanager
     def __call__(self, name: str) -> Iterator[None]:
@@ -57,6 +60,9 @@ class StepClock:
         self._inner.append(0.0)
         try:
             yield
+        except BaseException:
+            self.broken_off = self.broken_off or name
+            raise
         finally:
             elapsed = self._now() - began
             self.seconds[name] += elapsed - self._inner.pop()
@@ -82,7 +88,14 @@ class Stepper:
         self.setup, self.config = setup, config
         self.learner = Learner(student.model, config, scorer)
         self.teacher = (
-            LocalTeacher(student.model, config.teacher, scorer, config.sampling.temperature)
+            LocalTeacher(
+                student.model,
+                config.teacher,
+                scorer,
+                config.sampling.temperature,
+                config.compute.teacher,
+                config.seed,
+            )
             if config.objective.kind == "distill"
             else None
         )
@@ -91,7 +104,11 @@ class Stepper:
         self.lesson_maker = LessonMaker(config, student.tokenizer.encode_prompt, student.template)
 
     def step(self, step: int, clock: StepClock) -> StepResult:
-        """Sample, verify, teach, update."""
+        """Sample, verify, teach, update. Raises OutOfMemoryError."""
+        with told_if_full(self.config, lambda: clock.broken_off):
+            return self._step(step, clock)
+
+    def _step(self, step: int, clock: StepClock) -> StepResult:
         began = time.perf_counter()
         groups, judging = self.attempt(step, clock)
         with clock("contexts"):
@@ -105,7 +122,7 @@ class Stepper:
         if learning.is_updated and self.teacher is not None:
             health = Health(metrics["reward/success_share"], metrics["completion/tokens_p95"])
             with clock("update"):
-                metrics |= self.teacher.follow(self.setup.student.model, health)
+                metrics |= self.teacher.follow(self.setup.student.model, health, step)
         metrics |= nonfinite_metrics(metrics)
         if told := self.notice.after(step, metrics):
             say(told)  # whatever is quiet: it is no progress

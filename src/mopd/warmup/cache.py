@@ -50,6 +50,7 @@ WITHOUT_EFFECT = (
     ),
     *(
         "optimizer.",
+        "compute.teacher",
         "checkpoint.",
         "tracker.",
         "evaluation.",

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from mopd.config import DemonstratorWarmup, OptimizerConfig, SolutionsWarmup
+from mopd.core.seeding import derive_seed
 from mopd.core.types import Group
 from mopd.learning.optimizer import AdamW
 from mopd.method.predictions import Predictions
@@ -83,7 +84,12 @@ class _Stage:
     def __init__(self, setup: Setup, learning_rate: float) -> None:
         self.model, self.learning_rate = setup.student.model, learning_rate
         self.scorer = Scorer.of(setup.config.compute, setup.student.dtype, may_compile=False)
-        self.optimizer = AdamW(self.model, OptimizerConfig(learning_rate=learning_rate, betas=(0.9, 0.98)))
+        self.optimizer = AdamW(
+            self.model,
+            OptimizerConfig(learning_rate=learning_rate, betas=(0.9, 0.98)),
+            setup.config.compute.moments,
+            derive_seed(setup.config.seed, "warm-up"),
+        )
         self.skipped = 0
 
     def run(self, name: str, steps: int, batch: Callable[[int], Sequence[Row]], progress: ProgressDisplay) -> float:

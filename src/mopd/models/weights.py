@@ -1,0 +1,130 @@
+"""In which dtype a model's weights are kept, and where: on its device, or in full in main memory beside it.
+
+Masters are float32 weights in main memory of a model whose own, on its device, are rounded from them. They are known
+by their model, and no copy of it has them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import torch
+from torch import Tensor
+
+from mopd.config import ComputeConfig
+from mopd.core.errors import ConfigError
+
+_MASTERS: WeakKeyDictionary[Any, dict[str, Tensor]] = WeakKeyDictionary()
+
+
+def check_products(compute: ComputeConfig, products: torch.dtype) -> None:
+    """Raises ConfigError where weights are to be kept in bfloat16 and products, which read them, are not in it."""
+    asked = [
+        f"compute.{key} = '{value}'"
+        for key, value, kinds in (
+            ("weights", compute.weights, ("bfloat16", "offloaded")),
+            ("teacher", compute.teacher, ("bfloat16",)),
+        )
+        if value in kinds
+    ]
+    if asked and products != torch.bfloat16:
+        raise ConfigError(
+            "weights on the device are kept in bfloat16 where products are in bfloat16",
+            f"{' and '.join(asked)}, and products in {str(products).removeprefix('torch.')} "
+            f"(compute.dtype = '{compute.dtype}')",
+            "set compute.dtype = 'bfloat16', or leave weights and teacher at 'float32'",
+        )
+
+
+def convert_weights(model: Any, dtype: torch.dtype) -> None:
+    """Keep a model's weights in `dtype` from now on (`kept_dtypes`), each rounded to the nearest."""
+    kinds = kept_dtypes(model, dtype)
+    for name, parameter in model.named_parameters():
+        parameter.data = parameter.data.to(kinds[name])
+    if dtype == torch.bfloat16:
+        widen_embeddings(model)
+
+
+def kept_dtypes(model: Any, dtype: torch.dtype) -> dict[str, torch.dtype]:
+    """By name the dtype of each weight where a model's weights are kept in `dtype`.
+
+    Some stay in float32 because their architecture keeps them so: positions, decays and biases of experts' scores are
+    wrong, not less exact, when they are rounded. It is what transformers makes of a file. Buffers stay as they are.
+    """
+    is_kept = _keeps_float32(model, dtype)
+    own = {name: parameter.dtype for name, parameter in full_weights(model).items()}
+    return {name: dtype if kind.is_floating_point and not is_kept(name) else kind for name, kind in own.items()}
+
+
+def widen_embeddings(model: Any) -> None:
+    """Let the sum that layers add to stay float32 under autocast, as with float32 weights: products alone round it."""
+    model.get_input_embeddings().register_forward_hook(_wide_under_autocast)
+
+
+def _wide_under_autocast(module: Any, inputs: Any, states: Tensor) -> Tensor:
+    is_rounded = states.dtype == torch.bfloat16 and torch.is_autocast_enabled(states.device.type)
+    return states.float() if is_rounded else states
+
+
+def is_in(model: Any, dtype: torch.dtype, device: torch.device) -> bool:
+    """Whether a model is as it would be with its weights kept in `dtype` on `device`."""
+    kinds = kept_dtypes(model, dtype)
+    return all(own.device == device and own.dtype == kinds[name] for name, own in model.named_parameters())
+
+
+def is_rounded(model: Any) -> bool:
+    """Whether any of a model's weights is kept in bfloat16."""
+    return any(parameter.dtype == torch.bfloat16 for parameter in model.parameters())
+
+
+def keep_head(model: Any) -> None:
+    """Free all weights of a model but those of its output embedding: it has read, and is only to predict."""
+    kept = {id(weight) for weight in model.get_output_embeddings().parameters()}
+    for parameter in model.parameters():
+        if id(parameter) not in kept:
+            parameter.data = parameter.data.new_empty(0)
+
+
+def _keeps_float32(model: Any, dtype: torch.dtype) -> Callable[[str], bool]:
+    """Whether a weight of this name stays in float32 while the others are in `dtype`."""
+    from transformers.core_model_loading import build_glob_alternation
+
+    plan = list(model._get_dtype_plan(dtype))
+    if not plan:
+        return lambda name: False
+    kept, *_ = build_glob_alternation(plan)
+    return lambda name: kept.search(name.replace(".base_layer.", ".")) is not None  # as the file of the model has it
+
+
+# --- masters --------------------------------------------------------------------------------------------------------
+
+
+def keep_masters(model: Any) -> None:
+    """Let the weights that a model has now, in main memory, be its masters; its own become copies in bfloat16."""
+    _MASTERS[model] = {name: parameter.data.cpu().contiguous() for name, parameter in model.named_parameters()}
+    for name, parameter in model.named_parameters():
+        parameter.data = _MASTERS[model][name].clone()
+    convert_weights(model, torch.bfloat16)
+
+
+def full_weights(model: Any) -> Mapping[str, Tensor]:
+    """By name the weights that updates are made to: a model's masters where it has them, else its parameters."""
+    return _MASTERS.get(model) or dict(model.named_parameters())
+
+
+@contextmanager
+def in_full(model: Any) -> Iterator[None]:
+    """Within the block a model's parameters are its masters, where it has them; behind it they are rounded anew."""
+    masters = _MASTERS.get(model, {})
+    own = {name: parameter.data for name, parameter in model.named_parameters() if name in masters}
+    for name, parameter in model.named_parameters():
+        parameter.data = masters.get(name, parameter.data)
+    try:
+        yield
+    finally:
+        for name, parameter in model.named_parameters():
+            if name in own:
+                parameter.data = own[name].copy_(masters[name])
