@@ -123,8 +123,8 @@ class Config(Table):
         ]
         if self.lora is not None and kept:
             raise ValueError(
-                f"{' and '.join(kept)} with [lora], whose frozen weights are held in the dtype of products, once for student "
-                "and teacher; leave them at 'float32', which is that of the few weights that are trained"
+                f"{' and '.join(kept)} with [lora], whose frozen weights are held in the dtype of products, once for "
+                "student and teacher; leave them at 'float32', which is that of the few weights that are trained"
             )
 
     def _check_contrast(self) -> None:
