@@ -18,7 +18,7 @@ from mopd.learning.teacher import LocalTeacher
 from mopd.models.adapter_files import PREFIX
 from mopd.models.adapters import adapter_tensors
 from mopd.models.masters import spread_masters
-from mopd.models.student import copy_model, load_reader, load_student, own_weights
+from mopd.models.student import copy_model, load_reader, load_student
 from mopd.report.header import header_lines
 from mopd.rollouts.engine import SamplingRequest
 from mopd.rollouts.local import LocalEngine
@@ -46,6 +46,12 @@ def perturbed(student):
         for tensor in adapter_tensors(student.model).values():
             tensor.add_(0.1 * torch.randn(tensor.shape, generator=generator))
     return student
+
+
+def own_weights(copied, model):
+    """The weights of a copy that it does not share with the model."""
+    shared = {id(parameter) for parameter in model.parameters()}
+    return [parameter for parameter in copied.parameters() if id(parameter) not in shared]
 
 
 @torch.no_grad()
@@ -132,7 +138,7 @@ def test_a_teacher_and_an_engine_hold_an_adapter_and_no_second_base(folder, dtyp
     adapter = sum(tensor.numel() for tensor in adapter_tensors(student.model).values())
     copies = [teacher.model] + [engine.model] * (dtype == "bfloat16")
     for copied in copies:
-        assert sum(weight.numel() for weight in own_weights(copied, student.model)[0]) == adapter
+        assert sum(weight.numel() for weight in own_weights(copied, student.model)) == adapter
         assert not any(parameter.requires_grad for parameter in copied.parameters())
     assert {p.data_ptr() for p in teacher.model.parameters()} & {p.data_ptr() for p in student.model.parameters()}
 
@@ -179,7 +185,7 @@ def test_the_optimiser_holds_moments_of_the_adapter_alone(folder):
 
 def test_a_copy_of_a_model_that_is_trained_whole_shares_nothing(folder):
     model = load_student(str(folder), 0).model
-    assert len(own_weights(copy_model(model), model)[0]) == len(list(model.parameters()))
+    assert len(own_weights(copy_model(model), model)) == len(list(model.parameters()))
 
 
 # --- runs -----------------------------------------------------------------------------------------------------------
