@@ -238,7 +238,7 @@ def test_everything_that_takes_a_model_takes_an_adapter(tmp_path, folder, capsys
     run = tmp_path / "run"
     adapter = run / "checkpoints" / "step-2"
     assert evaluate(run, quiet=True)["successes_by_problem"] == summary["after"]["successes_by_problem"]
-    other = config.model_copy(update={"lora": None})
+    other = config.model_copy(update={"lora": LoraConfig(rank=2)})
     assert evaluate(adapter, other, quiet=True)["successes_by_problem"] == summary["after"]["successes_by_problem"]
     asked = Asked("1+1", count=2)
     assert generate(str(run), asked).group.rollouts
