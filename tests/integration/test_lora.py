@@ -8,7 +8,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
-from mopd import evaluate, resume, train
+from mopd import evaluate, load_config, resume, train
 from mopd.cli import main
 from mopd.config import LoraConfig, Sampling
 from mopd.core.errors import AdapterError, ConfigError, StudentError
@@ -26,11 +26,12 @@ from mopd.runs.records import read_jsonl
 from mopd.scoring.rows import Row
 from mopd.scoring.scorer import Scorer
 from tests.architectures import make_model, make_tokenizer, save
-from tests.builders import make_config
+from tests.builders import UNMEASURED, make_config
 from tests.integration import resuming
-from tests.integration.test_pretrained import config_for
+from tests.integration.test_pretrained import SMOLLM2, config_for, needs_smollm2
 
 LORA = LoraConfig(rank=4, alpha=8.0)
+TOOL_CALLS = SMOLLM2.parents[1] / "configs" / "smollm2-tool-calls.toml"
 IDS = torch.tensor([[3, 9, 12, 40, 7, 8, 22, 30]])
 
 
@@ -243,7 +244,7 @@ def test_everything_that_takes_a_model_takes_an_adapter(tmp_path, folder, capsys
     run = tmp_path / "run"
     adapter = run / "checkpoints" / "step-2"
     assert evaluate(run, quiet=True)["successes_by_problem"] == summary["after"]["successes_by_problem"]
-    other = config.model_copy(update={"lora": None})
+    other = config.model_copy(update={"lora": LoraConfig(rank=2)})
     assert evaluate(adapter, other, quiet=True)["successes_by_problem"] == summary["after"]["successes_by_problem"]
     asked = Asked("1+1", count=2)
     assert generate(str(run), asked).group.rollouts
@@ -322,6 +323,27 @@ def test_a_base_may_be_named_by_a_path_from_the_adapters_folder(tmp_path, folder
     adapter, wrapped = of_peft(tmp_path, "adapter", folder)
     edit(adapter, base_model_name_or_path="../model")
     torch.testing.assert_close(logits(load_student(str(adapter), 0).model), logits(wrapped), rtol=1e-5, atol=1e-5)
+
+
+def test_an_adapter_of_the_hub_is_opened_from_its_cache(tmp_path, monkeypatch):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
+
+    def cached(name):
+        repository = tmp_path / "hub" / f"models--org--{name}"
+        (repository / "refs").mkdir(parents=True)
+        (repository / "refs" / "main").write_text("a" * 40)
+        return repository / "snapshots" / ("a" * 40)
+
+    base = save(cached("model"), "llama")
+    written, wrapped = of_peft(tmp_path, "adapter", base)
+    edit(written, base_model_name_or_path="org/model")
+    shutil.copytree(written, cached("adapter"))
+    for lora in (None, LORA):
+        student = load_student("org/adapter", 0, lora=lora)
+        torch.testing.assert_close(logits(student.model), logits(wrapped), rtol=1e-5, atol=1e-5)
+    shutil.copytree(written, save(cached("both"), "llama"), dirs_exist_ok=True)
+    with pytest.raises(StudentError, match="beside a model's weights"):
+        load_student("org/both", 0)
 
 
 @pytest.mark.parametrize(
@@ -428,3 +450,26 @@ def test_layers_may_be_named(folder):
 def test_an_embedded_student_has_nothing_to_adapt():
     with pytest.raises(ConfigError, match="weights are random"):
         load_student("builtin:digits", 0, lora=LORA)
+
+
+# --- a pretrained model ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.long
+@needs_smollm2
+def test_smollm2_learns_tool_calls_with_an_adapter(tmp_path):
+    """48 demonstrations of calls, then two steps of MOPD. Before any of them the loss is 1.45 nats a token."""
+    keys = ["warmup.context_steps=0", "warmup.learning_rate=2e-3", "warmup.problems=48", "lora.rank=16"]
+    sizes = ["steps=2", "problems_per_step=4", "group_size=4", "problems.size=64", "problems.held_out=0"]
+    places = [f"student='{SMOLLM2}'", f"run='{tmp_path / 'run'}'", "optimizer.learning_rate=5e-4"]
+    train(load_config(TOOL_CALLS, [*UNMEASURED, *keys, *sizes, *places]), quiet=True)
+    assert json.loads((tmp_path / "run" / "warmup.json").read_text())["loss_nats"] < 1
+    metrics = read_jsonl(tmp_path / "run" / "metrics.jsonl")
+    assert any(row["lessons/count"] > 0 and row["update/grad_norm"] > 0 for row in metrics)
+    checkpoint = tmp_path / "run" / "checkpoints" / "step-2"
+    assert sum(file.stat().st_size for file in checkpoint.glob("*.safetensors")) < 100e6  # the base has 538e6
+    with torch.no_grad():
+        adapter, whole = (
+            load_student(str(checkpoint), 0, lora=lora).model(IDS).logits for lora in (LoraConfig(), None)
+        )
+    torch.testing.assert_close(adapter, whole, rtol=1e-4, atol=1e-3)

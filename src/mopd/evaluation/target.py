@@ -26,7 +26,7 @@ NOTHING = Passed()
 
 def unread_keys(target: str) -> dict[str, str]:
     """Keys and tables of a configuration that the evaluation of `target` does not read, with what to set instead."""
-    of_training = ("run", "steps", "preflight", "lessons", "teacher", "divergence", "optimizer", "alarms")
+    of_training = ("run", "steps", "preflight", "lessons", "teacher", "divergence", "optimizer", "lora", "alarms")
     unread = dict.fromkeys((*of_training, "checkpoint", "tracker"), "")
     unread["student"] = f"another model in place of {target}"
     if not target.startswith(PREFIX):  # embedded students alone are warmed up
@@ -79,7 +79,8 @@ def evaluate_target(
             f"`mopd evaluate {target} CONFIG.toml`, or problems.source=FILE; `mopd init math > mine.toml` writes a "
             "configuration to begin with, and `mopd init` lists other kinds",
         )
-    setup = _prepared(with_passed(config, passed), target, given, passed, model)
+    whole = config.model_copy(update={"lora": None})  # an adapter is merged, whatever the configuration trains
+    setup = _prepared(with_passed(whole, passed), target, given, passed, model)
     if config.warmup is not None and target.startswith(PREFIX):
         warm_up_measured(setup, ProgressDisplay(quiet))
     return _evaluated(setup, seed, quiet, step=0)
@@ -94,7 +95,7 @@ def _evaluate_run(
     if config is None:
         check_passed_again(own, passed)
     else:
-        own = with_passed(config, passed)
+        own = with_passed(config, passed).model_copy(update={"lora": own.lora})
     with from_checkpoint(newest):
         setup = _prepared(own, str(newest), reward_functions, passed)
     freeze_day(setup.student.tokenizer, moment_of(path))
