@@ -2,7 +2,8 @@
 
 `student` opens them and holds model, tokenizer, wording and window, or all of these but the model; `pretrained`, `gguf`
 and `embedded` are where they come from, `passed` takes what was passed in Python; `tokenizer` is a tokenizer seen
-through its chat template; `devices` says where and in which dtype a student computes.
+through its chat template; `devices` says where and in which dtype a student computes, `weights` in which they are kept,
+`rounding` how those of bfloat16 move; `memory` tells what helps where it runs out.
 
 May import: `core`, `config`, `method`, `scoring`. A new source of students: a module beside `pretrained`, chosen in
 `student.load_student`.

@@ -65,7 +65,7 @@ def can_share_prefixes(model: Any) -> bool:
 
 
 def share_alike(copied: Any, model: Any) -> None:
-    """Let a rounded copy share prefixes as its model does: rounding is no other attention, and would be taken for it."""
+    """Let a rounded copy share prefixes as its model does; tried by itself, its rounding would be taken for more."""
     _CAN_SHARE[copied] = can_share_prefixes(model)
 
 
