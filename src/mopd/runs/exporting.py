@@ -21,7 +21,8 @@ def export(source: str, folder: Path, dtype: Dtype) -> Path:
     """Write the student of a run (its newest checkpoint) or of one checkpoint to `folder`; the checkpoint it was.
 
     Only what `AutoModelForCausalLM.from_pretrained` needs: model, tokenizer, chat template. A run goes on from its own
-    checkpoints, which keep what `compute.weights` keeps. Raises RunError where there is no checkpoint, or `folder` is there already.
+    checkpoints, which hold all that it keeps of the weights. Raises RunError where there is no checkpoint, or `folder`
+    is there already.
     """
     checkpoint = _checkpoint_of(absolute(source))
     if folder.exists():
