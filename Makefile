@@ -80,6 +80,9 @@ bench-peer: smollm2 ## TRL's SDPO and this project on the same tokens, in turns:
 bench-full: smollm2 ## every claim of speed and memory, in sections: ARGS="--sections step group"; an hour and a half
 	$(BIN)/python benchmarks/full.py --model $(SMOLLM2) $(ARGS)
 
+bench-memory: $(STAMP) ## bytes a parameter under each choice of [compute]; ARGS="--part learning" for what it does to the demo
+	$(ONE_THREAD) $(BIN)/python benchmarks/memory.py --part bytes $(ARGS)
+
 demo-table: $(STAMP) ## methods and options compared on the demo, three seeds
 	$(ONE_THREAD) $(BIN)/python benchmarks/demo_table.py --seeds 0 1 2
 

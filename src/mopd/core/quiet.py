@@ -6,6 +6,7 @@ import logging
 
 SAID = {
     "torchao": "Failed to load",  # its kernels for GPUs of one kind, on a machine without; those used here need none
+    "torchao.kernel.intmm": "no triton",
     "torch.utils._pytree": "is an Enum subclass",  # torch to the authors of torchao
 }
 """By logger the words of a message that says nothing to a user."""

@@ -1,7 +1,7 @@
 """From lessons to updated weights.
 
-`learner` makes a step's updates; `teacher` is what it learns from, and `optimizer` what it updates with. The backward
-pass itself is `scoring.scorer.Scorer.backward`.
+`learner` makes a step's updates; `teacher` is what it learns from, and `optimizer` what it updates with (`lean`, where
+not all is float32). The backward pass itself is `scoring.scorer.Scorer.backward`.
 
 May import: `core`, `config`, `method`, `scoring`, `models`. A new teacher: a class with the methods of
 `teacher.Teacher` and a table in `config/learning.py`.

@@ -40,7 +40,7 @@ from mopd.models.weights import (
     kept_dtypes,
     widen_embeddings,
 )
-from mopd.scoring.hidden_states import inherit_sharing
+from mopd.scoring.hidden_states import share_alike
 from mopd.scoring.self_check import check_scoring
 from mopd.scoring.vocabulary import restrict_vocabulary
 
@@ -271,5 +271,5 @@ def copy_model(model: Any, dtype: torch.dtype | None = None, device: torch.devic
         copied.to(device)  # buffers
     if dtype == torch.bfloat16:
         widen_embeddings(copied)
-    inherit_sharing(copied, model)
+        share_alike(copied, model)
     return copied

@@ -23,8 +23,9 @@ def export(source: str, folder: Path, dtype: Dtype, adapter_alone: bool = False)
     """Write the student of a run (its newest checkpoint) or of one checkpoint to `folder`; the checkpoint it was.
 
     Only what `AutoModelForCausalLM.from_pretrained` needs: model, tokenizer, chat template. An adapter is merged into
-    its base, or with `adapter_alone` written as PEFT opens it. A run goes on from its own checkpoints, which stay in
-    float32. Raises RunError where there is no checkpoint or no adapter, or `folder` is there already.
+    its base, or with `adapter_alone` written as PEFT opens it. A run goes on from its own checkpoints, which hold all
+    that it keeps of the weights. Raises RunError where there is no checkpoint or no adapter, or `folder` is there
+    already.
     """
     checkpoint = _checkpoint_of(absolute(source))
     if folder.exists():

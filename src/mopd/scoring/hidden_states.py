@@ -64,10 +64,9 @@ def can_share_prefixes(model: Any) -> bool:
     return _CAN_SHARE[model]
 
 
-def inherit_sharing(copied: Any, model: Any) -> None:
-    """A copy shares prefixes as its model does, which was tried in float32: rounding is no other attention."""
-    if model in _CAN_SHARE:
-        _CAN_SHARE[copied] = _CAN_SHARE[model]
+def share_alike(copied: Any, model: Any) -> None:
+    """Let a rounded copy share prefixes as its model does; tried by itself, its rounding would be taken for more."""
+    _CAN_SHARE[copied] = can_share_prefixes(model)
 
 
 @torch.no_grad()
