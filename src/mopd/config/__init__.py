@@ -16,6 +16,7 @@ from mopd.config.judging import RewardsConfig, SandboxConfig, VerificationConfig
 from mopd.config.learning import (
     ComputeConfig,
     EmaTeacher,
+    ExternalTeacher,
     FrozenTeacher,
     LiveTeacher,
     OptimizerConfig,
@@ -63,6 +64,7 @@ __all__ = [
     "DivergenceConfig",
     "EmaTeacher",
     "EvaluationConfig",
+    "ExternalTeacher",
     "FieldName",
     "FrozenTeacher",
     "GrpoObjective",

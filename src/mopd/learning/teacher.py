@@ -1,5 +1,5 @@
-"""Teachers: the student of an average past, of the beginning, of the last refresh, or of now. No gradient ever flows
-through one."""
+"""Teachers: the student of an average past, of the beginning, of the last refresh, or of now; or another model. No
+gradient ever flows through one."""
 
 from __future__ import annotations
 
@@ -57,11 +57,14 @@ class Teacher(Protocol):
 
 
 class LocalTeacher:
-    """A teacher in this process: `model` is the student itself for kind `live`, else a copy of its own."""
+    """A teacher in this process.
+
+    It is `model` itself for kinds `live` (the student) and `external` (the teacher), else a copy of `model`.
+    """
 
     def __init__(
         self,
-        student_model: Any,
+        model: Any,
         config: TeacherConfig,
         scorer: Scorer,
         temperature: float = 1.0,
@@ -69,7 +72,7 @@ class LocalTeacher:
         self.config = config
         self.scorer = scorer
         self.temperature = temperature
-        self.model = student_model if config.kind == "live" else copy_model(student_model)
+        self.model = copy_model(model) if self.has_own_weights else model
         self.changes_within_step = config.kind == "live"
         self.seen: list[Health] = []
         """Of a snapshot: the steps since the last refresh."""
@@ -130,5 +133,6 @@ class LocalTeacher:
 
     @property
     def has_own_weights(self) -> bool:
-        """Whether a checkpoint must hold the teacher's weights: a live teacher is the student."""
-        return self.config.kind != "live"
+        """Whether a checkpoint must hold the teacher's weights: a live teacher is the student, an external one is where
+        it was."""
+        return self.config.kind not in ("live", "external")

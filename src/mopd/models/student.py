@@ -99,7 +99,7 @@ def load_reader(name: str, chat_options: Mapping[str, Any] | None = None) -> Rea
         embedded = _embedded(name.removeprefix(PREFIX))
         return Reader(ChatTokenizer(embedded.tokenizer(), (), chat_options), embedded.template, embedded.window, "")
     config, tokenizer = open_tokenizer(name)
-    return Reader(ChatTokenizer(tokenizer, (), chat_options), _template(config), *_window(config, tokenizer))
+    return Reader(ChatTokenizer(tokenizer, (), chat_options), _template(config), *window_of(config, tokenizer))
 
 
 def as_student(model: Any, tokenizer: Any, chat_options: Mapping[str, Any] | None = None) -> Student:
@@ -108,7 +108,7 @@ def as_student(model: Any, tokenizer: Any, chat_options: Mapping[str, Any] | Non
     chat = ChatTokenizer(tokenizer, ends if isinstance(ends, list) else [] if ends is None else [ends], chat_options)
     _check_vocabulary(model, chat)
     restrict_vocabulary(model, chat.token_ids)
-    return Student(chat, _template(model.config), *_window(model.config, tokenizer), model)
+    return Student(chat, _template(model.config), *window_of(model.config, tokenizer), model)
 
 
 def _template(config: Any) -> TemplateConfig:
@@ -117,7 +117,7 @@ def _template(config: Any) -> TemplateConfig:
     return TemplateConfig(**own) if own else ENGLISH
 
 
-def _window(config: Any, tokenizer: Any) -> tuple[int, str]:
+def window_of(config: Any, tokenizer: Any) -> tuple[int, str]:
     """The longest sequence in tokens, and a note where that is not all that the model has positions for.
 
     It has positions as its configuration says, else (positions without a limit) as its tokenizer says. Some change the
@@ -174,18 +174,23 @@ def _embedded(name: str) -> EmbeddedStudent:
 
 
 def copy_model(model: Any, dtype: torch.dtype | None = None) -> Any:
-    """An independent copy that never takes a gradient, its weights in `dtype`, if given.
+    """An independent copy that never takes a gradient, its weights in `dtype`, if given, as `convert` has it."""
+    copied = copy.deepcopy(model).requires_grad_(False).eval()
+    if dtype is not None:
+        convert(copied, dtype)
+    return copied
+
+
+def convert(model: Any, dtype: torch.dtype) -> None:
+    """Put the weights of a model into `dtype`, in place, one after the other.
 
     Buffers stay as they are, and so do the weights that the architecture keeps in float32: positions, decays and biases
     of experts' scores are wrong, not less exact, when they are rounded. It is what transformers makes of a file.
     """
-    copied = copy.deepcopy(model).requires_grad_(False).eval()
-    if dtype is not None:
-        is_kept = _keeps_float32(copied, dtype)
-        for name, parameter in copied.named_parameters():
-            if parameter.is_floating_point() and not is_kept(name):
-                parameter.data = parameter.data.to(dtype)
-    return copied
+    is_kept = _keeps_float32(model, dtype)
+    for name, parameter in model.named_parameters():
+        if parameter.is_floating_point() and not is_kept(name):
+            parameter.data = parameter.data.to(dtype)
 
 
 def _keeps_float32(model: Any, dtype: torch.dtype) -> Callable[[str], bool]:

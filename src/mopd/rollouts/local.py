@@ -25,15 +25,15 @@ from mopd.scoring.hidden_states import can_share_prefixes
 class LocalEngine:
     """Samples with a model in this process: the student's, until `sync` names another or the same again.
 
-    In float32 it samples with that very model. In another dtype it samples with a copy of the weights, so that they are
-    converted once a step and not once a token.
+    It samples with that very model where products are in float32, or in the dtype of the weights. Else it samples with
+    a copy of the weights, so that they are converted once a step and not once a token.
     """
 
     def __init__(self, student: Student, max_rows: int) -> None:
         self.tokenizer = student.tokenizer
         self.max_rows = max_rows
         self.model = self._source = student.model
-        if student.dtype != torch.float32:
+        if student.dtype not in (torch.float32, student.model.dtype):
             self.model = copy_model(student.model, student.dtype)
 
     @torch.no_grad()
