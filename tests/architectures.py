@@ -102,10 +102,41 @@ WITH_STATES = {
             **{"num_local_experts": 0, "shared_intermediate_size": 32, **MAMBA2, **SMALL},
         },
     ),
+    "qwen3_5_moe": (
+        "Qwen3_5MoeForCausalLM",
+        "Qwen3_5MoeTextConfig",
+        {"head_dim": 16, "num_experts": 4, "shared_expert_intermediate_size": 16, **EXPERTS, **LINEAR, **SMALL},
+    ),
+    "lfm2_moe": (
+        "Lfm2MoeForCausalLM",
+        "Lfm2MoeConfig",
+        {"layer_types": ["conv", "full_attention"], "num_experts": 4, "num_dense_layers": 1, **EXPERTS, **SMALL},
+    ),
+    "falcon_mamba": ("FalconMambaForCausalLM", "FalconMambaConfig", {"state_size": 8, **PURE}),
+    "bamba": ("BambaForCausalLM", "BambaConfig", {"attn_layer_indices": [1], **MAMBA2, **SMALL}),
+    "zamba2": (
+        "Zamba2ForCausalLM",
+        "Zamba2Config",
+        {
+            **{"layers_block_type": ["mamba", "hybrid"] * 2, "use_mem_rope": True, "adapter_rank": 4},
+            **{"mamba_d_state": 8, "n_mamba_heads": 4, "mamba_headdim": 16, "mamba_ngroups": 1, "chunk_size": 8},
+            **{"num_mem_blocks": 1, **SMALL, "num_key_value_heads": 4, "num_hidden_layers": 4},
+        },
+    ),
+    "nemotron_h": (
+        "NemotronHForCausalLM",
+        "NemotronHConfig",
+        {
+            **{"layers_block_type": ["mamba", "attention", "moe"], "mamba_num_heads": 4, "mamba_head_dim": 16},
+            **{"n_groups": 1, "ssm_state_size": 8, "chunk_size": 8, "head_dim": 8, "n_routed_experts": 4},
+            **{"moe_shared_expert_intermediate_size": 16, **EXPERTS, **SMALL, "num_hidden_layers": 3},
+        },
+    ),
+    "olmo_hybrid": ("OlmoHybridForCausalLM", "OlmoHybridConfig", {**LINEAR, "linear_num_value_heads": 2, **SMALL}),
 }
 """Decoders with a state beside or instead of attention: (class, configuration's class, its values)."""
 
-CANNOT_WRITE = {
+WITHOUT_CACHE = {
     "rwkv": ("RwkvForCausalLM", "RwkvConfig", {"context_length": 512, **PURE}),
     "openai_gpt": (
         "OpenAIGPTLMHeadModel",
@@ -128,15 +159,26 @@ CANNOT_WRITE = {
             **{key: value for key, value in SMALL.items() if key != "num_key_value_heads"},
         },
     ),
+    "xlstm": (
+        "xLSTMForCausalLM",
+        "xLSTMConfig",
+        {
+            "num_heads": 4,
+            "chunk_size": 16,
+            "autocast_kernel_dtype": "float32",
+            "inference_state_dtype": "float32",
+            **PURE,
+        },
+    ),
+}
+"""Decoders that cannot go on from a cache as this package would ask them to."""
+
+OTHERS = {
     "llama4": (
         "Llama4ForCausalLM",
         "Llama4TextConfig",
         {"head_dim": 8, "num_local_experts": 2, "intermediate_size_mlp": 64, **SMALL},
     ),
-}
-"""Decoders that cannot be written from, or scored, token by token as this package does it."""
-
-OTHERS = {
     "deepseek_v3": (
         "DeepseekV3ForCausalLM",
         "DeepseekV3Config",
@@ -149,7 +191,7 @@ OTHERS = {
     ),
     "phi3": ("Phi3ForCausalLM", "Phi3Config", SMALL),
 }
-CLASSES = {**WITH_STATES, **CANNOT_WRITE, **OTHERS}
+CLASSES = {**WITH_STATES, **WITHOUT_CACHE, **OTHERS}
 
 THINKING_TEMPLATE = (
     "{% for message in messages %}[{{ message['role'] }}] {{ message['content'] }}\n{% endfor %}"

@@ -17,7 +17,8 @@ from mopd import resume, train
 from mopd.config import ChatConfig, Sampling, build_config
 from mopd.core.errors import ProblemError, StudentError
 from mopd.models.student import as_student, load_student
-from mopd.rollouts.decoding import CachedDecoder, SharedPromptDecoder
+from mopd.rollouts.cached import CachedDecoder
+from mopd.rollouts.decoding import SharedPromptDecoder
 from mopd.rollouts.engine import SamplingRequest
 from mopd.rollouts.local import LocalEngine
 from mopd.rollouts.recorded import RecordedDecoder

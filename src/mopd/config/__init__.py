@@ -16,6 +16,7 @@ from mopd.config.judging import RewardsConfig, SandboxConfig, VerificationConfig
 from mopd.config.learning import (
     ComputeConfig,
     EmaTeacher,
+    ExternalTeacher,
     FrozenTeacher,
     LiveTeacher,
     OptimizerConfig,
@@ -64,6 +65,7 @@ __all__ = [
     "DivergenceConfig",
     "EmaTeacher",
     "EvaluationConfig",
+    "ExternalTeacher",
     "FieldName",
     "FrozenTeacher",
     "GrpoObjective",

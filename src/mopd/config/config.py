@@ -10,7 +10,7 @@ from pydantic import Field, model_validator
 
 from mopd.config.evaluation import EvaluationConfig, PreflightConfig
 from mopd.config.judging import RewardsConfig, SandboxConfig, VerificationConfig
-from mopd.config.learning import ComputeConfig, EmaTeacher, OptimizerConfig, TeacherConfig
+from mopd.config.learning import ComputeConfig, EmaTeacher, ExternalTeacher, OptimizerConfig, TeacherConfig
 from mopd.config.lora import LoraConfig
 from mopd.config.method import (
     ContextConfig,
@@ -75,6 +75,12 @@ class Config(Table):
             update={"temperature": asked.temperature or own.temperature, "top_p": asked.top_p or own.top_p}
         )
 
+    @property
+    def external_teacher(self) -> ExternalTeacher | None:
+        """The external teacher, where the objective has one."""
+        is_taught = self.objective.kind == "distill"
+        return self.teacher if is_taught and isinstance(self.teacher, ExternalTeacher) else None
+
     @model_validator(mode="before")
     @classmethod
     def _unsaid_kinds(cls, values: Any) -> Any:
@@ -99,6 +105,11 @@ class Config(Table):
             )
         if self.peers.require_success and self.peers.successes == 0 and self.objective.kind == "distill":
             raise ValueError("peers.require_success needs peers.successes of at least 1, but it is 0")
+        if self.objective.kind == "distill" and wanted == 0 and not self._teaches_without_peers:
+            raise ValueError(
+                "a teacher of the student's own weights that reads neither peers nor feedback has nothing to teach: "
+                "peers.successes or peers.failures must be at least 1, or teacher.kind external"
+            )
         self._check_contrast()
         self._check_adapter()
         if self.objective.kind == "distill" and self.peers.recipe == "auto" and self.preflight.action == "off":
@@ -126,6 +137,10 @@ class Config(Table):
                 f"{' and '.join(kept)} with [lora], whose frozen weights are held in the dtype of products, once for "
                 "student and teacher; leave them at 'float32', which is that of the few weights that are trained"
             )
+
+    @property
+    def _teaches_without_peers(self) -> bool:
+        return self.external_teacher is not None or self.context.feedback != "never"
 
     def _check_contrast(self) -> None:
         if self.objective.kind != "distill" or self.objective.contrast is None:

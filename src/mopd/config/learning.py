@@ -38,7 +38,18 @@ class LiveTeacher(Table):
     kind: Literal["live"] = "live"
 
 
-TeacherConfig = Annotated[EmaTeacher | FrozenTeacher | SnapshotTeacher | LiveTeacher, Field(discriminator="kind")]
+class ExternalTeacher(Table):
+    """Another model with the same token ids, which never moves: on-policy distillation (OPD). A rollout without peers
+    is taught from its own prompt; with `peers.successes = 0`, `peers.failures = 0` all are."""
+
+    kind: Literal["external"] = "external"
+    model: Annotated[str, Field(min_length=1)]
+    """The model: a folder, a .gguf file, or a hub id. Opened in the dtype of the student's matrix products."""
+
+
+TeacherConfig = Annotated[
+    EmaTeacher | FrozenTeacher | SnapshotTeacher | LiveTeacher | ExternalTeacher, Field(discriminator="kind")
+]
 
 
 _Decay = Annotated[float, Field(ge=0, lt=1)]

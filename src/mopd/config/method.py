@@ -24,7 +24,7 @@ class PeersConfig(Table):
     policy: Literal["first", "random", "group"] = "group"
     """Choice: `first` in rollout order; `random` for each rollout; `group`, one seeded block for the whole group."""
     require_success: bool = True
-    """Give no lesson to a rollout without a successful peer."""
+    """Give no lesson to a rollout without a successful peer. `false` where no peers are shown at all."""
     show_failures: Literal["always", "when_no_success"] = "always"
     """When failed peers are shown."""
     truncated_failures: bool = False
@@ -35,10 +35,11 @@ class PeersConfig(Table):
     @model_validator(mode="before")
     @classmethod
     def _numbers_are_a_recipe(cls, values: Any) -> Any:
-        """Who says how many peers are shown has fixed the recipe."""
-        if isinstance(values, Mapping) and "recipe" not in values and {"successes", "failures"} & values.keys():
-            return {"recipe": "fixed", **values}
-        return values
+        """Who says how many peers are shown has fixed the recipe; who shows none requires none."""
+        if not isinstance(values, Mapping) or not {"successes", "failures"} & values.keys():
+            return values
+        none = {"require_success": False} if (values.get("successes"), values.get("failures")) == (0, 0) else {}
+        return {"recipe": "fixed", **none, **values}
 
 
 class LessonsConfig(Table):

@@ -127,27 +127,32 @@ def run_preflight(
 
 def find_recipe(setup: Setup, progress: ProgressDisplay) -> Preflight:
     """Attempt training problems, generate from contexts of the attempts, and choose the recipe."""
-    config, attempts = setup.config, _attempts(setup, progress)
+    config = setup.config
     has_teacher, stops = config.objective.kind == "distill", config.preflight.action == "stop"
     recipes = candidates(config, setup.student.template) if has_teacher else []
-    if not attempts.mixed:
+    is_alone = setup.external is not None and not any(recipe.count for recipe in recipes)
+    attempts = _attempts(setup, progress, needs_mixed=not is_alone)
+    asked = attempts.mixed
+    if is_alone or (setup.external is not None and not asked and not recipes[0].count):
+        recipes, asked = recipes[:1], list(attempts.groups)  # of a problem alone, mixed or not
+    if not asked:
         nothing = _nothing_mixed(config, attempts)
         return Preflight(attempts, recipe=next(iter(recipes), None), finding=nothing, is_refused=stops)
     if not has_teacher:
         return Preflight(attempts, reason="the objective has no teacher")
     makers = {recipe: _maker(setup, recipe) for recipe in recipes}
-    cases = _cases(attempts.mixed, makers[recipes[0]], config.preflight.contexts)
+    cases = _cases(asked, makers[recipes[0]], config.preflight.contexts)
     alone, readings = _measure(setup, makers, cases, progress) if cases else (Reading(None), [])
     if finding := _no_contexts(config, attempts, readings, len(cases)):
         return Preflight(attempts, alone, readings, recipes[0], "the leanest", finding, stops)
     best, reason = choose(readings)
     chosen, reason = (readings[0], "fixed by the configuration") if is_fixed(config) else (best, reason)
-    worse = _no_better(alone, chosen, best)
+    worse = _no_better(alone, chosen, best, setup.external is not None)
     return Preflight(attempts, alone, readings, chosen.recipe, reason, worse, stops and not is_fixed(config))
 
 
-def _attempts(setup: Setup, progress: ProgressDisplay) -> Attempts:
-    """Verified groups of training problems in a seeded order, until enough are mixed or enough were attempted."""
+def _attempts(setup: Setup, progress: ProgressDisplay, needs_mixed: bool) -> Attempts:
+    """Verified groups of training problems in a seeded order, until enough (mixed, where needed) were attempted."""
     config, student = setup.config, setup.student
     asked = _some_problems(setup.problems.train, config)
     wanted = math.ceil(config.preflight.contexts / A_PROBLEM)
@@ -166,7 +171,7 @@ def _attempts(setup: Setup, progress: ProgressDisplay) -> Attempts:
             )
             groups += setup.judge(batch, 0)[0]
             phase.advance(len(batch))
-            if sum(_kind(group) == "mixed" for group in groups) >= wanted:
+            if sum(not needs_mixed or _kind(group) == "mixed" for group in groups) >= wanted:
                 break
     return Attempts(groups)
 
@@ -203,10 +208,10 @@ def _maker(setup: Setup, recipe: Recipe) -> LessonMaker:
     return LessonMaker(own, setup.student.tokenizer.encode_prompt, setup.student.template)
 
 
-def _cases(mixed: Sequence[Group], maker: LessonMaker, most: int) -> list[tuple[Group, int]]:
-    """Rollouts that have a peer, as (group, rollout index): of each group a failed one, a successful one, and so on."""
+def _cases(groups: Sequence[Group], maker: LessonMaker, most: int) -> list[tuple[Group, int]]:
+    """Rollouts with a context, as (group, rollout index): of each group a failed one, a successful one, and so on."""
     found: list[tuple[Group, int]] = []
-    for group in mixed:
+    for group in groups:
         failed = [r.index for r in group.rollouts if group.is_failure(r.index)]
         passed = [r.index for r in group.rollouts if group.is_success(r.index)]
         in_turn = [index for pair in zip_longest(failed, passed) for index in pair if index is not None]
@@ -221,7 +226,8 @@ def _measure(
     cases: Sequence[tuple[Group, int]],
     progress: ProgressDisplay,
 ) -> tuple[Reading, list[Reading]]:
-    """How the student writes from the problem alone and from each recipe's contexts, in three rounds of cases.
+    """How the student writes from the problem alone, and the teacher from each recipe's contexts, in three rounds of
+    cases. Before the first step the teacher is the student, unless it is external.
 
     Behind each round recipes leave whose interval is wholly below the best one's.
     """
@@ -232,7 +238,12 @@ def _measure(
     with progress.phase("preflight: recipes", len(cases)) as phase:
         for begin in range(0, len(cases), step):
             batch = cases[begin : begin + step]
-            _read_round(setup, [(alone, None), *((readings[r], makers[r]) for r in asked)], batch)
+            taught = [(readings[recipe], makers[recipe]) for recipe in asked]
+            if setup.external is None:
+                _read_round(setup, [(alone, None), *taught], batch)
+            else:
+                _read_round(setup, [(alone, None)], batch)
+                _read_round(setup.of_teacher, taught, batch)
             best = max(readings[r].interval[0] for r in asked)
             asked = [r for r in asked if readings[r].interval[1] >= best or r is next(iter(makers))]
             phase.advance(len(batch))
@@ -286,18 +297,22 @@ def _no_contexts(config: Config, attempts: Attempts, readings: Sequence[Reading]
     )
 
 
-def _no_better(alone: Reading, chosen: Reading, best: Reading) -> PreflightError | None:
+def _no_better(alone: Reading, chosen: Reading, best: Reading, is_external: bool) -> PreflightError | None:
     """What is wrong where the chosen recipe's teacher is no better than the student alone."""
     if alone.behind(chosen)[0] > 0:
         return None
     do = (
-        "peers cannot teach this model yet: warm it up ([warmup]), learn from verdicts alone "
+        "take a teacher that solves these problems, and that reads the student's chat template (teacher.model)"
+        if is_external
+        else "peers cannot teach this model yet: warm it up ([warmup]), learn from verdicts alone "
         "(objective.kind = 'grpo'), or take a larger model"
     )
     if alone.behind(best)[0] > 0 and best.recipe is not None:
         do = f"set {best.recipe.lines} (right in {best.mean:.2f}), or leave the recipe to peers.recipe = 'auto'"
     return PreflightError(
         "a teacher is right more often than its student",
-        f"right in {chosen.counted} behind {chosen.name}, in {alone.counted} without peers",
+        f"right in {chosen.counted} behind {chosen.name}, in {alone.counted} without peers"
+        if not is_external
+        else f"the external teacher is right in {chosen.counted} ({chosen.name}), the student in {alone.counted}",
         do,
     )

@@ -115,7 +115,7 @@ def _prepared(
             "there are held-out problems to evaluate on", "problems.held_out = 0", "raise problems.held_out"
         )
     judge = make_judge(config, problems, reward_functions)
-    return prepare(config, problems, judge, model=model, trains=False)
+    return prepare(config, problems, judge, model=model, trains=False, teaches=False)
 
 
 def _evaluated(setup: Setup, seed: int | None, quiet: bool, step: int) -> Evaluation:

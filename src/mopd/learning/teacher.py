@@ -1,5 +1,5 @@
-"""Teachers: the student of an average past, of the beginning, of the last refresh, or of now. No gradient ever flows
-through one."""
+"""Teachers: the student of an average past, of the beginning, of the last refresh, or of now; or another model. No
+gradient ever flows through one."""
 
 from __future__ import annotations
 
@@ -59,12 +59,15 @@ class Teacher(Protocol):
 
 
 class LocalTeacher:
-    """A teacher in this process: `model` is the student itself for kind `live`, else a copy of its own, kept as
-    `weights` says (`compute.teacher`). `seed` decides how an average in bfloat16 is rounded."""
+    """A teacher in this process.
+
+    It is `model` itself for kinds `live` (the student) and `external` (the teacher), else a copy of `model`, kept as
+    `weights` says (`compute.teacher`). `seed` decides how an average in bfloat16 is rounded.
+    """
 
     def __init__(
         self,
-        student_model: Any,
+        model: Any,
         config: TeacherConfig,
         scorer: Scorer,
         temperature: float = 1.0,
@@ -75,9 +78,9 @@ class LocalTeacher:
         self.scorer = scorer
         self.temperature = temperature
         self.seed = seed
-        self.device = next(student_model.parameters()).device
-        self.is_offloaded = weights == "offloaded" and config.kind != "live"
-        self.model = student_model if config.kind == "live" else _kept_copy(student_model, weights)
+        self.device = next(model.parameters()).device
+        self.is_offloaded = weights == "offloaded" and self.has_own_weights
+        self.model = _kept_copy(model, weights) if self.has_own_weights else model
         self.changes_within_step = config.kind == "live"
         self.seen: list[Health] = []
         """Of a snapshot: the steps since the last refresh."""
@@ -151,8 +154,9 @@ class LocalTeacher:
 
     @property
     def has_own_weights(self) -> bool:
-        """Whether a checkpoint must hold the teacher's weights: a live teacher is the student."""
-        return self.config.kind != "live"
+        """Whether a checkpoint must hold the teacher's weights: a live teacher is the student, an external one is where
+        it was."""
+        return self.config.kind not in ("live", "external")
 
 
 def _kept_copy(student_model: Any, weights: Literal["float32", "bfloat16", "offloaded"]) -> Any:

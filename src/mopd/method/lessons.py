@@ -86,7 +86,7 @@ class LessonMaker:
         feedback = self._feedback(group, rollout.index, peers)
         if self.config.peers.require_success and not peers.successes:
             return LessonRecord(peers, None, None, "no_success")
-        if not peers.count and not feedback:
+        if not peers.count and not feedback and self.config.external_teacher is None:
             return LessonRecord(peers, None, None, "no_peers")
         if not rollout.own_token_count:
             return LessonRecord(peers, None, None, "no_own_tokens")
@@ -109,7 +109,8 @@ class LessonMaker:
     def _contextual_record(self, group: Group, rollout: Rollout, peers: Peers, feedback: str) -> LessonRecord:
         context = self.render(group, rollout.index, peers, feedback)
         shown = {block.kind for block in context.blocks}
-        if not shown or (self.config.peers.require_success and "success" not in shown):
+        is_alone = not peers.count and not feedback
+        if not (shown or is_alone) or (self.config.peers.require_success and "success" not in shown):
             return LessonRecord(peers, context, None, "over_budget")
         return LessonRecord(peers, context, _lesson(group, rollout, context.token_ids, 0.0), None)
 
@@ -123,7 +124,10 @@ class LessonMaker:
         return peers
 
     def render(self, group: Group, rollout_index: int, peers: Peers, feedback: str) -> Context:
-        """The context of one rollout. Under policy `group` a shuffled order is the group's, not the rollout's."""
+        """The context of one rollout: the prompt itself where there is nothing to show.
+
+        Under policy `group` a shuffled order is the group's, not the rollout's.
+        """
         whose = () if self.config.peers.policy == "group" else (rollout_index,)
         key = (group.step, group.problem.id, peers.success_texts, peers.failure_texts, feedback, whose)
         if key not in self._rendered:
@@ -132,6 +136,8 @@ class LessonMaker:
 
     def _render(self, group: Group, peers: Peers, feedback: str, whose: tuple[int, ...]) -> Context:
         recipe = self.config.context
+        if not peers.count and not feedback:
+            return Context(group.problem.messages, (), tuple(self.encode(group.problem.messages)))
         return render_context(
             group.problem.messages,
             peers.success_texts,

@@ -33,6 +33,8 @@ class Recipe:
     @property
     def name(self) -> str:
         """As in "2S1F, failures first, behind the problem"."""
+        if not self.count:
+            return "no peers"
         order = f", {self.order.replace('_', ' ')}" if self.failures else ""
         wording = {"own": "", "peers_behind": ", behind the problem", "peers_first": ", before the problem"}
         return f"{self.successes}S{self.failures}F{order}{wording[self.wording]}"
@@ -40,6 +42,7 @@ class Recipe:
     def applied(self, config: Config) -> Config:
         """The configuration under this recipe."""
         peers = {"recipe": "fixed", "successes": self.successes, "failures": self.failures}
+        peers |= {} if self.successes else {"require_success": False}
         wording = {} if self.wording == "own" else {"wording": self.wording}
         context = {"order": self.order, **wording}
         return config.model_copy(
@@ -146,7 +149,9 @@ def is_fixed(config: Config) -> bool:
 def candidates(config: Config, template: TemplateConfig) -> list[Recipe]:
     """The recipes that are measured, the leanest first; where the recipe is fixed, that one before them.
 
-    `template` is the student's wording where the configuration has none."""
+    An external teacher may also read the problem alone; where it is told to, nothing else is measured. `template` is
+    the student's wording where the configuration has none.
+    """
     order = config.context.order
     orders: tuple[Order, ...] = ("failures_first", "successes_first") if order == "auto" else (order,)
     peers, most = config.peers, config.group_size - 1
@@ -154,13 +159,15 @@ def candidates(config: Config, template: TemplateConfig) -> list[Recipe]:
     wordings: tuple[Wording, ...] = ("own",) if is_given else ("peers_behind", "peers_first")
     if is_fixed(config):
         own = Recipe(peers.successes, peers.failures, orders[0])
-        if config.objective.kind == "distill" and config.objective.contrast is not None:
+        is_contrast = config.objective.kind == "distill" and config.objective.contrast is not None
+        if is_contrast or (config.external_teacher and not own.count):
             return [own]
         counts = [(1, 0), (2, 0), (1, 1), (2, 1)]
     else:
         own = None
         counts = [(s, f) for f in dict.fromkeys((0, peers.failures)) for s in dict.fromkeys((1, peers.successes)) if s]
-    found = [
+    alone = [Recipe(0, 0, orders[0])] if config.external_teacher else []
+    found = alone + [
         Recipe(successes, failures, order, wording)
         for wording in wordings
         for successes, failures in counts

@@ -7,7 +7,6 @@ what is frozen is never copied (`student.copy_model`).
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 from dataclasses import dataclass
@@ -223,13 +222,3 @@ def save_base(model: Any, folder: Path) -> None:
         if not _is_adapter(name)
     }
     model.save_pretrained(folder, state_dict=whole)
-
-
-@torch.no_grad()
-def weights_digest(model: Any) -> str:
-    """A digest of a model's weights as numbers in float32, whatever dtype they are held in."""
-    found = hashlib.sha256()
-    for name, tensor in model.named_parameters():
-        found.update(f"{name} {tuple(tensor.shape)}".encode())
-        found.update(tensor.detach().float().cpu().contiguous().flatten().view(torch.uint8).numpy())
-    return found.hexdigest()[:32]

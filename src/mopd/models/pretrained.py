@@ -15,9 +15,10 @@ import torch
 
 from mopd.core.errors import StudentError
 from mopd.models.adapter_files import AdapterFiles, check_base, find_adapter
-from mopd.models.adapters import attach, merge, weights_digest
+from mopd.models.adapters import attach, merge
 from mopd.models.gguf import Gguf, apply_pre_tokenizer, apply_rope, check_all_read, read_gguf, rope_scaling
 from mopd.models.places import HUB_HELP, OPENED, first_lines, from_hub, is_path
+from mopd.models.weights import weights_digest
 
 WEIGHTS = ("*.safetensors", "*.bin")
 

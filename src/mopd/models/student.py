@@ -23,7 +23,6 @@ from mopd.models.adapters import (
     check_agrees,
     is_base,
     save_adapter,
-    weights_digest,
 )
 from mopd.models.devices import resolve_device, resolve_dtype
 from mopd.models.embedded import EMBEDDED, PREFIX, EmbeddedStudent
@@ -38,6 +37,7 @@ from mopd.models.weights import (
     in_full,
     keep_masters,
     kept_dtypes,
+    weights_digest,
     widen_embeddings,
 )
 from mopd.scoring.hidden_states import share_alike
@@ -177,7 +177,7 @@ def load_reader(name: str, chat_options: Mapping[str, Any] | None = None) -> Rea
         embedded = _embedded(name.removeprefix(PREFIX))
         return Reader(ChatTokenizer(embedded.tokenizer(), (), chat_options), embedded.template, embedded.window, "")
     config, tokenizer = open_tokenizer(name)
-    return Reader(ChatTokenizer(tokenizer, (), chat_options), _template(config), *_window(config, tokenizer))
+    return Reader(ChatTokenizer(tokenizer, (), chat_options), _template(config), *window_of(config, tokenizer))
 
 
 def as_student(model: Any, tokenizer: Any, chat_options: Mapping[str, Any] | None = None) -> Student:
@@ -186,7 +186,7 @@ def as_student(model: Any, tokenizer: Any, chat_options: Mapping[str, Any] | Non
     chat = ChatTokenizer(tokenizer, ends if isinstance(ends, list) else [] if ends is None else [ends], chat_options)
     _check_vocabulary(model, chat)
     restrict_vocabulary(model, chat.token_ids)
-    return Student(chat, _template(model.config), *_window(model.config, tokenizer), model)
+    return Student(chat, _template(model.config), *window_of(model.config, tokenizer), model)
 
 
 def _template(config: Any) -> TemplateConfig:
@@ -195,7 +195,7 @@ def _template(config: Any) -> TemplateConfig:
     return TemplateConfig(**own) if own else ENGLISH
 
 
-def _window(config: Any, tokenizer: Any) -> tuple[int, str]:
+def window_of(config: Any, tokenizer: Any) -> tuple[int, str]:
     """The longest sequence in tokens, and a note where that is not all that the model has positions for.
 
     It has positions as its configuration says, else (positions without a limit) as its tokenizer says. Some change the
@@ -271,5 +271,5 @@ def copy_model(model: Any, dtype: torch.dtype | None = None, device: torch.devic
         copied.to(device)  # buffers
     if dtype == torch.bfloat16:
         widen_embeddings(copied)
-        share_alike(copied, model)
+    share_alike(copied, model)
     return copied

@@ -6,6 +6,7 @@ by their model, and no copy of it has them.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -97,6 +98,16 @@ def _keeps_float32(model: Any, dtype: torch.dtype) -> Callable[[str], bool]:
         return lambda name: False
     kept, *_ = build_glob_alternation(plan)
     return lambda name: kept.search(name.replace(".base_layer.", ".")) is not None  # as the file of the model has it
+
+
+@torch.no_grad()
+def weights_digest(model: Any) -> str:
+    """A digest of a model's weights as numbers in float32, whatever dtype they are held in."""
+    found = hashlib.sha256()
+    for name, tensor in model.named_parameters():
+        found.update(f"{name} {tuple(tensor.shape)}".encode())
+        found.update(tensor.detach().float().cpu().contiguous().flatten().view(torch.uint8).numpy())
+    return found.hexdigest()[:32]
 
 
 # --- masters --------------------------------------------------------------------------------------------------------

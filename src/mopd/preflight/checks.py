@@ -33,11 +33,16 @@ def _check_feedback(student: Reader) -> None:
         ) from error
 
 
-def check_window(student: Reader, problems: ProblemSet, config: Config) -> ProblemSet:
+def check_window(student: Reader, problems: ProblemSet, config: Config, external: Reader | None = None) -> ProblemSet:
     """The problems that fit the student's window; all of them, unless `problems.over_long` leaves some out.
+
+    They also fit that of an external teacher, which reads the same completions.
 
     Raises ConfigError or ProblemError where budgets or problems do not fit.
     """
+    if external is not None and external.window < student.window:
+        note = f"{external.window_note} (its external teacher's)"
+        student = Reader(student.tokenizer, student.template, external.window, note)
     check_budgets(student, config)
     problems = _fitting(student, problems, config)
     check_template(student, problems, config)
@@ -59,7 +64,9 @@ def check_budgets(student: Reader, config: Config) -> None:
 
 
 def _needs_context(config: Config) -> bool:
-    return config.objective.kind == "distill" or config.warmup is not None
+    is_taught_alone = config.external_teacher is not None and config.peers.recipe == "fixed"
+    is_taught_alone &= not config.peers.successes + config.peers.failures and config.context.feedback == "never"
+    return (config.objective.kind == "distill" and not is_taught_alone) or config.warmup is not None
 
 
 @dataclass(frozen=True)

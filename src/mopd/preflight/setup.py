@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import torch
 from mopd.config import Config
 from mopd.judging.verdicts import Judge, by_verifiers, prepare_verifiers
 from mopd.judging.watching import WatchedJudge
+from mopd.models.external import load_external
 from mopd.models.memory import told_if_full
 from mopd.models.student import Student, load_student
 from mopd.preflight.checks import check_window
@@ -24,13 +26,23 @@ from mopd.scoring.allocator import keep_freed_memory
 
 @dataclass(frozen=True)
 class Setup:
-    """What warm-up, training, evaluation and reading share: one student, one engine, one judge."""
+    """What warm-up, training, evaluation and reading share: one student, one engine, one judge; and the external
+    teacher, where there is one."""
 
     config: Config
     problems: ProblemSet
     judge: Judge
     student: Student
     engine: Engine
+    external: Student | None = None
+
+    @cached_property
+    def of_teacher(self) -> Setup:
+        """With an engine that writes by the external teacher; this setup itself where a teacher is the student's own,
+        whose weights the engine can take over."""
+        if self.external is None:
+            return self
+        return replace(self, engine=open_engine(self.config, self.external))
 
 
 def prepare_problems(config: Config, passed: Passed | None = None) -> ProblemSet:
@@ -46,23 +58,26 @@ def prepare(
     *,
     model: tuple[Any, Any] | None = None,
     trains: bool = True,
+    teaches: bool = True,
     tell: Callable[[str], object] = str,
 ) -> Setup:
     """The setup of a run before any warm-up, with threads and graders of this process set up and everything checked.
 
     The student is opened from `folder`, where given: a run is resumed from its checkpoint, wherever the student came
-    from. `model` is a model with its tokenizer, where they were passed in Python. What does not train, as an
-    evaluation, may have fewer problems than a step takes. `tell` is told of a check that takes seconds. Raises
-    MopdError.
+    from. `model` is a model with its tokenizer, where they were passed in Python. What does not train may have fewer
+    problems than a step takes; what does not teach, as an evaluation, opens no external teacher. `tell` is told of a
+    check that takes seconds. Raises MopdError.
     """
     names = {problem.verifier for problem in problems.train + problems.held_out}
     prepare_verifiers(set() if config.rewards.functions else names, config)
     with told_if_full(config, lambda: "load", has_begun=False):
         student = open_student(config, folder, model)
-        problems = check_window(student, problems, config)
+        asked = config.external_teacher if teaches else None
+        external = None if asked is None else load_external(asked, student, config.compute)
+        problems = check_window(student, problems, config, external)
         engine = open_engine(config, student)
         try_out(config, problems, student, engine, trains, tell)
-    return Setup(config, problems, WatchedJudge(judge), student, engine)
+    return Setup(config, problems, WatchedJudge(judge), student, engine, external)
 
 
 def open_student(config: Config, folder: Path | None = None, model: tuple[Any, Any] | None = None) -> Student:

@@ -8,24 +8,34 @@ from mopd.models.student import Student
 from mopd.problems import ProblemSet
 
 
-def header_lines(config: Config, student: Student, problems: ProblemSet, run: str) -> list[str]:
-    """Lines for a person, before the first step."""
-    count = sum(parameter.numel() for parameter in student.model.parameters())
+def header_lines(
+    config: Config, student: Student, problems: ProblemSet, run: str, external: Student | None = None
+) -> list[str]:
+    """Lines for a person, before the first step; `external` is the run's external teacher."""
+    count, products = _parameter_count(student), str(student.dtype).removeprefix("torch.")
     trained = sum(parameter.numel() for parameter in student.model.parameters() if parameter.requires_grad)
-    held = sum(p.numel() * p.element_size() for p in student.model.parameters() if not p.requires_grad)
     device = next(student.model.parameters()).device
-    products = str(student.dtype).removeprefix("torch.")
     rollouts = config.steps * config.problems_per_step * config.group_size
+    held, teacher = count * bytes_per_parameter(config, products), []
+    if external is not None and config.external_teacher is not None:
+        held += sum(parameter.nbytes for parameter in external.model.parameters())
+        teacher = [
+            f"teacher   {config.external_teacher.model}: {_many(_parameter_count(external))} parameters, external"
+        ]
     return [
         f"student   {config.student}: {_many(count)} parameters, {products} products, on {device_name(device)}",
+        *teacher,
         *_adapter_lines(config, student, trained),
         f"problems  {len(problems.train):,} to train on, {len(problems.held_out):,} held out",
         f"work      {config.objective.kind}: {config.steps} steps x {config.problems_per_step} problems x "
         f"{config.group_size} rollouts = {rollouts:,} rollouts of at most {config.sampling.completion_tokens} tokens",
-        f"memory    at least {_size(held + trained * bytes_per_parameter(config, products))} for weights and what "
-        "learns them; activations and caches come on top",
+        f"memory    at least {_size(held)} for weights and what learns them; activations and caches come on top",
         f"run       {run}/",
     ]
+
+
+def _parameter_count(student: Student) -> int:
+    return sum(parameter.numel() for parameter in student.model.parameters())
 
 
 def _adapter_lines(config: Config, student: Student, trained: int) -> list[str]:
@@ -45,7 +55,7 @@ def bytes_per_parameter(config: Config, products: str) -> int:
     weights = size[compute.weights]
     gradients, masters = 2 if compute.weights != "float32" else 4, 2 * (compute.weights == "offloaded")
     moments = 2 if compute.moments == "8bit" else 8
-    has_teacher = config.objective.kind == "distill" and config.teacher.kind != "live"
+    has_teacher = config.objective.kind == "distill" and config.teacher.kind not in ("live", "external")
     is_bounded = bool(config.optimizer.fall_share or config.optimizer.drift_nats)
     copy = 2 * (products == "bfloat16" and compute.weights == "float32")
     kept = weights + masters + gradients + moments + copy

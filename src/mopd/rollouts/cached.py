@@ -2,10 +2,13 @@
 
 A model with a state (a convolution, a recurrence) has read the padding before a prompt by the time it reads the prompt.
 `PromptwiseDecoder` therefore reads and continues prompts apart: exact, with as many calls a token as there are prompts.
+Some models cannot go on from a cache, or not in several rows. `RereadingDecoder` reads their rows again at every token,
+as the learner will: exact, and slower the longer a completion is.
 """
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from inspect import signature
 from typing import Any, Protocol
@@ -14,13 +17,23 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import Tensor
 
+from mopd.scoring.head import head_logits
+from mopd.scoring.hidden_states import hidden_states
+from mopd.scoring.packing import pack_by_tokens
+from mopd.scoring.rows import Row
 from mopd.scoring.vocabulary import of_known_tokens
+
+REREAD_AT_ONCE = 8192
+"""Tokens that are read at once where rows are read again for every token."""
 
 
 class Decoder(Protocol):
     """Next-token logits for rows, [rows, vocabulary]: `logits` after the prompts, `step` after one more token a row."""
 
     logits: Tensor
+
+    def __init__(self, model: Any, prompts: Sequence[tuple[int, ...]], owner: Tensor) -> None:
+        """Rows in order, row i writing from prompt `owner[i]`."""
 
     def keep(self, rows: Tensor) -> None:
         """Go on with these rows only: [kept] indices of the present ones."""
@@ -111,22 +124,70 @@ class PromptwiseDecoder:
         return torch.cat(list(logits))[rows.argsort().to(logits[0].device)]
 
 
-_MAY_PAD: WeakKeyDictionary[Any, bool] = WeakKeyDictionary()
+class RereadingDecoder:
+    """Without a cache: each row is read again, whole, for every token."""
+
+    def __init__(self, model: Any, prompts: Sequence[tuple[int, ...]], owner: Tensor) -> None:
+        self.model = model
+        self.rows = [prompts[index] for index in owner.tolist()]
+        read = self._read(prompts)
+        self.logits = read[owner.to(read.device)]
+
+    def keep(self, rows: Tensor) -> None:
+        """Go on with these rows only."""
+        self.rows = [self.rows[index] for index in rows.tolist()]
+
+    def step(self, tokens: Tensor) -> Tensor:
+        """The logits behind one more token a row."""
+        self.rows = [(*row, token) for row, token in zip(self.rows, tokens.tolist(), strict=True)]
+        return self._read(self.rows)
+
+    def _read(self, rows: Sequence[tuple[int, ...]]) -> Tensor:
+        behind = [Row(ids, ids[:1], (True,)) for ids in rows]  # which token would come next changes nothing before it
+        packs = pack_by_tokens(rows, REREAD_AT_ONCE, shares_prefixes=False)
+        read = [head_logits(self.model, hidden_states(self.model, [behind[i] for i in pack])) for pack in packs]
+        places = torch.tensor([place for pack in packs for place in pack])
+        return torch.cat(read)[places.argsort().to(read[0].device)]
+
+
+_KINDS: WeakKeyDictionary[Any, type[Decoder]] = WeakKeyDictionary()
+
+
+def decoder_class(model: Any) -> type[Decoder]:
+    """The decoder that is exact for a model's own cache, and the fastest such; found out once for each model.
+
+    Said with a warning where the model's cache cannot be used at all.
+    """
+    if model not in _KINDS:
+        try:
+            _KINDS[model] = CachedDecoder if _may_pad(_tried_cache(model)) else PromptwiseDecoder
+        except Exception as error:  # whatever a model raises at being asked to go on
+            _KINDS[model] = RereadingDecoder
+            why = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+            text = f"{type(model).__name__} cannot go on from a cache ({why}): it reads its rows again at each token"
+            warnings.warn(f"{text}, which is as exact, and slow", stacklevel=1)
+    return _KINDS[model]
 
 
 @torch.no_grad()
-def may_pad_prompts(model: Any) -> bool:
-    """Whether all that the model's cache holds are keys and values, which a mask hides; tried once for each model."""
+def _tried_cache(model: Any) -> Any:
+    """The cache of a model that went on from a prompt in two rows, of which one then went on alone."""
+    decoder = CachedDecoder(model, [(3, 4)], torch.zeros(2, dtype=torch.long))
+    decoder.step(torch.tensor([5, 6]))
+    decoder.keep(torch.tensor([1]))
+    decoder.step(torch.tensor([5]))
+    return decoder.cache
+
+
+def _may_pad(cache: Any) -> bool:
+    """Whether all that a cache holds are keys and values, which a mask hides from what comes later."""
     from transformers import DynamicCache
     from transformers.cache_utils import DynamicLayer, LinearAttentionCacheLayerMixin
 
-    if model not in _MAY_PAD:
-        cache = CachedDecoder(model, [(3, 4)], torch.zeros(1, dtype=torch.long)).cache
-        _MAY_PAD[model] = type(cache) is DynamicCache and all(
-            isinstance(layer, DynamicLayer) and not isinstance(layer, LinearAttentionCacheLayerMixin)
-            for layer in cache.layers
-        )
-    return _MAY_PAD[model]
+    return type(cache) is DynamicCache and all(
+        isinstance(layer, DynamicLayer) and not isinstance(layer, LinearAttentionCacheLayerMixin)
+        for layer in cache.layers
+    )
 
 
 def _cache_argument(model: Any) -> str:

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mopd.rollouts.cached import CachedDecoder, Decoder, PromptwiseDecoder, may_pad_prompts
+from mopd.rollouts.cached import Decoder, decoder_class
 from mopd.rollouts.recorded import GraphRecorder, RecordedDecoder, can_record
 from mopd.scoring.attention import Seen, forward_with, read_trie, refuse_other_kinds
 from mopd.scoring.head import head_logits
@@ -39,7 +39,7 @@ def open_decoder(
         return RecordedDecoder(decoder, GraphRecorder(model))
     if shares_prefixes:
         return SharedPromptDecoder(model, unique, owner)
-    return (CachedDecoder if may_pad_prompts(model) else PromptwiseDecoder)(model, unique, owner)
+    return decoder_class(model)(model, unique, owner)
 
 
 class SharedPromptDecoder:

@@ -58,10 +58,11 @@ def changed_settings(own: Config, asked: Config) -> Changes:
 
 
 def _are_places(key: str, was: Any, now: Any) -> bool:
-    """Whether two values of a source of problems differ in where files lie alone."""
+    """Whether two values differ in where files lie alone, of a source of problems or of an external teacher; what the
+    files hold is compared by `inputs`."""
     if key == "problems.mix":
         return [_without_place(source) for source in was] == [_without_place(source) for source in now]
-    if key not in ("problems.source", "problems.held_out_source") or None in (was, now):
+    if key not in ("problems.source", "problems.held_out_source", "teacher.model") or None in (was, now):
         return False
     return is_place(was) and is_place(now)
 

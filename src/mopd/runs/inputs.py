@@ -30,6 +30,7 @@ from mopd.judging.signatures import unwrapped
 from mopd.models.student import Student
 from mopd.models.template_date import written_at
 from mopd.models.tokenizer import ChatTokenizer
+from mopd.models.weights import weights_digest
 from mopd.problems import ProblemSet
 
 Inputs = dict[str, Any]
@@ -49,13 +50,23 @@ def describe_problems(problems: ProblemSet) -> Inputs:
     }
 
 
-def describe_inputs(problems: ProblemSet, functions: Sequence[Callable[..., Any]], student: Student) -> Inputs:
-    """All inputs of a run. The student's tokenizer is that of the run's moment (`freeze_day`)."""
+def describe_inputs(
+    problems: ProblemSet,
+    functions: Sequence[Callable[..., Any]],
+    student: Student,
+    external: tuple[str, Student] | None = None,
+) -> Inputs:
+    """All inputs of a run, with its `external` teacher (name, model) if any. The student's tokenizer is that of the
+    run's moment (`freeze_day`)."""
+    teacher = (
+        {} if external is None else {"teacher": {"model": external[0], "digest": weights_digest(external[1].model)}}
+    )
     return {
         "problems": describe_problems(problems),
         "reward_functions": _digest(map(_function_source, functions) if functions else own_verifiers(problems)),
         "template": _digest(rendered(problems, student.tokenizer)),
         "dtype": str(student.dtype).removeprefix("torch."),
+        **teacher,
     }
 
 
@@ -88,6 +99,13 @@ def check_inputs(recorded: Inputs, found: Inputs, do: str) -> None:
             "a run computes in the dtype that it began in, also where compute.dtype = 'auto' means another here",
             f"this machine computes in {found['dtype']}, but the run began in {was}",
             f"set compute.dtype={was}; {do}",
+        )
+    was, now = (inputs.get("teacher", {}) for inputs in (recorded, found))
+    if was and now and was["digest"] != now["digest"]:
+        raise RunError(
+            "a run's external teacher has the weights that it had when the run began",
+            f"the weights of {now['model']} are others than those of {was['model']} were",
+            f"put them back, or set teacher.model to where they are; {do}",
         )
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from mopd.config import HUB_PREFIX, PYTHON_PREFIX, Config, MixConfig
+from mopd.config import HUB_PREFIX, PYTHON_PREFIX, Config, ExternalTeacher, MixConfig, TeacherConfig
 from mopd.core.errors import RunError
 from mopd.models.embedded import PREFIX
 from mopd.problems import generated
@@ -17,7 +17,7 @@ from mopd.starters import PREFIX as STARTER_PREFIX
 
 
 def settled(config: Config) -> Config:
-    """`config` with absolute paths: `run`, `student`, `rewards.folder`, and files and folders of problems.
+    """`config` with absolute paths: `run`, `student`, `teacher.model`, `rewards.folder`, and where problems are.
 
     A name that is no file here (a hub id, a generated source, a misspelt name) stays as it is. Raises RunError where
     `run` names no directory.
@@ -33,6 +33,7 @@ def settled(config: Config) -> Config:
         update={
             "run": str(run_path(config.run)),
             "student": _student(config.student),
+            "teacher": _teacher(config.teacher),
             "problems": problems.model_copy(update=places),
             "rewards": config.rewards.model_copy(update={"folder": None if folder is None else str(absolute(folder))}),
         }
@@ -75,6 +76,12 @@ def _existing(text: str) -> str:
 
 def _student(text: str) -> str:
     return text if text.startswith((PREFIX, PYTHON_PREFIX)) else _existing(text)
+
+
+def _teacher(teacher: TeacherConfig) -> TeacherConfig:
+    if not isinstance(teacher, ExternalTeacher):
+        return teacher
+    return teacher.model_copy(update={"model": _existing(teacher.model)})
 
 
 def _source(text: str) -> str:

@@ -16,7 +16,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from mopd.scoring.attention import read_trie
+from mopd.scoring.attention import inner_decoder, read_trie
 from mopd.scoring.rows import Row
 from mopd.scoring.trie import build_trie
 
@@ -40,7 +40,7 @@ def _from_padded_rows(model: Any, rows: Sequence[Row]) -> Float[Tensor, "loss_to
     for index, row in enumerate(rows):
         ids[index, : len(row.token_ids)] = torch.tensor(row.token_ids)
     before = [index * width + position for index, row in enumerate(rows) for position in row.scored_from]
-    states = model.get_decoder()(input_ids=ids.to(device), use_cache=False).last_hidden_state
+    states = inner_decoder(model)(input_ids=ids.to(device), use_cache=False).last_hidden_state
     chosen: Tensor = states.flatten(0, 1)[torch.tensor(before, device=device)]
     return chosen
 

@@ -137,7 +137,9 @@ def _inputs(setup: Setup, began: str) -> dict[str, Any]:
     """What the run depends on besides its configuration. From here on templates write the day on which it `began`."""
     freeze_day(setup.student.tokenizer, began)
     functions = getattr(setup.judge, "functions", ())
-    return describe_inputs(setup.problems, functions, setup.student)
+    asked = setup.config.external_teacher
+    external = None if setup.external is None or asked is None else (asked.model, setup.external)
+    return describe_inputs(setup.problems, functions, setup.student, external)
 
 
 @contextmanager
@@ -189,7 +191,8 @@ class _Training:
 
     def _go(self) -> dict[str, Any]:
         is_new = self.run.newest is None
-        for line in header_lines(self.config, self.setup.student, self.setup.problems, str(self.run.path)):
+        setup = self.setup
+        for line in header_lines(self.config, setup.student, setup.problems, str(self.run.path), setup.external):
             self.tell(line)
         if is_new:
             self._warm_up()  # before there is a teacher, which begins as the warmed-up student

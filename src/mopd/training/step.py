@@ -89,7 +89,7 @@ class Stepper:
         self.learner = Learner(student.model, config, scorer)
         self.teacher = (
             LocalTeacher(
-                student.model,
+                (setup.external or student).model,
                 config.teacher,
                 scorer,
                 config.sampling.temperature,
@@ -168,6 +168,6 @@ class Stepper:
             return {}
         stride = math.ceil(len(taught) / self.config.evaluation.reading_contexts)  # evenly over the step's groups
         with clock("teacher_accuracy"):
-            figures = accuracy_from_contexts(self.setup, self.teacher.model, taught[::stride], step)
+            figures = accuracy_from_contexts(self.setup.of_teacher, self.teacher.model, taught[::stride], step)
         gap = self.pausing.measured(figures["accuracy_from_contexts_share"], taught[::stride])
         return {f"teacher/{name}": value for name, value in figures.items()} | gap

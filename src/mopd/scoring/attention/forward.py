@@ -83,9 +83,15 @@ def forwards_replaced(layers: Sequence[Any], forwards: Sequence[Callable[..., An
                 layer.forward = own
 
 
+def inner_decoder(model: Any) -> Any:
+    """What gives a model's last hidden states. Some that have a vision part elsewhere name themselves (Llama 4)."""
+    found = model.get_decoder()
+    return model.model if found is model else found
+
+
 def decoder_layers(model: Any) -> list[Any]:
     """The layers of a model's decoder, whatever it calls them."""
-    return next(list(child) for child in model.get_decoder().children() if isinstance(child, torch.nn.ModuleList))
+    return next(list(child) for child in inner_decoder(model).children() if isinstance(child, torch.nn.ModuleList))
 
 
 def trie_attention(
@@ -143,7 +149,7 @@ def forward_with(
     """The decoder's last hidden states, with `function` as its attention."""
     not_read = torch.ones(1, 1, 1, 1, dtype=torch.bool, device=ids.device)  # keeps transformers from making a mask
     with attending_with(function, model):
-        states: Tensor = model.get_decoder()(
+        states: Tensor = inner_decoder(model)(
             input_ids=ids, position_ids=positions, attention_mask=not_read, use_cache=False
         ).last_hidden_state
     return states
