@@ -18,10 +18,9 @@ from mopd.models.student import copy_model
 from mopd.scoring.rows import teacher_row
 from mopd.scoring.scorer import Scorer
 
-Reading = Callable[[Sequence[int]], Callable[[slice], Predictions]]
-"""What a teacher made of the contexts of lessons. For some of the lessons (their indices) it gives a function from a
-part of their loss tokens (a slice, lessons in order) to the teacher's predictions before these tokens, without
-gradient."""
+Reading = Callable[[Sequence[int]], Callable[[Sequence[int]], Predictions]]
+"""What a teacher made of the contexts of lessons. For some of the lessons (their indices) it gives a function from some
+of their loss tokens (numbers, lessons in order) to the teacher's predictions before these tokens, without gradient."""
 
 
 GROWN = 1.5
@@ -80,14 +79,15 @@ class LocalTeacher:
         return self._reading(self.scorer.read(self.model, [teacher_row(lesson) for lesson in lessons]))
 
     def _reading(self, states: Sequence[Tensor]) -> Reading:
-        def of_lessons(indices: Sequence[int]) -> Callable[[slice], Predictions]:
+        def of_lessons(indices: Sequence[int]) -> Callable[[Sequence[int]], Predictions]:
             chosen = torch.cat([states[index] for index in indices])
 
             @torch.no_grad()
-            def of_part(part: slice) -> Predictions:
-                return self.scorer.predict(self.model, chosen[part], self.temperature)
+            def of_tokens(numbers: Sequence[int]) -> Predictions:
+                hidden = chosen[torch.tensor(numbers, device=chosen.device)]
+                return self.scorer.predict(self.model, hidden, self.temperature)
 
-            return of_part
+            return of_tokens
 
         return of_lessons
 
