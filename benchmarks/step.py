@@ -1,6 +1,6 @@
 """Steps by phase, with peak memory, as JSON lines.
 
-    python benchmarks/step.py [--steps 5] [--config configs/demo.toml] [--half-succeed] [--profile 8] [--set key=value ...]
+    python benchmarks/step.py [--steps 5] [--config FILE] [--half-succeed] [--profile N] [--set KEY=VALUE ...]
 
 The first line of output is the environment; then one line a phase: CPU seconds of this process (median over steps after
 one unmeasured step; on CUDA wall seconds), share of the step; then the step as a whole with tokens a second; then the

@@ -41,12 +41,9 @@ def test_every_token_is_scored_once_and_only_with_its_like():
         assert [alike[0].position for alike in found] == sorted(alike[0].position for alike in found)
         assert sum(scored_row(found).loss_mask) == len(found)
         for alike in found:
-            behind = {
-                (t.lesson.prompt_ids, t.lesson.context_ids, t.lesson.failure_context_ids)
-                + t.lesson.rollout.token_ids[: t.position + 1]
-                for t in alike
-            }
-            assert len(behind) == 1
+            texts = {token.lesson.rollout.token_ids[: token.position + 1] for token in alike}
+            contexts = {(token.lesson.context_ids, token.lesson.failure_context_ids) for token in alike}
+            assert len(texts) == len(contexts) == 1
     for index in (3, 6):
         assert [alike[0] for alike in scored[index]] == loss_tokens(index, lessons[index]), "what is measured is whole"
     assert 5 not in scored, "all of it is scored elsewhere"

@@ -85,8 +85,8 @@ class Work:
 
 @dataclass
 class Part:
-    """What one update learns from: lessons (indices), goals, the meter of the update, the tokens that are scored in each
-    lesson, and what the teacher read."""
+    """What one update learns from: lessons (indices), goals, the meter of the update, the loss tokens that are
+    scored in each lesson, and what the teacher read."""
 
     work: Work
     indices: Sequence[int]
