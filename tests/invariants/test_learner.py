@@ -232,7 +232,7 @@ def test_a_non_finite_gradient_updates_nothing_and_is_counted():
     learner.learn(make_lessons(), teacher, 0, clock)
     before = copy.deepcopy(model.state_dict())
     moments = {name: value.clone() for name, value in learner.optimizer.state_tensors().items()}
-    poison = next(model.parameters()).register_hook(lambda gradient: gradient * float("nan"))
+    poison = model.get_decoder().layers[0].mlp.up_proj.weight.register_hook(lambda gradient: gradient * float("nan"))
     learning = learner.learn(make_lessons(), teacher, 1, clock)
     poison.remove()
     assert not learning.is_updated

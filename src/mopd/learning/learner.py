@@ -22,6 +22,7 @@ import math
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from itertools import accumulate
 from statistics import fmean
 from typing import Any
 
@@ -30,10 +31,11 @@ from torch import Tensor
 
 from mopd.config import Config
 from mopd.core.types import Lesson
+from mopd.learning.alike import Alike, loss_tokens, scored_row
 from mopd.learning.optimizer import AdamW, Update, learning_rate_at
 from mopd.learning.teacher import Teacher
 from mopd.learning.update_meter import drift
-from mopd.learning.work import LossToken, Part, Work
+from mopd.learning.work import Part, Work
 from mopd.method.objective import is_never_negative, sampler_weights
 from mopd.method.predictions import Predictions
 from mopd.scoring.head import loss_parts
@@ -102,8 +104,10 @@ class Learner:
         sums = part.work.sums
         before = sums["objective"]
 
+        scored = list(part.alike.values())
+
         def loss_of(pack: Sequence[int]) -> PartLoss:
-            tokens = part.loss_tokens([part.indices[row] for row in pack])
+            tokens = [alike for row in pack for alike in scored[row]]
             teacher_of = part.teacher_of(tokens)
 
             def part_loss(rows: slice, student: Predictions) -> Tensor:
@@ -115,40 +119,44 @@ class Learner:
 
             return part_loss
 
-        lessons = [part.work.lessons[index] for index in part.indices]
-        self.scorer.backward(
-            self.model, [student_row(lesson) for lesson in lessons], loss_of, self.config.sampling.temperature
-        )
+        rows = [scored_row(tokens) for tokens in scored]
+        self.scorer.backward(self.model, rows, loss_of, self.config.sampling.temperature)
         return sums["objective"] - before
 
     @torch.no_grad()
     def _count(
         self,
         part: Part,
-        tokens: Sequence[LossToken],
+        tokens: Sequence[Alike],
         student: Predictions,
         teacher: Predictions | None,
         costs: Tensor,
     ) -> None:
         sums, cap = part.work.sums, self.config.optimizer.importance_cap
         batch = part.work.batch(tokens, student, None)
+        each = [token for alike in tokens for token in alike]
         gap = batch.old_logprobs - batch.sampler_logprobs
-        sums["tokens"] += len(tokens)
+        sums["tokens"] += len(each)
+        sums["alike"] += len(each) - len(tokens)
         sums["objective"] += costs.sum().item()
-        sums["entropy"] += student.entropies.sum().item()
+        sums["entropy"] += batch.of_tokens(student.entropies).sum().item()
         sums["gap"] += gap.abs().sum().item()
         sums["capped"] += (sampler_weights(batch, cap) >= cap).sum().item()
-        is_end = torch.tensor([token.is_end for token in tokens], device=costs.device)
+        is_end = torch.tensor([token.is_end for token in each], device=costs.device)
         sums["ends"] += is_end.sum().item()
         sums["student_at_ends"] += batch.logprobs[is_end].exp().sum().item()
         if teacher is not None:
-            taught = torch.tensor([token.lesson.context_ids is not None for token in tokens], device=costs.device)
-            said = teacher.of(batch.token_ids[taught])
-            sums["taught_tokens"] += len(teacher)
+            shown = [place for place, alike in enumerate(tokens) if alike[0].lesson.context_ids is not None]
+            times = torch.tensor([len(tokens[place]) for place in shown], device=costs.device)
+            taught = torch.tensor([token.lesson.context_ids is not None for token in each], device=costs.device)
+            said = teacher.of(batch.token_ids[torch.tensor(shown, device=costs.device)]).repeat_interleave(times)
+            sums["taught_tokens"] += len(said)
             sums["teacher_gap"] += (said - batch.logprobs[taught]).sum().item()
             sums["taught_ends"] += is_end[taught].sum().item()
             sums["teacher_at_ends"] += said[is_end[taught]].exp().sum().item()
-        part.meter.remember([token.index for token in tokens], student, batch.logprobs, costs)
+        firsts = torch.tensor([0, *accumulate(map(len, tokens))][:-1], device=costs.device)
+        owners = [alike[0].index for alike in tokens]
+        part.meter.remember(owners, student, batch.logprobs[firsts], costs[firsts])
 
     def _count_update(self, part: Part, done: Update, is_teacher_fixed: bool) -> None:
         """Measure what an update did, and shorten it where the student drifted too far."""
@@ -184,7 +192,8 @@ class Learner:
         for index, hidden in zip(
             indices, self.scorer.read(self.model, [student_row(lesson) for lesson in lessons]), strict=True
         ):
-            tokens, before = part.loss_tokens([index]), part.meter.was(index)
+            tokens = [(token,) for token in loss_tokens(index, part.work.lessons[index])]
+            before = part.meter.was(index)
             teacher_of = part.teacher_of(tokens)
             for rows in loss_parts(self.model, len(hidden)):
                 student, was = self.scorer.predict(self.model, hidden[rows], temperature), before.part(rows)
@@ -202,6 +211,7 @@ class Learner:
         metrics = {
             "objective/loss": sums["objective"] / sums["parts"],
             "objective/tokens_count": tokens / repeats,
+            "objective/alike_tokens_count": sums["alike"] / repeats,
             "student/entropy_nats": sums["entropy"] / tokens,
             "importance/logprob_gap_nats": sums["gap"] / tokens,
             "importance/capped_tokens_count": sums["capped"] / repeats,

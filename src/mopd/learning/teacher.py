@@ -20,10 +20,9 @@ from mopd.models.weights import full_weights, is_in, keep_head
 from mopd.scoring.rows import teacher_row
 from mopd.scoring.scorer import Scorer
 
-Reading = Callable[[Sequence[int]], Callable[[slice], Predictions]]
-"""What a teacher made of the contexts of lessons. For some of the lessons (their indices) it gives a function from a
-part of their loss tokens (a slice, lessons in order) to the teacher's predictions before these tokens, without
-gradient."""
+Reading = Callable[[Sequence[int]], Callable[[Sequence[int]], Predictions]]
+"""What a teacher made of the contexts of lessons. For some of the lessons (their indices) it gives a function from some
+of their loss tokens (numbers, lessons in order) to the teacher's predictions before these tokens, without gradient."""
 
 
 GROWN = 1.5
@@ -101,14 +100,15 @@ class LocalTeacher:
         return copy_model(self.model, self.scorer.dtype, self.device)
 
     def _reading(self, model: Any, states: Sequence[Tensor]) -> Reading:
-        def of_lessons(indices: Sequence[int]) -> Callable[[slice], Predictions]:
+        def of_lessons(indices: Sequence[int]) -> Callable[[Sequence[int]], Predictions]:
             chosen = torch.cat([states[index] for index in indices])
 
             @torch.no_grad()
-            def of_part(part: slice) -> Predictions:
-                return self.scorer.predict(model, chosen[part], self.temperature)
+            def of_tokens(numbers: Sequence[int]) -> Predictions:
+                hidden = chosen[torch.tensor(numbers, device=chosen.device)]
+                return self.scorer.predict(model, hidden, self.temperature)
 
-            return of_part
+            return of_tokens
 
         return of_lessons
 

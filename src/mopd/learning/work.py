@@ -17,6 +17,7 @@ from torch import Tensor
 
 from mopd.config import Config, DistillObjective, GrpoObjective, ObjectiveConfig
 from mopd.core.types import Lesson
+from mopd.learning.alike import Alike, LossToken, alike_tokens, loss_tokens
 from mopd.learning.teacher import Reading, Teacher
 from mopd.learning.update_meter import UpdateMeter
 from mopd.method.contrast import contrast_target, with_evidence
@@ -30,21 +31,6 @@ class Goal:
 
     objective: ObjectiveConfig
     coefficients: Mapping[int, float]
-
-
-@dataclass(frozen=True, slots=True)
-class LossToken:
-    """A token of a lesson (its index among the step's) that counts."""
-
-    index: int
-    lesson: Lesson
-    position: int
-
-    @property
-    def is_end(self) -> bool:
-        """Whether the student ended its completion here."""
-        rollout = self.lesson.rollout
-        return not rollout.is_truncated and self.position == len(rollout.token_ids) - 1
 
 
 @dataclass
@@ -69,23 +55,28 @@ class Work:
         updates = [part for _ in range(self.config.optimizer.updates_per_step) for part in parts]
         for number, indices in enumerate(updates):
             meter = UpdateMeter.of(indices, self.config.seed, step, number)
-            yield Part(self, indices, goals(self.config, self.lessons, indices), meter)
+            alike = alike_tokens({index: self.lessons[index] for index in indices}, meter.lessons)
+            yield Part(self, indices, goals(self.config, self.lessons, indices), meter, alike)
 
-    def batch(self, tokens: Sequence[LossToken], student: Predictions, teacher: Predictions | None) -> TokenBatch:
-        """What an objective needs of some loss tokens."""
-        rollouts = [(token.lesson.rollout, token.position) for token in tokens]
-        token_ids = torch.tensor([rollout.token_ids[j] for rollout, j in rollouts], device=student.logits.device)
-        logprobs = student.of(token_ids)
-        now = zip(tokens, logprobs.detach().tolist(), strict=True)
+    def batch(self, tokens: Sequence[Alike], student: Predictions, teacher: Predictions | None) -> TokenBatch:
+        """What an objective needs of some loss tokens: predictions once for those that are alike."""
+        device = student.logits.device
+        token_ids = torch.tensor([alike[0].token_id for alike in tokens], device=device)
+        each = [token for alike in tokens for token in alike]
+        places = torch.tensor([place for place, alike in enumerate(tokens) for _ in alike], device=device)
+        logprobs = student.of(token_ids)[places]
+        now = zip(each, logprobs.detach().tolist(), strict=True)
         old = [self.old_logprobs.setdefault((token.index, token.position), value) for token, value in now]
+        sampler = [token.lesson.rollout.sampler_logprobs[token.position] for token in each]
         return TokenBatch(
             student=student,
             token_ids=token_ids,
             logprobs=logprobs,
-            sampler_logprobs=torch.tensor([rollout.sampler_logprobs[j] for rollout, j in rollouts]).to(logprobs),
+            sampler_logprobs=torch.tensor(sampler).to(logprobs),
             old_logprobs=torch.tensor(old, dtype=torch.float64).to(logprobs),
-            advantages=torch.tensor([self._advantage(token) for token in tokens]).to(logprobs),
+            advantages=torch.tensor([self._advantage(token) for token in each]).to(logprobs),
             teacher=teacher,
+            places=places,
         )
 
     def _advantage(self, token: LossToken) -> float:
@@ -94,12 +85,14 @@ class Work:
 
 @dataclass
 class Part:
-    """What one update learns from: lessons (indices), goals, the meter of the update, and what the teacher read."""
+    """What one update learns from: lessons (indices), goals, the meter of the update, the loss tokens that are
+    scored in each lesson, and what the teacher read."""
 
     work: Work
     indices: Sequence[int]
     goals: Sequence[Goal]
     meter: UpdateMeter
+    alike: Mapping[int, Sequence[Alike]]
     reading: Reading | None = None
     failure_reading: Reading | None = None
 
@@ -116,17 +109,8 @@ class Part:
         self.reading = _renumbered(reading, taught, 0)
         self.failure_reading = _renumbered(reading, contrasted, len(taught))
 
-    def loss_tokens(self, indices: Sequence[int]) -> list[LossToken]:
-        """The loss tokens of some lessons, in order."""
-        return [
-            LossToken(i, self.work.lessons[i], position)
-            for i in indices
-            for position, counts in enumerate(self.work.lessons[i].rollout.is_own)
-            if counts
-        ]
-
-    def teacher_of(self, tokens: Sequence[LossToken]) -> Callable[[slice, Predictions], Predictions | None]:
-        """From a slice of some lessons' loss tokens, and the student's predictions before them, to the teacher's.
+    def teacher_of(self, tokens: Sequence[Alike]) -> Callable[[slice, Predictions], Predictions | None]:
+        """From a slice of some loss tokens, and the student's predictions before them, to the teacher's.
 
         Those are before the tokens of lessons that have a context, and None where there is no such token.
         """
@@ -142,8 +126,8 @@ class Part:
             if objective.contrast.form == "advantage":
                 self._remember_evidence(tokens[part], success, failure)
                 return None
-            own = [row for row, token in enumerate(tokens[part]) if token.lesson.context_ids is not None]
-            rows = [tokens[part][row].lesson.failure_context_ids is not None for row in own]
+            own = [row for row, alike in enumerate(tokens[part]) if alike[0].lesson.context_ids is not None]
+            rows = [tokens[part][row][0].lesson.failure_context_ids is not None for row in own]
             device = student.logits.device
             anchor = Predictions(student.logits.detach()[torch.tensor(own, device=device)], student.temperature)
             return contrast_target(anchor, success, failure, torch.tensor(rows, device=device), objective.contrast)
@@ -151,44 +135,41 @@ class Part:
         return teacher
 
     @torch.no_grad()
-    def _remember_evidence(self, tokens: Sequence[LossToken], success: Predictions, failure: Predictions) -> None:
+    def _remember_evidence(self, tokens: Sequence[Alike], success: Predictions, failure: Predictions) -> None:
         """Keep log t_S(y) - log t_F(y) of the tokens y that both predict."""
-        shown = [token for token in tokens if token.lesson.context_ids is not None]
-        both = [row for row, token in enumerate(shown) if token.lesson.failure_context_ids is not None]
-        ids = torch.tensor([t.lesson.rollout.token_ids[t.position] for t in shown], device=success.logits.device)
+        shown = [alike for alike in tokens if alike[0].lesson.context_ids is not None]
+        both = [row for row, alike in enumerate(shown) if alike[0].lesson.failure_context_ids is not None]
+        ids = torch.tensor([alike[0].token_id for alike in shown], device=success.logits.device)
         rows = torch.tensor(both, device=ids.device)
         found = success.of(ids)[rows] - failure.of(ids[rows])
         for row, value in zip(both, found.tolist(), strict=True):
-            self.work.evidence[shown[row].index, shown[row].position] = value
+            self.work.evidence |= {(token.index, token.position): value for token in shown[row]}
 
     def costs(
         self,
-        tokens: Sequence[LossToken],
+        tokens: Sequence[Alike],
         student: Predictions,
         teacher: Predictions | None,
         moved: Float[Tensor, " n"] | None = None,
     ) -> Float[Tensor, " n"]:
-        """What each of some loss tokens adds to the objective.
+        """What each of n loss tokens adds to the objective; those that are alike stand together.
 
         `moved` is by how much their log-probabilities are other than they were when importance weights were formed. A
         distillation does not lower those, so they stay what they were.
         """
-        total = torch.zeros(len(tokens), dtype=student.log_normalizers.dtype, device=student.logits.device)
+        each = [token for alike in tokens for token in alike]
+        total = torch.zeros(len(each), dtype=student.log_normalizers.dtype, device=student.logits.device)
         for goal in self.goals:
-            rows = [row for row, token in enumerate(tokens) if token.index in goal.coefficients]
+            rows = [row for row, token in enumerate(each) if token.index in goal.coefficients]
             if not rows:
                 continue
             own = torch.tensor(rows, device=total.device)
             is_distilled = goal.objective.kind == "distill"
-            batch = self.work.batch(
-                [tokens[row] for row in rows],
-                student if len(rows) == len(tokens) else Predictions(student.logits[own], student.temperature),
-                teacher if is_distilled else None,
-            )
+            batch = self.work.batch(*_of_goal(goal, tokens, student), teacher if is_distilled else None)
             if moved is not None and is_distilled:
                 old, sampler = batch.old_logprobs + moved[own], batch.sampler_logprobs + moved[own]
                 batch = replace(batch, old_logprobs=old, sampler_logprobs=sampler)
-            coefficients = torch.tensor([goal.coefficients[tokens[row].index] for row in rows])
+            coefficients = torch.tensor([goal.coefficients[each[row].index] for row in rows])
             losses = token_losses(batch, self.work.config, goal.objective)
             total = total.index_add(0, own, losses * coefficients.to(losses))
         return total
@@ -209,20 +190,34 @@ def _renumbered(reading: Reading, indices: Sequence[int], begin: int) -> Reading
 
 
 def _of_slices(
-    reading: Reading | None, tokens: Sequence[LossToken], context: Callable[[Lesson], object]
+    reading: Reading | None, tokens: Sequence[Alike], context: Callable[[Lesson], object]
 ) -> Callable[[slice], Predictions | None]:
     """From a slice of tokens to what was predicted before those whose lesson has such a context."""
-    has = [context(token.lesson) is not None for token in tokens]
-    if reading is None or not any(has):
+    shown = [alike[0] for alike in tokens if context(alike[0].lesson) is not None]
+    if reading is None or not shown:
         return lambda part: None
-    of_those = reading(list(dict.fromkeys(token.index for token, is_one in zip(tokens, has, strict=True) if is_one)))
-    before = [0, *accumulate(has)]
+    lessons = {token.index: token.lesson for token in shown}
+    of_those = reading(list(lessons))
+    all_of_those = (token for index, lesson in lessons.items() for token in loss_tokens(index, lesson))
+    number = {(token.index, token.position): number for number, token in enumerate(all_of_those)}
+    numbers = [number[token.index, token.position] for token in shown]
+    before = [0, *accumulate(context(alike[0].lesson) is not None for alike in tokens)]
 
     def of_slice(part: slice) -> Predictions | None:
-        begin, end = before[part.start], before[part.stop]
-        return of_those(slice(begin, end)) if end > begin else None
+        chosen = numbers[before[part.start] : before[part.stop]]
+        return of_those(chosen) if chosen else None
 
     return of_slice
+
+
+def _of_goal(goal: Goal, tokens: Sequence[Alike], student: Predictions) -> tuple[Sequence[Alike], Predictions]:
+    """The tokens of a goal's lessons, and the student's predictions before them."""
+    own = [tuple(token for token in alike if token.index in goal.coefficients) for alike in tokens]
+    places = [place for place, alike in enumerate(own) if alike]
+    if len(places) == len(tokens):
+        return own, student
+    rows = torch.tensor(places, device=student.logits.device)
+    return [own[place] for place in places], Predictions(student.logits[rows], student.temperature)
 
 
 def goals(config: Config, lessons: Sequence[Lesson], indices: Sequence[int]) -> list[Goal]:

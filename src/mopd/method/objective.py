@@ -33,20 +33,26 @@ from mopd.method.predictions import Predictions
 
 @dataclass(frozen=True)
 class TokenBatch:
-    """n loss tokens of some lessons, flattened.
+    """n loss tokens of some lessons, flattened, at places before each of which there is one prediction.
 
-    `student` predicts them with gradient, `teacher` without, where the objective has one. `logprobs` are the
-    student's of the sampled `token_ids`, with gradient; `sampler_logprobs` were recorded at sampling; `old_logprobs`
-    are the learner's own before the step's first update, detached.
+    `student` predicts the `token_ids` of the places with gradient, `teacher` without, where the objective has one.
+    `places` are those of the tokens; without, each token has its own. Of each token `logprobs` are the student's, with
+    gradient; `sampler_logprobs` were recorded at sampling; `old_logprobs` are the learner's own before the step's first
+    update, detached.
     """
 
     student: Predictions
-    token_ids: Int[Tensor, " n"]
+    token_ids: Int[Tensor, " places"]
     logprobs: Float[Tensor, " n"]
     sampler_logprobs: Float[Tensor, " n"]
     old_logprobs: Float[Tensor, " n"]
     advantages: Float[Tensor, " n"]
     teacher: Predictions | None = None
+    places: Int[Tensor, " n"] | None = None
+
+    def of_tokens(self, values: Float[Tensor, " places"]) -> Float[Tensor, " n"]:
+        """From what is of places to what is of tokens."""
+        return values if self.places is None else values[self.places]
 
 
 def token_losses(batch: TokenBatch, config: Config, objective: ObjectiveConfig | None = None) -> Float[Tensor, " n"]:
@@ -88,8 +94,8 @@ def _distill(batch: TokenBatch, config: Config, objective: ObjectiveConfig) -> F
     assert batch.teacher is not None
     reuse = _capped_ratio(batch.logprobs, batch.old_logprobs, config.optimizer.importance_cap)
     if config.divergence.kind == "sampled_reverse_kl":
-        return reuse * sampled_reverse_kl(batch.logprobs, batch.teacher.of(batch.token_ids))
-    return reuse * token_divergence(batch.student, batch.teacher, config.divergence)
+        return reuse * sampled_reverse_kl(batch.logprobs, batch.of_tokens(batch.teacher.of(batch.token_ids)))
+    return reuse * batch.of_tokens(token_divergence(batch.student, batch.teacher, config.divergence))
 
 
 def _grpo(batch: TokenBatch, config: Config, objective: ObjectiveConfig) -> Float[Tensor, " n"]:

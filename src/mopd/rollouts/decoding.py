@@ -77,7 +77,10 @@ class SharedPromptDecoder:
         self._arrange()
 
     def _read(self, prompts: Sequence[tuple[int, ...]]) -> tuple[dict[int, tuple[Tensor, Tensor]], Tensor]:
-        """Keys and values of each layer, [prompts, K, width, D], and the last hidden state of each prompt."""
+        """Keys and values of each layer, [prompts, K, width, D], and the last hidden state of each prompt.
+
+        In memory they lie as products read them: else every step would copy them all.
+        """
         trie = build_trie(prompts)
         seen: Seen = {}
         states = read_trie(self.model, trie, seen)
@@ -85,7 +88,10 @@ class SharedPromptDecoder:
         for row, path in enumerate(trie.paths):
             nodes[row, : len(path)] = torch.from_numpy(path)
         nodes = nodes.to(self.device)
-        layers = {layer: (k[nodes].transpose(1, 2), v[nodes].transpose(1, 2)) for layer, (k, v) in seen.items()}
+        layers = {
+            layer: (k[nodes].transpose(1, 2).contiguous(), v[nodes].transpose(1, 2).contiguous())
+            for layer, (k, v) in seen.items()
+        }
         return layers, states[torch.tensor([int(path[-1]) for path in trie.paths], device=self.device)]
 
     def _arrange(self) -> None:
