@@ -4,5 +4,6 @@
 problems make it, `tracing` runs the layers on tensors without numbers, `memory` and `seconds` add up, `devices` is the
 table of cards and this machine, and `estimate` puts all of it together.
 
-May import: everything up to `preflight`. A new way of keeping weights: a rule in `plan`; a new card: a line in `devices`.
+May import: everything up to `preflight`. A new way of keeping weights: a rule in `plan`; a new card: a line in
+`devices`.
 """

@@ -28,6 +28,8 @@ class Device:
     bandwidth: float
     share: float
     is_gpu: bool
+    is_published: bool = False
+    """Whether its figures are a maker's, and none was measured."""
 
 
 GPU_SHARE = 0.35
@@ -66,7 +68,7 @@ def card(name: str) -> Device:
         )
     gib, half, single, bandwidth = _PUBLISHED[name]
     rates = {"bfloat16": half * 1e12, "float32": single * 1e12}
-    return Device(name, gib * 2**30, gib * 2**30, rates, bandwidth * 1e9, GPU_SHARE, True)
+    return Device(name, gib * 2**30, gib * 2**30, rates, bandwidth * 1e9, GPU_SHARE, True, True)
 
 
 def cards() -> list[Device]:

@@ -15,7 +15,7 @@ from mopd.estimating.layout import EXPECTED_SHARE, layout_of
 from mopd.estimating.memory import peak, varying_parts
 from mopd.estimating.plan import Part, keeping_of, plan_of
 from mopd.estimating.seconds import step_seconds
-from mopd.estimating.sizes import empty_model, shapes_of
+from mopd.estimating.sizes import architecture_of, empty_model, shapes_of
 from mopd.estimating.tracing import StandIn
 from mopd.models.devices import held_memory_bytes, resolve_device, resolve_dtype
 from mopd.models.student import Reader, load_reader
@@ -93,11 +93,13 @@ def estimate(config: Config, device: str = "auto") -> Estimate:
 
 @dataclass
 class Estimator:
-    """What all estimates of one student on one device share. `device` is None until rates are asked for."""
+    """What all estimates of one student on one device share. `architecture` is transformers' configuration of the
+    model; `process` the bytes of the device that the process itself takes."""
 
     config: Config
     reader: Reader
     problems: ProblemSet
+    architecture: Any
     device: Device
     products: str
     process: int
@@ -106,22 +108,21 @@ class Estimator:
     def of(cls, config: Config, device: str) -> Estimator:
         """Read tokenizer and problems, and find the device."""
         named = None if device in ("auto", "cpu") or device.startswith("cuda") else card(device)
+        architecture = architecture_of(config.student)
+        reader, problems = load_reader(config.student, config.chat.options), prepare_problems(config)
+        if named is not None:
+            return cls(config, reader, problems, architecture, named, products_on_card(config), CONTEXT)
         if config.compute.threads is not None:
             torch.set_num_threads(config.compute.threads)
-        reader, problems = load_reader(config.student, config.chat.options), prepare_problems(config)
         process = held_memory_bytes()
-        if named is not None:
-            products = "float32" if config.compute.dtype == "float32" else "bfloat16"
-            return cls(config, reader, problems, named, products, CONTEXT)
         own = resolve_device(config.compute.device if device == "auto" else device)
-        dtype = resolve_dtype(config.compute.dtype, own, empty_model(config.student))
-        products = str(dtype).removeprefix("torch.")
-        is_gpu = own.type == "cuda"
-        return cls(config, reader, problems, this_machine(own, products), products, CONTEXT if is_gpu else process)
+        products = products_of(resolve_dtype(config.compute.dtype, own, empty_model(architecture)))
+        process = CONTEXT if own.type == "cuda" else process
+        return cls(config, reader, problems, architecture, this_machine(own, products), products, process)
 
     def estimate(self) -> Estimate:
         """The whole of it."""
-        shapes = shapes_of(empty_model(self.config.student))
+        shapes = shapes_of(empty_model(self.architecture))
         on_cards = self.on_cards()
         expected, worst = (self.needs(self.config, is_worst) for is_worst in (False, True))
         certain = sum(part.bytes for part in plan_of(self.config, shapes, self.products))
@@ -140,14 +141,14 @@ class Estimator:
 
     def on_cards(self) -> Needs:
         """The worst case with the products that a card has, whichever it is."""
-        products = "float32" if self.config.compute.dtype == "float32" else "bfloat16"
+        products = products_on_card(self.config)
         there = dataclasses.replace(self, device=cards()[0], products=products, process=CONTEXT)
         return there.needs(self.config, True)
 
     def needs(self, config: Config, is_worst: bool) -> Needs:
         """What a step of `config` needs, with the lengths that are expected or the longest."""
         layout = layout_of(config, self.reader, self.problems, is_worst)
-        model = empty_model(config.student)
+        model = empty_model(self.architecture)
         shapes = shapes_of(model)
         dtype = torch.bfloat16 if self.products == "bfloat16" else torch.float32
         stand_in = StandIn(model, Scorer(dtype, config.compute.microbatch_tokens), self.device.is_gpu)
@@ -186,6 +187,16 @@ class Estimator:
         return tuple(sorted(found, key=lambda one: -one.bytes))
 
 
+def products_of(dtype: torch.dtype) -> str:
+    """A dtype by the name that the configuration has for it."""
+    return str(dtype).removeprefix("torch.")
+
+
+def products_on_card(config: Config) -> str:
+    """The dtype of products on a card of the table: all of them multiply bfloat16."""
+    return "float32" if config.compute.dtype == "float32" else "bfloat16"
+
+
 def assumptions(config: Config, device: Device) -> tuple[str, ...]:
     """What nobody knows before a run, and what is taken for it."""
     tokens = config.sampling.completion_tokens
@@ -194,10 +205,6 @@ def assumptions(config: Config, device: Device) -> tuple[str, ...]:
         "longest prompts, full contexts".replace("%", " %"),
         "every rollout gets a lesson; verification takes time that is not known here",
         f"a step reaches {device.share:.0%} of the device's rates".replace("%", " %")
-        + ("; its rates are the maker's, nothing was measured there" if device.name in _names() else ""),
+        + ("; its rates are the maker's, nothing was measured there" if device.is_published else ""),
     ]
     return tuple(said)
-
-
-def _names() -> set[str]:
-    return {one.name for one in cards()}

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -57,23 +59,32 @@ def shapes_of(model: Any) -> Shapes:
     )
 
 
-def empty_model(student: str) -> Any:
-    """The model called `student`, its float32 weights without numbers: no file of weights is read.
-
-    Raises StudentError where there is no configuration, or transformers cannot build a model of it.
-    """
+def architecture_of(student: str) -> Any:
+    """transformers' configuration of the model called `student`; no file of weights is read. Raises StudentError."""
     if student.startswith(PREFIX):
-        with torch.device("meta"):
-            return EMBEDDED[student.removeprefix(PREFIX)].build(0)[0]
+        return EMBEDDED[student.removeprefix(PREFIX)].build(0)[0].config
+    path = Path(student).expanduser()
+    if path.is_dir() and not (path / "config.json").is_file():
+        raise StudentError(
+            "a student's folder holds a transformers model", f"{path} has no config.json", "check the key student"
+        )
+    return open_tokenizer(student)[0]
+
+
+def empty_model(architecture: Any) -> Any:
+    """A model of an architecture whose float32 weights have shapes and no numbers.
+
+    Raises StudentError where transformers cannot build one.
+    """
     from transformers import AutoModelForCausalLM
 
-    config, _ = open_tokenizer(student)
     try:
         with torch.device("meta"):
-            return AutoModelForCausalLM.from_config(config, dtype=torch.float32)
+            return AutoModelForCausalLM.from_config(copy.deepcopy(architecture), dtype=torch.float32)
     except Exception as error:  # architectures differ in every way
         raise StudentError(
             "transformers can build the student as a causal language model from its configuration",
-            f"{student}: {type(error).__name__}: {' '.join(str(error).split())[:300]}",
+            f"{getattr(architecture, 'model_type', 'it')}: {type(error).__name__}: "
+            f"{' '.join(str(error).split())[:300]}",
             "check the folder's config.json; a model that needs code of its own is not supported",
         ) from error

@@ -23,11 +23,11 @@ from mopd.scoring.rows import Row
 from mopd.scoring.scorer import Scorer
 
 
-class LiveBytes(TorchDispatchMode):
+class LiveBytes(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Counts the bytes of tensors that were made within the block and are still held: `now`, and at most `peak`."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.now = self.peak = 0
         self._held: dict[int, int] = {}
 
@@ -63,7 +63,7 @@ class StandIn:
         self.scorer, self.on_gpu = scorer, on_gpu
         self.layers = next(child for child in model.get_decoder().children() if isinstance(child, nn.ModuleList))
         self.count = len(self.layers)
-        if _are_alike(self.layers):
+        if _are_alike(list(self.layers)):
             del self.layers[2:]
         # not the meta device itself: autocast knows none there
         with FakeTensorMode(allow_non_fake_inputs=True):
