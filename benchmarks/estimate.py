@@ -1,6 +1,6 @@
 """What `mopd estimate` predicts beside what a run really takes: peak memory, and seconds a step.
 
-    python benchmarks/estimate.py [NAME ...] [--json OUT]
+    python benchmarks/estimate.py [NAME ...]
 
 Each setting is a run of two steps in a process of its own (the optimiser's moments come with the first). Every rollout
 gets a lesson, whatever it says, so that the work is what is estimated. Memory is the run's own metric memory/peak_gib;
@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from mopd import load_config
-from mopd.estimating.estimate import Estimate, estimate
+from mopd.estimating.estimate import Estimator, Needs
 
 ROOT = Path(__file__).parents[1]
 CONFIG = ROOT / "configs" / "smollm2-tool-calls.toml"
@@ -37,7 +37,7 @@ SETTINGS: dict[str, tuple[str, ...]] = {
     "microbatch 2048": ("compute.microbatch_tokens=2048",),
     "longer, larger groups": ("group_size=8", "sampling.completion_tokens=64", "problems_per_step=2"),
     "live teacher": ("teacher.kind='live'",),
-    "grpo": ("objective.kind='grpo'", "rewards.functions=[]"),
+    "grpo": ("objective.kind='grpo'",),
     "llama 80 M": ("student=llama",),
     "vocabulary of 150,000": ("student=wide",),
 }
@@ -82,10 +82,10 @@ def measured(overrides: list[str], run: Path) -> dict[str, float]:
     return found
 
 
-def predicted(overrides: list[str]) -> Estimate:
-    """The estimate of the same run, in a process of its own would be the same but for what this one has loaded."""
-    config = load_config(CONFIG, overrides).model_copy(update={"warmup": None})
-    return estimate(config)
+def predicted(overrides: list[str]) -> tuple[Needs, dict[str, float]]:
+    """What the same run needs at most, and the seconds that its step is expected to take."""
+    estimator = Estimator.of(load_config(CONFIG, overrides).model_copy(update={"warmup": None}), "auto")
+    return estimator.needs(estimator.config, is_worst=True), estimator.seconds(is_worst=False)
 
 
 def compare(name: str) -> dict[str, Any]:
@@ -96,24 +96,22 @@ def compare(name: str) -> dict[str, Any]:
         overrides = [o for o in overrides if not o.startswith("student=")]
         student = SMOLLM2 if kind is None else made_student(kind, Path(folder) / kind)
         overrides.append(f"student={student}")
-        found, real = predicted(overrides), measured(overrides, Path(folder) / "run")
-    gib = found.worst.peak / 2**30
-    seconds = sum(found.worst.seconds.values())
+        (worst, seconds), real = predicted(overrides), measured(overrides, Path(folder) / "run")
+    gib, total = worst.peak / 2**30, sum(seconds.values())
     return {
         "setting": name,
         "predicted_gib": round(gib, 2),
         "measured_gib": round(real["memory/peak_gib"], 2),
         "ratio": round(gib / real["memory/peak_gib"], 2),
-        "expected_gib": round(found.expected.peak / 2**30, 2),
-        "phase": found.worst.phase,
-        "predicted_s": round(seconds, 1),
+        "phase": worst.phase,
+        "predicted_s": round(total, 1),
         "measured_s": round(real["time/step_s"], 1),
-        "seconds_ratio": round(seconds / real["time/step_s"], 2),
+        "seconds_ratio": round(total / real["time/step_s"], 2),
         "lessons": real["lessons/count"],
         "tokens": real["completion/tokens_mean"],
-        "predicted_parts_mib": {part.name: round(part.bytes / 2**20) for part in found.worst.parts},
-        "predicted_phases_s": {name: round(value, 1) for name, value in found.worst.seconds.items()},
-        "measured_phases_s": {name: round(real.get(f"time/{name}_s", 0), 1) for name in found.worst.seconds},
+        "predicted_parts_mib": {part.name: round(part.bytes / 2**20) for part in worst.parts},
+        "predicted_phases_s": {phase: round(value, 1) for phase, value in seconds.items()},
+        "measured_phases_s": {phase: round(real.get(f"time/{phase}_s", 0), 1) for phase in seconds},
     }
 
 

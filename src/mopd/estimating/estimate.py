@@ -11,11 +11,11 @@ import torch
 from mopd.config import Config, override_config
 from mopd.core.errors import MopdError
 from mopd.estimating.devices import CONTEXT, Device, card, cards, this_machine
-from mopd.estimating.layout import EXPECTED_SHARE, layout_of
+from mopd.estimating.layout import EXPECTED_SHARE, Layout, layout_of
 from mopd.estimating.memory import peak, varying_parts
 from mopd.estimating.plan import Part, keeping_of, plan_of
 from mopd.estimating.seconds import step_seconds
-from mopd.estimating.sizes import architecture_of, empty_model, shapes_of
+from mopd.estimating.sizes import Shapes, architecture_of, empty_model, shapes_of
 from mopd.estimating.tracing import StandIn
 from mopd.models.devices import held_memory_bytes, resolve_device, resolve_dtype
 from mopd.models.student import Reader, load_reader
@@ -158,15 +158,22 @@ class Estimator:
             *varying_parts(config, shapes, layout, stand_in),
         ]
         phase, most = peak(parts)
-        keeping = keeping_of(config, self.products)
         return Needs(
             completion_tokens=layout.completion,
             parts=tuple(parts),
             phase=phase,
             peak=most,
             host=sum(part.host_bytes for part in parts),
-            seconds=step_seconds(config, shapes, layout, self.device, keeping, stand_in.shares),
+            seconds=self._seconds(config, shapes, layout, stand_in.shares),
         )
+
+    def seconds(self, is_worst: bool) -> dict[str, float]:
+        """Seconds by phase alone, of a model that shares prefixes."""
+        layout = layout_of(self.config, self.reader, self.problems, is_worst)
+        return self._seconds(self.config, shapes_of(empty_model(self.architecture)), layout, True)
+
+    def _seconds(self, config: Config, shapes: Shapes, layout: Layout, shares: bool) -> dict[str, float]:
+        return step_seconds(config, shapes, layout, self.device, keeping_of(config, self.products), shares)
 
     def helps(self, most: int) -> tuple[Help, ...]:
         """The settings that lower the worst case's peak, the most helpful first."""

@@ -47,15 +47,14 @@ def _microbatches(config: Config, shapes: Shapes, layout: Layout, stand_in: Stan
     if len(packs) < layout.scale:  # what is laid out is one pack of several
         packs = [*packs, packs[0]]
     phases: tuple[Phase, ...] = ("first microbatch", "other microbatches")
-    for phase, indices in zip(phases, packs, strict=False):
+    for phase, name, indices in zip(phases, ("largest", "next"), packs, strict=False):
         pack = [layout.students[index] for index in indices]
         kept, on_top = stand_in.learning(pack)
         logits = logits_bytes(config, shapes, sum(len(row.completion) for row in pack), size)
-        head = 4 * shapes.head_weights * (phase == "first microbatch")
-        yield Part(f"activations of the {phase.removesuffix('es')}", kept, frozenset({phase}))
-        yield Part(
-            f"logits and gradients of the {phase.removesuffix('es')}", max(on_top, logits) + head, frozenset({phase})
-        )
+        head = 4 * shapes.head_weights * (name == "largest")
+        held = frozenset({phase})
+        yield Part(f"activations, {name} microbatch", kept, held)
+        yield Part(f"logits and gradients, {name} microbatch", max(on_top, logits) + head, held)
 
 
 def _largest(stand_in: StandIn, rows: Sequence[Row], budget: int) -> list[Row]:
