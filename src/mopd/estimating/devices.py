@@ -124,7 +124,7 @@ def _copy_rate(device: torch.device) -> float:
 
 def _times_a_second(device: torch.device, call: Callable[[], object], seconds: float = 0.3) -> float:
     """How often something can be done in a second: by the shortest time of several, since neighbours only slow down."""
-    times = []
+    times: list[float] = []
     while len(times) < 3 or sum(times) < seconds:
         began = time.perf_counter()
         call()

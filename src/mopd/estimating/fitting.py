@@ -22,7 +22,8 @@ from mopd.scoring.scorer import Scorer
 def check_fits(config: Config, given: tuple[Any, Any] | None = None) -> None:
     """Refuse a run whose weights and what learns them are larger than all memory of its device, in use or not.
 
-    `given` are a model and its tokenizer that were passed in Python. Nothing that depends on lengths is counted. Raises ConfigError.
+    `given` are a model and its tokenizer that were passed in Python. Nothing that depends on lengths is
+    counted. Raises ConfigError.
     """
     empty = empty_model(architecture_of(config.student) if given is None else given[0].config)
     device = resolve_device(config.compute.device)
