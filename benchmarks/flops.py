@@ -18,6 +18,8 @@ from torch import nn
 
 from measuring import now
 from mopd.core.types import Lesson
+from mopd.estimating import flops as counted
+from mopd.estimating.sizes import shapes_of
 from mopd.scoring.rows import student_row, teacher_row
 from mopd.scoring.trie import Trie, build_trie
 
@@ -30,10 +32,10 @@ def useful_flops(model: Any, lessons: Sequence[Lesson]) -> dict[str, float]:
     students = build_trie([student_row(lesson).token_ids for lesson in lessons])
     teachers = build_trie([teacher_row(lesson).token_ids for lesson in lessons])
     loss_tokens = sum(lesson.rollout.own_token_count for lesson in lessons)
-    head = 2 * model.get_output_embeddings().weight.numel() * loss_tokens
+    head = counted.head_flops(shapes_of(model), loss_tokens)
     forward = {name: decoder_flops(model, trie) + head for name, trie in (("t", teachers), ("s", students))}
     return {
-        "flops": forward["t"] + 3 * forward["s"],
+        "flops": forward["t"] + counted.WITH_BACKWARD * forward["s"],
         "teacher_nodes": len(teachers.token_ids),
         "student_nodes": len(students.token_ids),
         "loss_tokens": loss_tokens,
@@ -43,17 +45,12 @@ def useful_flops(model: Any, lessons: Sequence[Lesson]) -> dict[str, float]:
 
 def decoder_flops(model: Any, trie: Trie) -> int:
     """A forward pass over a trie, without the head."""
-    decoder = model.get_decoder()
-    weights = sum(layer.weight.numel() for layer in decoder.modules() if isinstance(layer, nn.Linear))
-    return 2 * weights * len(trie.token_ids) + attention_flops(model, trie)
+    return counted.decoder_flops(shapes_of(model), trie)
 
 
 def attention_flops(model: Any, trie: Trie) -> int:
     """Scores and weighted sums of a forward pass: each node sees itself and its ancestors."""
-    config = model.config.get_text_config()
-    size = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
-    seen = int((trie.positions + 1).sum())
-    return int(4 * config.num_attention_heads * size * config.num_hidden_layers * seen)
+    return counted.attention_flops(shapes_of(model), int((trie.positions + 1).sum()))
 
 
 class ProductRate:

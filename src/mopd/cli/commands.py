@@ -48,6 +48,8 @@ def train_command(options: argparse.Namespace) -> None:
     quiet, on_step = options.quiet or options.log_json, _log_step if options.log_json else None
     if options.resume and options.fresh:
         raise ConfigError("a run is resumed or begun afresh", "--resume stands beside --fresh", "leave one of them out")
+    if options.resume and options.force:
+        raise ConfigError("--force begins a run", "--resume stands beside --force", "leave --force out")
     if options.resume:
         _check_read(
             options.overrides, {"run": f"--resume to where the run is, now {options.resume}"}, "mopd train --resume"
@@ -57,7 +59,7 @@ def train_command(options: argparse.Namespace) -> None:
         got = "neither CONFIG.toml nor --resume RUN"
         raise ConfigError("mopd train is told what to do", got, f"`mopd train mine.toml`; {BEGIN_WITH}")
     else:
-        summary = train(given, fresh=options.fresh, on_step=on_step, quiet=quiet)
+        summary = train(given, fresh=options.fresh, force=options.force, on_step=on_step, quiet=quiet)
     if options.log_json:
         _log_json("end", summary)
     else:
@@ -80,11 +82,11 @@ def problems_command(options: argparse.Namespace) -> int:
     from mopd.report.problems import print_problems
 
     _check_read(options.overrides, dict.fromkeys(Config.model_fields.keys() - {*READ}, ""), "mopd problems")
-    given = _needed_config(options, "mopd problems")
-    out = _checked_json(options)
+    given = needed_config(options, "mopd problems")
+    out = checked_json(options)
     found = overview(given, options.show, options.quiet).as_json()
     print_problems(found, Console())
-    _write_json(out, found)
+    write_json(out, found)
     return int(bool(found["findings"]))
 
 
@@ -97,15 +99,15 @@ def preflight_command(options: argparse.Namespace) -> int:
         ("run", "steps", "optimizer", "divergence", "teacher", "checkpoint", "tracker", "alarms"), ""
     )
     _check_read(options.overrides, unread, "mopd preflight")
-    given = _needed_config(options, "mopd preflight")
-    out = _checked_json(options)
+    given = needed_config(options, "mopd preflight")
+    out = checked_json(options)
     found = run_preflight(given, options.quiet).as_json()
     print_preflight(found, Console())
-    _write_json(out, found)
+    write_json(out, found)
     return int(found["finding"] is not None)
 
 
-def _checked_json(options: argparse.Namespace) -> Path | None:
+def checked_json(options: argparse.Namespace) -> Path | None:
     """The file of `--json`, which can be written; None where there is none."""
     return _checked_out(options.json, "--json")
 
@@ -119,7 +121,7 @@ def _checked_out(name: str | None, flag: str) -> Path | None:
     return out
 
 
-def _write_json(out: Path | None, value: Mapping[str, Any]) -> None:
+def write_json(out: Path | None, value: Mapping[str, Any]) -> None:
     if out is not None:
         with _told_of(out, "--json"):
             write_file(out, dump_json(value))
@@ -141,7 +143,7 @@ def _given_config(options: argparse.Namespace, run: str | None = None) -> Config
     return build_config({}, options.overrides, where="the command line")
 
 
-def _needed_config(options: argparse.Namespace, command: str) -> Config:
+def needed_config(options: argparse.Namespace, command: str) -> Config:
     """The configuration of a command that does nothing without one."""
     given = _given_config(options)
     if given is None:
@@ -158,12 +160,12 @@ def evaluate_command(options: argparse.Namespace) -> None:
         unread["seed"] = "--seed alone"
     _check_read(options.overrides, unread, "mopd evaluate")
     config = _evaluated_config(options)
-    out, kept = _checked_json(options), _checked_out(options.completions, "--completions")
+    out, kept = checked_json(options), _checked_out(options.completions, "--completions")
     if out is not None and kept is not None and out.resolve() == kept.resolve():
         raise ConfigError("--json and --completions name two files", f"{out} is named twice", "change one of them")
     found = evaluate_target(options.target, config, options.seed, options.quiet)
     _print_figures(found.figures)  # first: they are on the screen whatever becomes of the files
-    _write_json(out, found.figures)
+    write_json(out, found.figures)
     if kept is not None:
         with _told_of(kept, "--completions"):
             write_file(kept, as_lines(describe_completions(found.groups)))
@@ -177,10 +179,10 @@ def generate_command(options: argparse.Namespace) -> int:
     prompt = _standard_input() if options.prompt == "-" else options.prompt
     asked = Asked(prompt, options.problem, options.count, options.verify, options.kind)
     _check_read(options.overrides, unread_keys(asked, options.target), "mopd generate")
-    out = _checked_json(options)
+    out = checked_json(options)
     found = generate(options.target, asked, [*options.overrides, *_flags_as_overrides(options)]).as_json()
     print_completions(found, Console())
-    _write_json(out, found)
+    write_json(out, found)
     return int(any(one.get("kind") == "error" for one in found["completions"]))
 
 

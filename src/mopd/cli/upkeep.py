@@ -1,4 +1,4 @@
-"""Commands about what lies on the disk: students to export, and cached warm-ups."""
+"""Commands beside a run: what it will need, students to export, and cached warm-ups."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from mopd.cli import commands
 from mopd.core.errors import ConfigError
 
 
@@ -17,6 +18,19 @@ def export_command(options: argparse.Namespace) -> None:
     checkpoint = export(options.target, Path(options.out), options.dtype, options.adapter)
     console = Console()
     console.print(f"{checkpoint} as {options.dtype}: {options.out}", markup=False, highlight=False, soft_wrap=True)
+
+
+def estimate_command(options: argparse.Namespace) -> int:
+    """1 where the run does not fit what is free."""
+    from mopd.estimating.estimate import estimate
+    from mopd.report.estimates import print_estimate
+
+    given = commands.needed_config(options, "mopd estimate")
+    out = commands.checked_json(options)
+    found = estimate(given, options.device)
+    print_estimate(found, Console())
+    commands.write_json(out, found.as_json())
+    return int(not found.fits)
 
 
 def cache_command(options: argparse.Namespace) -> None:

@@ -99,6 +99,7 @@ EXAMPLES = """\
 the first hour:
   mopd init math > mine.toml       a configuration to begin with; `mopd init` lists the kinds
   mopd problems mine.toml          what will be trained on
+  mopd estimate mine.toml          how much memory and time a run needs
   mopd preflight mine.toml         whether the student can learn from its peers
   mopd train mine.toml steps=20    train; any key can be overridden (`mopd config` lists them)
   mopd train --resume runs/mine    go on where a run was ended
@@ -119,7 +120,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.set_defaults(after_interrupt="a run continues from its last checkpoint with `mopd train --resume RUN`")
     subparsers = parser.add_subparsers(required=True, metavar="COMMAND")
     for add in (
-        *(_add_init, _add_problems, _add_preflight, _add_train, _add_evaluate),
+        *(_add_init, _add_problems, _add_estimate, _add_preflight, _add_train, _add_evaluate),
         *(_add_generate, _add_verify, _add_show_context, _add_export, _add_config, _add_cache),
     ):
         add(subparsers)
@@ -145,6 +146,22 @@ def _add_problems(subparsers: Any) -> None:
     problems.set_defaults(command=commands.problems_command, after_interrupt="nothing was written")
 
 
+def _add_estimate(subparsers: Any) -> None:
+    asked = subparsers.add_parser(
+        "estimate", help="memory by part and seconds a step of a run, and which card holds it"
+    )
+    asked.add_argument("config", nargs="?", metavar="CONFIG.toml")
+    _add_overrides(asked)
+    asked.add_argument(
+        "--device",
+        default="auto",
+        metavar="NAME",
+        help="auto, cpu, or a card: h100, h200, a100-80, l40s, rtx-4090, ...",
+    )
+    asked.add_argument("--json", metavar="OUT", help="write the figures to this file")
+    asked.set_defaults(command=upkeep.estimate_command, after_interrupt="nothing was written")
+
+
 def _add_preflight(subparsers: Any) -> None:
     preflight = subparsers.add_parser(
         "preflight", help="whether a student can learn from its peers, and from which, before a run"
@@ -164,6 +181,7 @@ def _add_train(subparsers: Any) -> None:
     train.add_argument(
         "--fresh", action="store_true", help="move a run that is already there aside to RUN.1, RUN.2, ..."
     )
+    train.add_argument("--force", action="store_true", help="begin a run that cannot fit this machine's memory")
     train.add_argument("--quiet", action="store_true", help="show no progress")
     train.add_argument(
         "--log-json", action="store_true", help="for machines: a JSON object a line for each step, and one for the end"

@@ -34,6 +34,15 @@ def peak_memory_bytes(device: torch.device) -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
+def held_memory_bytes() -> int:
+    """What this process holds of main memory now; where the system does not say so, the most that it held."""
+    try:
+        with open("/proc/self/statm") as file:
+            return int(file.read().split()[1]) * resource.getpagesize()
+    except OSError:
+        return peak_memory_bytes(torch.device("cpu"))
+
+
 BFLOAT16_PAYS_PARAMETERS = 20_000_000
 """Below this, conversions on a CPU cost more than faster matrix products save."""
 

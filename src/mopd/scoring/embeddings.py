@@ -51,7 +51,8 @@ def output_logits(model: Any, hidden: Float[Tensor, "n hidden"]) -> Float[Tensor
         return other
     dtype = product_dtype(embedding.weight)
     logits = _Logits.apply(hidden.to(dtype), embedding.weight)  # type: ignore[no-untyped-call]
-    return logits if embedding.bias is None else logits + embedding.bias.to(dtype)
+    found: Tensor = logits if embedding.bias is None else logits + embedding.bias.to(dtype)
+    return found
 
 
 class _Logits(torch.autograd.Function):

@@ -16,7 +16,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from mopd.scoring.attention import inner_decoder, read_trie
+from mopd.scoring.attention import Seen, decoder_layers, inner_decoder, read_trie
 from mopd.scoring.rows import Row
 from mopd.scoring.trie import build_trie
 
@@ -73,6 +73,8 @@ def share_alike(copied: Any, model: Any) -> None:
 def _why_not(model: Any) -> str:
     """Why a trie cannot stand for its sequences; empty where it can."""
     rows = small_group(model)
+    if is_without_numbers(model):
+        return _why_not_by_calls(model, rows)
     with torch.autocast(next(model.parameters()).device.type, enabled=False):
         wanted = _from_padded_rows(model, rows)
         try:
@@ -81,6 +83,23 @@ def _why_not(model: Any) -> str:
             return f"its attention is of another kind: {type(error).__name__}: {error}"
     gap = float((got - wanted).abs().max() / wanted.abs().max())
     return "" if gap <= 1e-3 else f"hidden states differ by {gap:.1g}"
+
+
+def is_without_numbers(model: Any) -> bool:
+    """Whether the model's weights have shapes alone: on the meta device, or torch's fake tensors on another."""
+    weight = next(model.parameters())
+    return bool(weight.is_meta or hasattr(weight, "fake_mode"))
+
+
+def _why_not_by_calls(model: Any, rows: Sequence[Row]) -> str:
+    """Of a model without numbers: whether each of its layers attends as it is told to."""
+    seen: Seen = {}
+    try:
+        read_trie(model, build_trie([row.token_ids for row in rows]), seen)
+    except Exception as error:  # whatever a model raises at attention that is not its own
+        return f"its attention is of another kind: {type(error).__name__}: {error}"
+    layers = len(decoder_layers(model))
+    return "" if len(seen) == layers else f"{layers - len(seen)} of {layers} layers do not attend"
 
 
 def small_group(model: Any) -> list[Row]:

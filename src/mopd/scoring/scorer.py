@@ -53,7 +53,7 @@ class Scorer:
         """For each row the hidden states before its loss tokens, in the dtype of products (float64 stays float64)."""
         found: dict[int, Tensor] = {}
         with self.computing(model):
-            for pack in self._packs(model, rows, PACKS_WITHOUT_GRADIENT * self.microbatch_tokens):
+            for pack in self.packs(model, rows, PACKS_WITHOUT_GRADIENT * self.microbatch_tokens):
                 with self._compiled(model):
                     states = hidden_states(model, [rows[i] for i in pack])
                 wide = torch.float64 if states.dtype == torch.float64 else self.dtype
@@ -69,9 +69,9 @@ class Scorer:
         `loss_of(pack)`, told the indices of a microbatch's rows, gives the function from a part of their loss tokens (a
         slice, rows in order) and the model's predictions before them to their summed loss.
         """
-        for pack in self._packs(model, rows, self.microbatch_tokens):
+        for pack in self.packs(model, rows, self.microbatch_tokens):
             with self.computing(model), sparse_input_gradient(model):
-                states = self._states_with_gradient(model, [rows[i] for i in pack])
+                states = self.states_with_gradient(model, [rows[i] for i in pack])
             cut = states.detach().requires_grad_()
             part_loss = loss_of(pack)
             for part in loss_parts(model, len(cut)):
@@ -89,10 +89,11 @@ class Scorer:
         """Within the block matrix products are computed in `dtype`."""
         return computing_in(self.dtype, next(model.parameters()).device)
 
-    def _packs(self, model: Any, rows: Sequence[Row], budget: int) -> list[list[int]]:
+    def packs(self, model: Any, rows: Sequence[Row], budget: int) -> list[list[int]]:
+        """The indices of rows that are scored together, the largest pack first."""
         return pack_by_tokens([row.token_ids for row in rows], budget, can_share_prefixes(model))
 
-    def _states_with_gradient(self, model: Any, pack: Sequence[Row]) -> Float[Tensor, "loss_tokens hidden"]:
+    def states_with_gradient(self, model: Any, pack: Sequence[Row]) -> Float[Tensor, "loss_tokens hidden"]:
         """Hidden states; of a pack beyond the budget layers are computed again in the backward pass, not kept."""
         if self._distinct_tokens(pack) > self.microbatch_tokens:
             with recomputing(model):

@@ -13,6 +13,7 @@ from typing import Any
 
 from mopd.config import Config
 from mopd.core.statistics import mean_or_zero
+from mopd.estimating.fitting import check_fits, process_bytes
 from mopd.evaluation.held_out import evaluate_held_out, warm_up_measured
 from mopd.evaluation.reading import find_recipe
 from mopd.judging.choosing import Given, make_judge, make_judge_again, with_functions
@@ -50,6 +51,7 @@ def train(
     reward_functions: Given = None,
     on_step: OnStep | None = None,
     fresh: bool = False,
+    force: bool = False,
     quiet: bool = False,
 ) -> dict[str, Any]:
     """Train as `config` says and return the run's summary (also written to summary.json).
@@ -61,7 +63,8 @@ def train(
 
     `on_step` is called with a StepDone after each step is recorded and, where due, evaluated and checkpointed. What it
     returns is ignored; what it raises ends the run, which can be resumed. `fresh` moves a run that is already at
-    `config.run` aside; `quiet` shows no progress. docs/python.md has examples. Raises MopdError.
+    `config.run` aside; `force` begins a run whose weights do not fit the device's memory; `quiet` shows no progress.
+    docs/python.md has examples. Raises MopdError.
     """
     began = time.perf_counter()
     open_standard_streams()
@@ -76,6 +79,8 @@ def train(
         check_tracker(config)
         found = prepare_problems(config, passed)  # before anything is written: bad input leaves no trace
         found.check_steps(config.steps, config.problems_per_step)
+        if not force:
+            check_fits(config, model_of(student))
         judge = make_judge(config, found, reward_functions)
         setup = prepare(config, found, judge, model=model_of(student), tell=_teller(quiet))
         moment = datetime.now().isoformat()
@@ -176,6 +181,7 @@ class _Training:
         self.progress, self.tell = ProgressDisplay(quiet), _teller(quiet)
         self.tracker = Tracker()
         self.began, self.stopping, self.on_step = began, stopping, on_step
+        self.process = process_bytes(setup.student)
         self.seconds: dict[str, float] = {"warmup": 0.0, "train": 0.0, "evaluate": 0.0, "total": 0.0}
         self.done: int | None = None
         """Steps behind the state that student, teacher and optimiser are in; None before there is one to save."""
@@ -192,7 +198,8 @@ class _Training:
     def _go(self) -> dict[str, Any]:
         is_new = self.run.newest is None
         setup = self.setup
-        for line in header_lines(self.config, setup.student, setup.problems, str(self.run.path), setup.external):
+        where = str(self.run.path)
+        for line in header_lines(self.config, setup.student, setup.problems, where, self.process, setup.external):
             self.tell(line)
         if is_new:
             self._warm_up()  # before there is a teacher, which begins as the warmed-up student

@@ -1,0 +1,61 @@
+"""Before a run loads anything: whether it clearly cannot fit; and what its header says of memory."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from mopd.config import Config
+from mopd.core.errors import ConfigError
+from mopd.estimating.devices import memory_of
+from mopd.estimating.estimate import products_of
+from mopd.estimating.layout import layout_of
+from mopd.estimating.memory import peak, varying_parts
+from mopd.estimating.plan import Part, plan_of
+from mopd.estimating.sizes import architecture_of, empty_model, shapes_of
+from mopd.estimating.tracing import StandIn
+from mopd.models.devices import held_memory_bytes, resolve_device, resolve_dtype
+from mopd.models.student import Student
+from mopd.problems import ProblemSet
+from mopd.scoring.scorer import Scorer
+
+
+def check_fits(config: Config, given: tuple[Any, Any] | None = None) -> None:
+    """Refuse a run whose weights and what learns them are larger than all memory of its device, in use or not.
+
+    `given` are a model and its tokenizer that were passed in Python. Nothing that depends on lengths is
+    counted. Raises ConfigError.
+    """
+    empty = empty_model(architecture_of(config.student) if given is None else given[0].config)
+    device = resolve_device(config.compute.device)
+    parts = plan_of(config, shapes_of(empty), products_of(resolve_dtype(config.compute.dtype, device, empty)))
+    needed, (memory, _) = sum(part.bytes for part in parts), memory_of(device)
+    if needed > memory:
+        listed = ", ".join(f"{part.name} {size(part.bytes)}" for part in parts)
+        raise ConfigError(
+            f"weights and what learns them fit the memory of {device}, {size(memory)}",
+            f"{size(needed)} at least: {listed}",
+            "take a smaller model or another device (`mopd estimate CONFIG.toml` names the smallest card and what "
+            "helps); --force tries anyway",
+        )
+
+
+def expected_bytes(config: Config, student: Student, problems: ProblemSet, process: int) -> int:
+    """The most bytes that a step is expected to hold on its device: worst lengths, and the process itself on a CPU."""
+    model = empty_model(student.model.config)
+    shapes, products = shapes_of(model), products_of(student.dtype)
+    layout = layout_of(config, student, problems, is_worst=True)
+    is_gpu = next(student.model.parameters()).is_cuda
+    stand_in = StandIn(model, Scorer(student.dtype, config.compute.microbatch_tokens), is_gpu)
+    parts = [*plan_of(config, shapes, products), *varying_parts(config, shapes, layout, stand_in)]
+    return peak([*parts, Part("the process itself", 0 if is_gpu else process)])[1]
+
+
+def process_bytes(student: Student) -> int:
+    """What this process holds besides the student's weights."""
+    weights = sum(parameter.nbytes for parameter in student.model.parameters() if parameter.device.type == "cpu")
+    return int(max(0, held_memory_bytes() - weights))
+
+
+def size(count: int) -> str:
+    """ "1.5 GiB", "320 MiB"."""
+    return f"{count / 2**30:.1f} GiB" if count >= 2**30 else f"{count / 2**20:.0f} MiB"

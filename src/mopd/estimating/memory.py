@@ -1,0 +1,100 @@
+"""Bytes of one step, part by part, and the phase in which most of them are held at once."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+
+from mopd.config import Config
+from mopd.estimating.layout import Layout
+from mopd.estimating.plan import PHASES, Part, Phase
+from mopd.estimating.sizes import Shapes
+from mopd.estimating.tracing import StandIn
+from mopd.learning.update_meter import MEASURED
+from mopd.rollouts.decoding import GROWTH
+from mopd.scoring.head import LOGITS_AT_ONCE
+from mopd.scoring.rows import Row
+from mopd.scoring.scorer import PACKS_WITHOUT_GRADIENT
+
+DRAWING = 4
+"""float32 tensors [rows, vocabulary] that drawing a token makes beside the logits: scaled, log-probabilities,
+probabilities, and those in whole blocks."""
+
+
+def varying_parts(config: Config, shapes: Shapes, layout: Layout, stand_in: StandIn) -> list[Part]:
+    """What depends on lengths: activations, logits, hidden states, the sampling cache."""
+    scorer, size = stand_in.scorer, stand_in.scorer.dtype.itemsize
+    budget = scorer.microbatch_tokens
+    rows = layout.students
+    states = len(layout.teachers) * layout.completion * shapes.hidden * size
+    measured = rows[: math.ceil(len(rows) / MEASURED)]
+    logits = logits_bytes(config, shapes, layout.completion * len(measured), size)
+    read: frozenset[Phase] = frozenset({"teacher", "first microbatch", "other microbatches", "update", "measure"})
+    parts = [
+        *_microbatches(config, shapes, layout, stand_in),
+        Part("teacher's hidden states", round(layout.scale * states), read),
+        Part("reading contexts", _reading(stand_in, layout.teachers, budget), frozenset({"teacher"})),
+        Part("reading a few lessons again", _reading(stand_in, measured, budget) + logits, frozenset({"measure"})),
+        *_sampling(config, shapes, layout, size),
+    ]
+    return [part for part in parts if part.bytes]
+
+
+def _microbatches(config: Config, shapes: Shapes, layout: Layout, stand_in: StandIn) -> Iterator[Part]:
+    """The largest microbatch, of a step that has no gradient yet but the output embedding's; and the next."""
+    scorer, size = stand_in.scorer, stand_in.scorer.dtype.itemsize
+    packs = scorer.packs(stand_in.model, layout.students, scorer.microbatch_tokens)
+    if len(packs) < layout.scale:  # what is laid out is one pack of several
+        packs = [*packs, packs[0]]
+    phases: tuple[Phase, ...] = ("first microbatch", "other microbatches")
+    for phase, name, indices in zip(phases, ("largest", "next"), packs, strict=False):
+        pack = [layout.students[index] for index in indices]
+        kept, on_top = stand_in.learning(pack)
+        logits = logits_bytes(config, shapes, sum(len(row.completion) for row in pack), size)
+        head = 4 * shapes.head_weights * (name == "largest")
+        held = frozenset({phase})
+        yield Part(f"activations, {name} microbatch", kept, held)
+        yield Part(f"logits and gradients, {name} microbatch", max(on_top, logits) + head, held)
+
+
+def _largest(stand_in: StandIn, rows: Sequence[Row], budget: int) -> list[Row]:
+    return [rows[index] for index in stand_in.scorer.packs(stand_in.model, rows, budget)[0]]
+
+
+def _reading(stand_in: StandIn, rows: Sequence[Row], budget: int) -> int:
+    return stand_in.reading(_largest(stand_in, rows, PACKS_WITHOUT_GRADIENT * budget)) if rows else 0
+
+
+def logits_bytes(config: Config, shapes: Shapes, loss_tokens: int, size: int) -> int:
+    """The logits of one part of a microbatch's loss tokens: the student's, their gradient, and the teacher's.
+
+    In float32 the gradient of the output embedding is formed whole before it is added to what there is.
+    """
+    at_once = min(loss_tokens, max(1, LOGITS_AT_ONCE // shapes.vocabulary)) * shapes.vocabulary
+    tensors = 3 if config.objective.kind == "distill" else 2
+    return at_once * size * tensors + (4 * shapes.head_weights if size == 4 else 0)
+
+
+def _sampling(config: Config, shapes: Shapes, layout: Layout, size: int) -> list[Part]:
+    """Keys and values of each prompt once, and of each row for the room that it was given, which grows by doubling:
+    the old room is there until the new one is filled."""
+    rows = min(config.compute.sampling_rows, config.problems_per_step * config.group_size)
+    prompts = max(1, rows // config.group_size) * max(map(len, layout.prompts))
+    room = GROWTH * 2 ** max(0, math.ceil(math.log2(layout.completion / GROWTH)))
+    written = rows * (room + (room // 2 if room > GROWTH else 0))
+    cache = shapes.cache_numbers * size * (prompts + written)
+    drawing = rows * shapes.vocabulary * (size + 4 * DRAWING)
+    sampling: frozenset[Phase] = frozenset({"sample"})
+    return [Part("sampling cache", cache, sampling), Part("logits of sampling", drawing, sampling)]
+
+
+def by_phase(parts: Sequence[Part]) -> dict[Phase, int]:
+    """Bytes on the device in each phase."""
+    return {phase: sum(part.bytes for part in parts if phase in part.phases) for phase in PHASES}
+
+
+def peak(parts: Sequence[Part]) -> tuple[Phase, int]:
+    """The phase in which most is held, and how many bytes that is."""
+    sums = by_phase(parts)
+    phase = max(sums, key=lambda name: sums[name])
+    return phase, sums[phase]

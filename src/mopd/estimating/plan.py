@@ -1,0 +1,138 @@
+"""The rules of bytes a parameter: what a run keeps of a model, in which numbers, where, and when.
+
+One place: a new way of keeping weights is a value of `Keeping` and a line of a rule here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import Literal
+
+from mopd.config import Config, LoraConfig
+from mopd.estimating.sizes import Shapes, architecture_of, empty_model, shapes_of
+from mopd.learning.lean import BLOCK, SMALLEST
+
+Phase = Literal["sample", "teacher", "first microbatch", "other microbatches", "update", "measure"]
+PHASES: tuple[Phase, ...] = ("sample", "teacher", "first microbatch", "other microbatches", "update", "measure")
+"""The phases of a step that differ in what lies in memory. The largest microbatch comes first, when there are no
+gradients yet; `measure` reads a few lessons again behind an update, when there are none any more."""
+
+ALWAYS = frozenset(PHASES)
+
+
+@dataclass(frozen=True)
+class Part:
+    """What takes memory under one name: bytes on the device, in main memory beside it, and in which phases.
+
+    `is_certain`: it follows from shapes and settings alone; no length and no allocator changes it.
+    """
+
+    name: str
+    bytes: int
+    phases: frozenset[Phase] = ALWAYS
+    host_bytes: int = 0
+    is_certain: bool = False
+
+
+@dataclass(frozen=True)
+class Keeping:
+    """In which numbers a run keeps its models. `products` are those of matrix products.
+
+    `teacher` is None where there are no weights of a teacher's own (a live one, an adapter switched off, no
+    distillation). `adapter` has the numbers of each tensor of an adapter, where that alone is trained. `external` are
+    the parameters of another model that teaches.
+    """
+
+    products: Literal["float32", "bfloat16"] = "float32"
+    weights: Literal["float32", "bfloat16", "offloaded"] = "float32"
+    moments: Literal["float32", "8bit"] = "float32"
+    teacher: Literal["float32", "bfloat16", "offloaded"] | None = "float32"
+    is_bounded: bool = True
+    adapter: tuple[int, ...] | None = None
+    external: int = 0
+
+
+def keeping_of(config: Config, shapes: Shapes, products: str) -> Keeping:
+    """What a configuration says of `Keeping`: the one place that reads its keys."""
+    distills, teacher, compute = config.objective.kind == "distill", config.teacher, config.compute
+    return Keeping(
+        products="bfloat16" if products == "bfloat16" else "float32",
+        weights=compute.weights,
+        moments=compute.moments,
+        teacher=compute.teacher if distills and teacher.kind not in ("live", "external") else None,
+        is_bounded=bool(config.optimizer.fall_share or config.optimizer.drift_nats),
+        adapter=None if config.lora is None else adapter_numbers(adapted(shapes, config.lora), config.lora.rank),
+        external=_count_of(config.external_teacher.model) if config.external_teacher else 0,
+    )
+
+
+def adapted(shapes: Shapes, lora: LoraConfig) -> list[tuple[int, int]]:
+    """The matrices [out, in] that an adapter changes."""
+    return [
+        (rows, columns)
+        for name, rows, columns in shapes.matrices
+        if isinstance(lora.targets, str) or any(f".{name}".endswith(f".{end}") for end in lora.targets)
+    ]
+
+
+@cache
+def _count_of(model: str) -> int:
+    return shapes_of(empty_model(architecture_of(model))).count
+
+
+def plan_of(config: Config, shapes: Shapes, products: str) -> list[Part]:
+    """What a run of `config` keeps of its models: parts that are certain."""
+    return kept_parts(shapes, keeping_of(config, shapes, products))
+
+
+def kept_parts(shapes: Shapes, keeping: Keeping) -> list[Part]:
+    """The parts of `keeping`, those without bytes left out."""
+    trained = keeping.adapter or shapes.parameters
+    count, moments = sum(trained), moment_bytes(trained, keeping.moments)
+    is_offloaded = keeping.weights == "offloaded"
+    weight = 4 if keeping.weights == "float32" else 2
+    base = 0 if keeping.adapter is None else shapes.count * (2 if keeping.products == "bfloat16" else 4)
+    copies = keeping.weights == "float32" and keeping.products == "bfloat16" and keeping.adapter is None
+    learning: frozenset[Phase] = frozenset({"other microbatches", "update"})
+    parts = [
+        Part("base weights", base),
+        Part("weights", weight * count, host_bytes=4 * count * is_offloaded),
+        Part("gradients", weight * count, learning),
+        Part("optimiser's moments", moments * (not is_offloaded), host_bytes=moments * is_offloaded),
+        _teacher(shapes, keeping),
+        Part("another model that teaches", keeping.external * (2 if keeping.products == "bfloat16" else 4)),
+        _before(count, weight, is_offloaded, keeping),
+        Part("engine's copy", 2 * count * copies),
+    ]
+    return [Part(p.name, p.bytes, p.phases, p.host_bytes, True) for p in parts if p.bytes or p.host_bytes]
+
+
+def _before(count: int, weight: int, is_offloaded: bool, keeping: Keeping) -> Part:
+    """The weights before an update, for its bounds; where masters are offloaded they lie beside those."""
+    size = count * keeping.is_bounded
+    on_device, on_host = (0, 4 * size) if is_offloaded else (weight * size, 0)
+    return Part("weights before an update", on_device, frozenset({"update", "measure"}), on_host)
+
+
+def _teacher(shapes: Shapes, keeping: Keeping) -> Part:
+    """A teacher's own weights: of the adapter alone where one is trained. Offloaded, one layer at a time is read."""
+    count = shapes.count if keeping.adapter is None else sum(keeping.adapter)
+    if keeping.teacher == "offloaded":
+        layer = 2 * (shapes.count // max(1, shapes.layers))
+        return Part("teacher", layer, frozenset({"teacher"}), 4 * count)
+    return Part("teacher", {"float32": 4, "bfloat16": 2, None: 0}[keeping.teacher] * count)
+
+
+def moment_bytes(parameters: Sequence[int], kind: str) -> int:
+    """AdamW's two moments. In 8 bits each block of `BLOCK` numbers has a float32 scale for each moment."""
+    if kind == "float32":
+        return 8 * sum(parameters)
+    blocked = sum(size for size in parameters if size >= SMALLEST and size % BLOCK == 0)
+    return 2 * blocked + 8 * (blocked // BLOCK) + 8 * (sum(parameters) - blocked)
+
+
+def adapter_numbers(matrices: Sequence[tuple[int, int]], rank: int) -> tuple[int, ...]:
+    """Numbers of an adapter's tensors: for each matrix [out, in] one of [rank, in] and one of [out, rank] (LoRA)."""
+    return tuple(rank * side for rows, columns in matrices for side in (columns, rows))

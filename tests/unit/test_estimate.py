@@ -1,0 +1,160 @@
+"""Estimates: bytes by part are those of models that are really built; what cannot be is refused by name."""
+
+import pytest
+import torch
+from transformers import AutoTokenizer, Qwen3Config
+
+from mopd.cli import main
+from mopd.config import build_config
+from mopd.core.errors import ConfigError, StudentError
+from mopd.estimating.devices import card, cards
+from mopd.estimating.estimate import estimate
+from mopd.estimating.fitting import check_fits
+from mopd.estimating.memory import by_phase, peak
+from mopd.estimating.plan import Keeping, adapter_numbers, kept_parts, moment_bytes, plan_of
+from mopd.estimating.sizes import architecture_of, empty_model, shapes_of
+from mopd.estimating.tracing import LiveBytes, StandIn
+from mopd.learning.optimizer import AdamW
+from mopd.models.embedded import EMBEDDED
+from mopd.models.student import copy_model
+from mopd.scoring.rows import Row
+from mopd.scoring.scorer import Scorer
+from tests.architectures import ARCHITECTURES
+
+QWEN3_4B = {
+    **{"hidden_size": 2560, "num_hidden_layers": 36, "num_attention_heads": 32, "num_key_value_heads": 8},
+    **{"head_dim": 128, "intermediate_size": 9728, "vocab_size": 151_936, "tie_word_embeddings": True},
+}
+
+
+def nbytes(tensors):
+    return sum(tensor.nbytes for tensor in tensors)
+
+
+def bytes_of(keeping, shapes):
+    return {part.name: (part.bytes, part.host_bytes) for part in kept_parts(shapes, keeping)}
+
+
+@pytest.mark.parametrize("name", ["llama", "qwen3", "gpt_neox"])
+def test_bytes_by_part_are_those_of_a_model_that_learns(name):
+    model = ARCHITECTURES[name](40)
+    config = build_config({})
+    optimizer = AdamW(model, config.optimizer)
+    model(input_ids=torch.tensor([[3, 4, 5]])).logits.sum().backward()
+    gradients = nbytes(parameter.grad for parameter in model.parameters())
+    optimizer.update(1e-4, most_fall=1.0)
+    moments = sum(state[key].nbytes for state in optimizer.inner.state.values() for key in ("exp_avg", "exp_avg_sq"))
+    found = {p.name: p.bytes for p in plan_of(config, shapes_of(empty_model(model.config)), "bfloat16")}
+    assert found == {
+        "weights": nbytes(model.parameters()),
+        "gradients": gradients,
+        "optimiser's moments": moments,
+        "teacher": nbytes(copy_model(model).parameters()),
+        "weights before an update": nbytes(optimizer._before),
+        "engine's copy": nbytes(copy_model(model, torch.bfloat16).parameters()),
+    }
+
+
+def test_a_run_that_needs_less_keeps_less():
+    shapes = shapes_of(ARCHITECTURES["llama"](40))
+    unbounded = build_config({}, ["teacher.kind='live'", "optimizer.fall_share=0", "optimizer.drift_nats=0"])
+    assert [part.name for part in plan_of(unbounded, shapes, "float32")] == [
+        "weights",
+        "gradients",
+        "optimiser's moments",
+    ]
+    grpo = build_config({}, ["objective.kind='grpo'"])
+    assert "teacher" not in {part.name for part in plan_of(grpo, shapes, "float32")}
+
+
+def test_rules_of_smaller_numbers():
+    shapes = shapes_of(ARCHITECTURES["llama"](40))
+    n = shapes.count
+    half = bytes_of(Keeping(products="bfloat16", weights="bfloat16", teacher="bfloat16"), shapes)
+    assert half == {
+        "weights": (2 * n, 0),
+        "gradients": (2 * n, 0),
+        "optimiser's moments": (8 * n, 0),
+        "teacher": (2 * n, 0),
+        "weights before an update": (2 * n, 0),
+    }
+    away = bytes_of(Keeping(products="bfloat16", weights="offloaded", teacher="offloaded"), shapes)
+    assert away["weights"] == (2 * n, 4 * n)
+    assert away["optimiser's moments"] == (0, 8 * n)
+    assert away["weights before an update"] == (0, 4 * n)
+    assert away["teacher"] == (2 * (n // shapes.layers), 4 * n)
+    assert moment_bytes([8192, 100], "8bit") == 2 * 8192 + 2 * 4 * 8192 // 256 + 8 * 100
+    adapter = adapter_numbers([(64, 32)], rank=4)
+    assert sum(adapter) == 4 * (64 + 32)
+    lora = bytes_of(Keeping(products="bfloat16", teacher=None, adapter=adapter), shapes)
+    assert lora["base weights"] == (2 * n, 0)
+    assert lora["optimiser's moments"] == (8 * sum(adapter), 0)
+    assert "engine's copy" not in lora
+    assert bytes_of(Keeping(external=10), shapes)["another model that teaches"] == (40, 0)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_tensors_without_numbers_take_what_real_ones_take(dtype):
+    config = ARCHITECTURES["llama"](40).config
+    config.num_hidden_layers = 4
+    pack = [Row(tuple(range(3, 20)), (20 + index, 5, 6), (True,) * 3) for index in range(3)]
+    scorer = Scorer(dtype)
+    kept, _ = StandIn(empty_model(config), scorer).learning(pack)
+    real = type(ARCHITECTURES["llama"](40))(config)
+    scorer.states_with_gradient(real, pack)  # tables that are made once
+    with LiveBytes() as live, scorer.computing(real):
+        states = scorer.states_with_gradient(real, pack)
+        assert kept == pytest.approx(live.now, rel=0.02)
+    assert len(states) == 9
+
+
+def test_a_built_in_student_is_estimated_and_its_peak_is_that_of_one_phase(tmp_path):
+    found = estimate(
+        build_config({}, ["problems.size=9", "problems.held_out=2", "problems_per_step=1", "group_size=4"]), "cpu"
+    )
+    assert found.parameters == sum(p.numel() for p in EMBEDDED["digits"].build(0)[0].parameters())
+    assert (found.fits, found.holder, found.helps) == (True, "rtx-3090", ())
+    sums = by_phase(found.worst.parts)
+    assert peak(found.worst.parts) == (found.worst.phase, found.worst.peak) == (found.worst.phase, max(sums.values()))
+    assert found.expected.peak <= found.worst.peak
+    assert all(seconds > 0 for seconds in found.worst.seconds.values())
+    assert found.as_json()["fits"] is True
+
+
+@pytest.fixture(scope="module")
+def folder_of(tmp_path_factory):
+    """From the shape of a model to a folder with its configuration and a tokenizer, and no weights."""
+
+    def make(**shape):
+        folder = tmp_path_factory.mktemp("model")
+        tokenizer = EMBEDDED["digits"].tokenizer()
+        tokenizer.save_pretrained(folder)
+        Qwen3Config(**{**QWEN3_4B, **shape}).save_pretrained(folder)
+        assert AutoTokenizer.from_pretrained(folder).chat_template
+        return folder
+
+    return make
+
+
+def test_a_folder_without_weights_is_enough_and_a_published_model_has_its_published_size(folder_of):
+    found = shapes_of(empty_model(architecture_of(str(folder_of()))))
+    assert found.count == 4_022_468_096  # Qwen3-4B
+    assert found.cache_numbers == 2 * 36 * 8 * 128
+
+
+def test_a_run_that_cannot_fit_is_refused_before_anything_is_loaded(folder_of):
+    folder = folder_of(hidden_size=16_384, num_hidden_layers=1_000, intermediate_size=53_248)
+    with pytest.raises(ConfigError) as refused:
+        check_fits(build_config({"student": str(folder)}))
+    assert "optimiser's moments" in str(refused.value)
+    assert "--force" in refused.value.do
+
+
+def test_bad_input_is_named(tmp_path, capsys):
+    with pytest.raises(ConfigError, match="did you mean h100"):
+        card("h10")
+    assert [one.memory for one in cards()] == sorted(one.memory for one in cards())
+    with pytest.raises(StudentError, match=r"no config\.json"):
+        architecture_of(str(tmp_path))
+    assert main(["estimate", "steps=1", "--device", "rtx4090"]) == 2
+    assert "did you mean rtx-4090" in capsys.readouterr().err
