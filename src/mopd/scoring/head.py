@@ -16,6 +16,9 @@ from mopd.scoring.hidden_states import hidden_states
 from mopd.scoring.rows import Row
 from mopd.scoring.vocabulary import of_known_tokens
 
+CAPS = ("final_logit_softcapping", "logits_soft_cap", "output_logit_soft_cap")
+"""What configurations call c, where a head's logits l become c tanh(l / c): Gemma, RecurrentGemma, xLSTM."""
+
 LOGITS_AT_ONCE = 2**24
 """Logits that exist at a time while learning, of the student and of the teacher each: 64 MiB in float32."""
 
@@ -52,5 +55,5 @@ def head_logits(model: Any, hidden: Float[Tensor, "n hidden"]) -> Float[Tensor, 
         logits = logits / config.logits_scaling
     if getattr(config, "logit_scale", None):
         logits = logits * config.logit_scale
-    cap = getattr(config, "final_logit_softcapping", None)
+    cap = next((cap for name in CAPS if (cap := getattr(config, name, None)) is not None), None)
     return of_known_tokens(model, logits if cap is None else torch.tanh(logits / cap) * cap)
