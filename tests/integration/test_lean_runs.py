@@ -35,9 +35,9 @@ RUN = {
     "compute": {"threads": 1, "device": "cpu", "dtype": "bfloat16"},
 }
 CHOICES = [
-    ["compute.weights='bfloat16'"],
-    ["compute.weights='offloaded'", "compute.teacher='offloaded'"],
     ["compute.weights='bfloat16'", "compute.moments='8bit'", "compute.teacher='bfloat16'"],
+    pytest.param(["compute.weights='offloaded'", "compute.teacher='offloaded'"], marks=pytest.mark.long),
+    pytest.param(["compute.weights='bfloat16'"], marks=pytest.mark.long),
 ]
 
 
@@ -103,6 +103,7 @@ SPEAKING = "import transformers; from transformers import LlamaForCausalLM"
 QUIET = f"import mopd; {SPEAKING}; import torchao.optim; import logging; logging.getLogger('torchao').warning('heard')"
 
 
+@pytest.mark.long
 def test_the_libraries_that_it_imports_say_nothing_but_what_concerns_a_user():
     pytest.importorskip("torchao")
     done = subprocess.run([sys.executable, "-c", QUIET], capture_output=True, text=True, check=True)
