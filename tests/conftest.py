@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+from importlib.util import find_spec
 from pathlib import Path
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
@@ -36,6 +37,8 @@ torch.set_num_threads(1)
 
 settings.register_profile("fuzz", max_examples=2000, deadline=None, suppress_health_check=list(HealthCheck))
 """Many more examples for the laws that do not say how many: `make fuzz`."""
+
+needs_torchao = pytest.mark.skipif(find_spec("torchao") is None, reason="without torchao; `make test-lean` has it")
 
 TINY = Path(__file__).parent / "configs" / "tiny.toml"
 

@@ -18,6 +18,7 @@ from mopd.preflight.checks import check_moments
 from mopd.runs.changes import FREE
 from mopd.runs.exporting import export
 from tests.builders import UNMEASURED, make_config
+from tests.conftest import needs_torchao
 from tests.integration import resuming
 
 RUN = {
@@ -35,7 +36,9 @@ RUN = {
     "compute": {"threads": 1, "device": "cpu", "dtype": "bfloat16"},
 }
 CHOICES = [
-    ["compute.weights='bfloat16'", "compute.moments='8bit'", "compute.teacher='bfloat16'"],
+    pytest.param(
+        ["compute.weights='bfloat16'", "compute.moments='8bit'", "compute.teacher='bfloat16'"], marks=needs_torchao
+    ),
     pytest.param(["compute.weights='offloaded'", "compute.teacher='offloaded'"], marks=pytest.mark.long),
     pytest.param(["compute.weights='bfloat16'"], marks=pytest.mark.long),
 ]
@@ -103,9 +106,8 @@ SPEAKING = "import transformers; from transformers import LlamaForCausalLM"
 QUIET = f"import mopd; {SPEAKING}; import torchao.optim; import logging; logging.getLogger('torchao').warning('heard')"
 
 
-@pytest.mark.long
+@needs_torchao
 def test_the_libraries_that_it_imports_say_nothing_but_what_concerns_a_user():
-    pytest.importorskip("torchao")
     done = subprocess.run([sys.executable, "-c", QUIET], capture_output=True, text=True, check=True)
     assert done.stderr.splitlines() == ["heard"]
     assert done.stdout == ""

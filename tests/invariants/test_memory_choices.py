@@ -18,6 +18,7 @@ from mopd.rollouts.engine import SamplingRequest
 from mopd.rollouts.local import LocalEngine
 from mopd.scoring.rows import Row
 from mopd.scoring.scorer import Scorer
+from tests.conftest import needs_torchao
 from tests.invariants.test_learner import make_lessons
 
 CPU, HEALTH = torch.device("cpu"), Health(1.0, 1.0)
@@ -68,6 +69,7 @@ def test_offloaded_masters_are_updated_like_float32_weights_and_the_model_is_rou
         assert torch.equal(shown, masters[name].bfloat16())
 
 
+@needs_torchao
 @pytest.mark.parametrize("weights", ["float32", "bfloat16", "offloaded"])
 def test_moments_of_8_bits_make_nearly_the_same_updates_and_go_on_bit_for_bit(weights):
     moved = {}
