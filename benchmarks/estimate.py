@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -37,10 +38,15 @@ SETTINGS: dict[str, tuple[str, ...]] = {
     "microbatch 2048": ("compute.microbatch_tokens=2048",),
     "longer, larger groups": ("group_size=8", "sampling.completion_tokens=64", "problems_per_step=2"),
     "live teacher": ("teacher.kind='live'",),
-    "grpo": ("objective.kind='grpo'",),
+    "grpo": ("objective.kind='grpo'", "rewards.functions=['estimate:varied']"),
     "llama 80 M": ("student=llama",),
     "vocabulary of 150,000": ("student=wide",),
 }
+
+
+def varied(completions: list[Any], **columns: Any) -> list[float]:
+    """A reward function under which rollouts of a group differ, so that each has an advantage."""
+    return [float(index % 2) for index in range(len(completions))]
 
 
 def made_student(kind: str, folder: Path) -> Path:
@@ -74,11 +80,15 @@ def measured(overrides: list[str], run: Path) -> dict[str, float]:
         "import sys; from mopd import load_config, train; config = load_config(sys.argv[1], sys.argv[2:]); "
         "train(config.model_copy(update={'warmup': None}), quiet=True)"
     )
+    path = os.pathsep.join(filter(None, (str(ROOT / "src"), str(Path(__file__).parent), os.environ.get("PYTHONPATH"))))
+    environment = {**os.environ, "PYTHONPATH": path}
     command = [sys.executable, "-c", code, str(CONFIG), *overrides, f"run={run}"]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, env=environment)
     if done.returncode:
         raise RuntimeError(done.stderr[-2000:])
     found: dict[str, float] = json.loads((run / "metrics.jsonl").read_text().splitlines()[-1])
+    if not found["lessons/count"]:
+        raise RuntimeError("the measured step learnt nothing, so its memory says nothing")
     return found
 
 
