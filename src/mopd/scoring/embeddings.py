@@ -50,7 +50,7 @@ def output_logits(model: Any, hidden: Float[Tensor, "n hidden"]) -> Float[Tensor
         other: Tensor = embedding(hidden)
         return other
     dtype = product_dtype(embedding.weight)
-    logits = _Logits.apply(hidden.to(dtype), embedding.weight)  # type: ignore[no-untyped-call]
+    logits: Tensor = _Logits.apply(hidden.to(dtype), embedding.weight)  # type: ignore[no-untyped-call]
     return logits if embedding.bias is None else logits + embedding.bias.to(dtype)
 
 
