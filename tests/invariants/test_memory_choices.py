@@ -140,7 +140,7 @@ def test_gradients_of_bfloat16_weights_are_those_of_float32_weights_but_for_roun
 def predictions(teacher):
     lessons = make_lessons()
     reading = teacher.read(lessons)(range(len(lessons)))
-    return reading(slice(0, 3)).whole()
+    return reading(range(3)).whole()
 
 
 @pytest.mark.parametrize("kept", ["bfloat16", "offloaded"])

@@ -7,6 +7,7 @@ import torch
 
 from mopd.config import ContrastConfig, build_config
 from mopd.core.errors import ConfigError
+from mopd.learning.alike import loss_tokens
 from mopd.learning.work import Work
 from mopd.method.contrast import contrast_target, with_evidence
 from mopd.method.predictions import Predictions
@@ -85,7 +86,7 @@ def test_the_learner_moves_toward_the_contrast_of_what_the_teacher_reads_in_both
     (part,) = Work(config, lessons).parts(0)
     part.read(lent)
     for index, lesson in enumerate(lessons):
-        tokens = part.loss_tokens([index])
+        tokens = [(token,) for token in loss_tokens(index, lesson)]
         own = [j for j, counts in enumerate(lesson.rollout.is_own) if counts]
 
         def predicted(model, before, lesson=lesson, own=own):

@@ -50,9 +50,8 @@ def output_logits(model: Any, hidden: Float[Tensor, "n hidden"]) -> Float[Tensor
         other: Tensor = embedding(hidden.to(embedding.weight.dtype))
         return other
     dtype = product_dtype(embedding.weight)
-    logits = _Logits.apply(hidden.to(dtype), embedding.weight)  # type: ignore[no-untyped-call]
-    found: Tensor = logits if embedding.bias is None else logits + embedding.bias.to(dtype)
-    return found
+    logits: Tensor = _Logits.apply(hidden.to(dtype), embedding.weight)  # type: ignore[no-untyped-call]
+    return logits if embedding.bias is None else logits + embedding.bias.to(dtype)
 
 
 class _Logits(torch.autograd.Function):
