@@ -11,10 +11,11 @@ from mopd.estimating.devices import card, cards
 from mopd.estimating.estimate import estimate
 from mopd.estimating.fitting import check_fits
 from mopd.estimating.memory import by_phase, peak
-from mopd.estimating.plan import Keeping, adapter_numbers, kept_parts, moment_bytes, plan_of
+from mopd.estimating.plan import Keeping, adapter_numbers, keeping_of, kept_parts, moment_bytes, plan_of
 from mopd.estimating.sizes import architecture_of, empty_model, shapes_of
 from mopd.estimating.tracing import LiveBytes, StandIn
 from mopd.learning.optimizer import AdamW
+from mopd.models.adapters import add_adapter
 from mopd.models.embedded import EMBEDDED
 from mopd.models.student import copy_model
 from mopd.scoring.rows import Row
@@ -82,7 +83,8 @@ def test_rules_of_smaller_numbers():
     assert away["weights"] == (2 * n, 4 * n)
     assert away["optimiser's moments"] == (0, 8 * n)
     assert away["weights before an update"] == (0, 4 * n)
-    assert away["teacher"] == (2 * (n // shapes.layers), 4 * n)
+    assert away["teacher"] == (2 * n, 4 * n)
+    assert away["teacher's output embedding"] == (2 * shapes.head_weights, 0)
     assert moment_bytes([8192, 100], "8bit") == 2 * 8192 + 2 * 4 * 8192 // 256 + 8 * 100
     adapter = adapter_numbers([(64, 32)], rank=4)
     assert sum(adapter) == 4 * (64 + 32)
@@ -91,6 +93,33 @@ def test_rules_of_smaller_numbers():
     assert lora["optimiser's moments"] == (8 * sum(adapter), 0)
     assert "engine's copy" not in lora
     assert bytes_of(Keeping(external=10), shapes)["another model that teaches"] == (40, 0)
+
+
+@pytest.mark.parametrize("targets", ["'all-linear'", "['q_proj', 'down_proj']"])
+def test_an_adapter_has_the_parameters_that_it_really_has(targets):
+    config = build_config({}, ["student='elsewhere'", "lora.rank=4", f"lora.targets={targets}"])
+    model = ARCHITECTURES["llama"](40)
+    parts = {part.name: part.bytes for part in plan_of(config, shapes_of(model), "bfloat16")}
+    base = sum(parameter.numel() for parameter in model.parameters())
+    add_adapter(model, config.lora, seed=0)
+    trained = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
+    assert parts == {
+        "base weights": 2 * base,
+        "weights": 4 * trained,
+        "gradients": 4 * trained,
+        "optimiser's moments": 8 * trained,
+        "teacher": 4 * trained,
+        "weights before an update": 4 * trained,
+    }
+
+
+def test_what_is_kept_is_as_the_configuration_says():
+    shapes, said = (
+        shapes_of(ARCHITECTURES["llama"](40)),
+        ["weights='bfloat16'", "moments='8bit'", "teacher='offloaded'"],
+    )
+    keeping = keeping_of(build_config({}, [f"compute.{one}" for one in said]), shapes, "bfloat16")
+    assert keeping == Keeping("bfloat16", "bfloat16", "8bit", "offloaded")
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])

@@ -101,7 +101,7 @@ def kept_parts(shapes: Shapes, keeping: Keeping) -> list[Part]:
         Part("weights", weight * count, host_bytes=4 * count * is_offloaded),
         Part("gradients", weight * count, learning),
         Part("optimiser's moments", moments * (not is_offloaded), host_bytes=moments * is_offloaded),
-        _teacher(shapes, keeping),
+        *_teacher(shapes, keeping),
         Part("another model that teaches", keeping.external * (2 if keeping.products == "bfloat16" else 4)),
         _before(count, weight, is_offloaded, keeping),
         Part("engine's copy", 2 * count * copies),
@@ -116,13 +116,18 @@ def _before(count: int, weight: int, is_offloaded: bool, keeping: Keeping) -> Pa
     return Part("weights before an update", on_device, frozenset({"update", "measure"}), on_host)
 
 
-def _teacher(shapes: Shapes, keeping: Keeping) -> Part:
-    """A teacher's own weights: of the adapter alone where one is trained. Offloaded, one layer at a time is read."""
+def _teacher(shapes: Shapes, keeping: Keeping) -> list[Part]:
+    """A teacher's own weights, of the adapter alone where one is trained. An offloaded one is copied to the device, in
+    the dtype of products, while it reads; of that copy the output embedding stays until the update."""
     count = shapes.count if keeping.adapter is None else sum(keeping.adapter)
     if keeping.teacher == "offloaded":
-        layer = 2 * (shapes.count // max(1, shapes.layers))
-        return Part("teacher", layer, frozenset({"teacher"}), 4 * count)
-    return Part("teacher", {"float32": 4, "bfloat16": 2, None: 0}[keeping.teacher] * count)
+        each = 2 if keeping.products == "bfloat16" else 4
+        learning: frozenset[Phase] = frozenset({"first microbatch", "other microbatches"})
+        return [
+            Part("teacher", each * count, frozenset({"teacher"}), 4 * count),
+            Part("teacher's output embedding", each * shapes.head_weights, learning),
+        ]
+    return [Part("teacher", {"float32": 4, "bfloat16": 2, None: 0}[keeping.teacher] * count)]
 
 
 def moment_bytes(parameters: Sequence[int], kind: str) -> int:
