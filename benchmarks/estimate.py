@@ -39,7 +39,7 @@ SETTINGS: dict[str, tuple[str, ...]] = {
     "longer, larger groups": ("group_size=8", "sampling.completion_tokens=64", "problems_per_step=2"),
     "live teacher": ("teacher.kind='live'",),
     "grpo": ("objective.kind='grpo'", "rewards.functions=['estimate:varied']"),
-    "llama 80 M": ("student=llama",),
+    "llama 75 M": ("student=llama",),
     "vocabulary of 150,000": ("student=wide",),
 }
 
@@ -50,7 +50,7 @@ def varied(completions: list[Any], **columns: Any) -> list[float]:
 
 
 def made_student(kind: str, folder: Path) -> Path:
-    """A Llama with random weights behind SmolLM2's tokenizer: of 80 M parameters, or with a vocabulary of 150,000."""
+    """A Llama with random weights behind SmolLM2's tokenizer: of 75 M parameters, or with a vocabulary of 150,000."""
     from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
 
     shape: dict[str, Any] = (
