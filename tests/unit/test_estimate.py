@@ -20,7 +20,7 @@ from mopd.models.embedded import EMBEDDED
 from mopd.models.student import copy_model
 from mopd.scoring.rows import Row
 from mopd.scoring.scorer import Scorer
-from tests.architectures import ARCHITECTURES
+from tests.architectures import ARCHITECTURES, WITH_STATES, WITHOUT_CACHE, make_model
 
 QWEN3_4B = {
     **{"hidden_size": 2560, "num_hidden_layers": 36, "num_attention_heads": 32, "num_key_value_heads": 8},
@@ -187,3 +187,11 @@ def test_bad_input_is_named(tmp_path, capsys):
         architecture_of(str(tmp_path))
     assert main(["estimate", "steps=1", "--device", "rtx4090"]) == 2
     assert "did you mean rtx-4090" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", sorted({*WITH_STATES, *WITHOUT_CACHE}))
+def test_the_weights_of_a_model_with_states_are_counted(name):
+    model = make_model(name)
+    shapes = shapes_of(empty_model(model.config))
+    assert shapes.count == sum(parameter.numel() for parameter in model.parameters())
+    assert plan_of(build_config({}), shapes, "float32")[0].bytes == 4 * shapes.count

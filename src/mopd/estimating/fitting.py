@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from mopd.config import Config
-from mopd.core.errors import ConfigError
+from mopd.core.errors import ConfigError, StudentError
 from mopd.estimating.devices import memory_of
 from mopd.estimating.estimate import products_of
 from mopd.estimating.layout import layout_of
@@ -25,7 +25,10 @@ def check_fits(config: Config, given: tuple[Any, Any] | None = None) -> None:
     `given` are a model and its tokenizer that were passed in Python. Nothing that depends on lengths is
     counted. Raises ConfigError.
     """
-    empty = empty_model(architecture_of(config.student) if given is None else given[0].config)
+    try:
+        empty = empty_model(architecture_of(config.student) if given is None else given[0].config)
+    except StudentError:  # whether it can be opened is told when it is
+        return
     device = resolve_device(config.compute.device)
     parts = plan_of(config, shapes_of(empty), products_of(resolve_dtype(config.compute.dtype, device, empty)))
     needed, (memory, _) = sum(part.bytes for part in parts), memory_of(device)

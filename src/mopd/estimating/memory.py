@@ -51,10 +51,15 @@ def _microbatches(config: Config, shapes: Shapes, layout: Layout, stand_in: Stan
         pack = [layout.students[index] for index in indices]
         kept, on_top = stand_in.learning(pack)
         logits = logits_bytes(config, shapes, sum(len(row.completion) for row in pack), size)
-        head = 4 * shapes.head_weights * (name == "largest")
+        head = _head_gradient(config, shapes) if name == "largest" else 0
         held = frozenset({phase})
         yield Part(f"activations, {name} microbatch", kept, held)
         yield Part(f"logits and gradients, {name} microbatch", max(on_top, logits) + head, held)
+
+
+def _head_gradient(config: Config, shapes: Shapes) -> int:
+    """An adapter leaves the output embedding as it is."""
+    return 0 if config.lora else (4 if config.compute.weights == "float32" else 2) * shapes.head_weights
 
 
 def _largest(stand_in: StandIn, rows: Sequence[Row], budget: int) -> list[Row]:
@@ -66,13 +71,10 @@ def _reading(stand_in: StandIn, rows: Sequence[Row], budget: int) -> int:
 
 
 def logits_bytes(config: Config, shapes: Shapes, loss_tokens: int, size: int) -> int:
-    """The logits of one part of a microbatch's loss tokens: the student's, their gradient, and the teacher's.
-
-    In float32 the gradient of the output embedding is formed whole before it is added to what there is.
-    """
+    """The logits of one part of a microbatch's loss tokens: the student's, their gradient, and the teacher's."""
     at_once = min(loss_tokens, max(1, LOGITS_AT_ONCE // shapes.vocabulary)) * shapes.vocabulary
     tensors = 3 if config.objective.kind == "distill" else 2
-    return at_once * size * tensors + (4 * shapes.head_weights if size == 4 else 0)
+    return at_once * size * tensors
 
 
 def _sampling(config: Config, shapes: Shapes, layout: Layout, size: int) -> list[Part]:

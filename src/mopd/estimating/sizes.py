@@ -51,7 +51,7 @@ class Shapes:
 def shapes_of(model: Any) -> Shapes:
     """The shapes of a causal language model, with weights or without."""
     config = model.config.get_text_config()
-    heads = int(config.num_attention_heads)
+    heads = int(getattr(config, "num_attention_heads", None) or 1)  # models with states alone have none
     head = model.get_output_embeddings().weight
     return Shapes(
         parameters=tuple(parameter.numel() for parameter in model.parameters()),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from mopd.config import Config
+from mopd.core.errors import StudentError
 from mopd.estimating.estimate import products_of
 from mopd.estimating.fitting import expected_bytes, size
 from mopd.estimating.plan import plan_of
@@ -54,7 +55,10 @@ def _adapter_lines(config: Config, student: Student) -> list[str]:
 
 def _memory(config: Config, student: Student, problems: ProblemSet, process: int) -> str:
     """What a step is expected to hold. Of a small model that is the process itself, and tracing takes seconds."""
-    shapes = shapes_of(empty_model(student.model.config))
+    try:
+        shapes = shapes_of(empty_model(student.model.config))
+    except StudentError as error:  # a model that cannot be built without weights may still train
+        return f"unknown: {error.got}"
     kept = sum(part.bytes for part in plan_of(config, shapes, products_of(student.dtype)))
     weights = f"{size(kept)} of it weights and what learns them"
     if shapes.count < BFLOAT16_PAYS_PARAMETERS:
