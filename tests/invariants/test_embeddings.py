@@ -99,7 +99,7 @@ def test_an_output_embedding_that_is_not_trained_has_no_gradient():
     assert hidden.grad.abs().sum() > 0
 
 
-def test_an_output_embedding_of_another_kind_is_asked_itself():
+def test_an_output_embedding_of_another_kind_is_called_itself():
     class Doubled(torch.nn.Linear):
         def forward(self, hidden):
             return 2 * super().forward(hidden)
@@ -108,3 +108,12 @@ def test_an_output_embedding_of_another_kind_is_asked_itself():
     hidden = torch.randn(3, 16)
     with computing_in(torch.bfloat16, CPU):
         assert torch.equal(output_logits(Model(embedding), hidden), embedding(hidden))
+
+
+@pytest.mark.parametrize("has_bias", [False, True])
+def test_without_conversion_logits_and_gradients_are_autograds(has_bias):
+    embedding, hidden, wanted = made(has_bias)
+    plain = backward(embedding, embedding, hidden, wanted)
+    ours = backward(lambda part: output_logits(Model(embedding), part), embedding, hidden, wanted)
+    for got, expected in zip((*ours[:2], *ours[2].values()), (*plain[:2], *plain[2].values()), strict=True):
+        torch.testing.assert_close(got, expected, rtol=1e-5, atol=1e-6)

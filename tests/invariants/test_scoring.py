@@ -11,7 +11,6 @@ from mopd.models.student import as_student
 from mopd.rollouts.drawing import sample_tokens
 from mopd.rollouts.engine import SamplingRequest
 from mopd.rollouts.local import LocalEngine
-from mopd.scoring.embeddings import output_logits
 from mopd.scoring.head import row_logprobs
 from mopd.scoring.rows import Row
 from mopd.scoring.self_check import check_scoring
@@ -53,16 +52,12 @@ def test_half_precision_logits_are_normalised_in_float32(student):
     torch.testing.assert_close(logprobs.exp().sum(-1), torch.ones(7), rtol=0, atol=1e-5)
 
 
-def test_logits_exist_only_for_loss_tokens(student, monkeypatch):
+def test_logits_exist_only_for_loss_tokens(student):
     seen = []
-
-    def noted(model, hidden):
-        logits = output_logits(model, hidden)
-        seen.append(tuple(logits.shape))
-        return logits
-
-    monkeypatch.setattr("mopd.scoring.head.output_logits", noted)
+    head = student.model.get_output_embeddings()
+    handle = head.register_forward_hook(lambda module, args, output: seen.append(tuple(output.shape)))
     row_logprobs(student.model, ROWS)
+    handle.remove()
     assert seen == [(7, 18)]
 
 

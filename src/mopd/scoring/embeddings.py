@@ -43,12 +43,13 @@ def sparse_input_gradient(model: Any) -> Iterator[None]:
 def output_logits(model: Any, hidden: Float[Tensor, "n hidden"]) -> Float[Tensor, "n vocabulary"]:
     """The output embedding on hidden states, in autocast's dtype where that is on, else the weight's.
 
-    The weight's gradient does not pass through autograd: a backward pass adds it to `weight.grad`.
+    The weight's gradient does not pass through autograd: a backward pass adds it to `weight.grad`. A head that is no
+    plain linear layer, or has hooks, is called itself.
     """
     embedding = model.get_output_embeddings()
-    if type(embedding) is not torch.nn.Linear:
-        other: Tensor = embedding(hidden.to(embedding.weight.dtype))
-        return other
+    if type(embedding) is not torch.nn.Linear or embedding._forward_hooks or embedding._forward_pre_hooks:
+        called: Tensor = embedding(hidden.to(embedding.weight.dtype))
+        return called
     dtype = product_dtype(embedding.weight)
     logits: Tensor = _Logits.apply(hidden.to(dtype), embedding.weight)  # type: ignore[no-untyped-call]
     return logits if embedding.bias is None else logits + embedding.bias.to(dtype)
