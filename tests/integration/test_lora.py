@@ -314,7 +314,9 @@ def test_an_adapter_of_pefts_own_is_merged_or_trained_on(tmp_path, name):
         torch.testing.assert_close(logits(student.model), logits(wrapped), rtol=1e-5, atol=1e-5)
     assert all(parameter.requires_grad for parameter in merged.model.parameters())
     config, problems = config_for(tmp_path, folder), type("None", (), {"train": (), "held_out": ()})
-    assert "merged into its base; all weights are trained" in "\n".join(header_lines(config, merged, problems, "run"))
+    assert "merged into its base; all weights are trained" in "\n".join(
+        header_lines(config, merged, problems, "run", 0)
+    )
     merged.save(tmp_path / "saved")
     torch.testing.assert_close(logits(AutoModelForCausalLM.from_pretrained(tmp_path / "saved")), logits(wrapped))
 

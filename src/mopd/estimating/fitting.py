@@ -25,12 +25,13 @@ def check_fits(config: Config, given: tuple[Any, Any] | None = None) -> None:
     `given` are a model and its tokenizer that were passed in Python. Nothing that depends on lengths is
     counted. Raises ConfigError.
     """
-    try:
-        empty = empty_model(architecture_of(config.student) if given is None else given[0].config)
-    except StudentError:  # whether it can be opened is told when it is
-        return
+    architecture = None if given is None else getattr(given[0], "config", None)
     device = resolve_device(config.compute.device)
-    parts = plan_of(config, shapes_of(empty), products_of(resolve_dtype(config.compute.dtype, device, empty)))
+    try:
+        empty = empty_model(architecture or architecture_of(config.student))
+        parts = plan_of(config, shapes_of(empty), products_of(resolve_dtype(config.compute.dtype, device, empty)))
+    except StudentError:  # whether student and teacher can be opened is told when they are
+        return
     needed, (memory, _) = sum(part.bytes for part in parts), memory_of(device)
     if needed > memory:
         listed = ", ".join(f"{part.name} {size(part.bytes)}" for part in parts)

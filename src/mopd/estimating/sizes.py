@@ -12,7 +12,7 @@ from torch import nn
 
 from mopd.core.errors import StudentError
 from mopd.models.adapter_files import find_adapter
-from mopd.models.embedded import EMBEDDED, PREFIX
+from mopd.models.embedded import PREFIX, embedded_student
 from mopd.models.pretrained import open_tokenizer
 
 
@@ -73,7 +73,7 @@ def shapes_of(model: Any) -> Shapes:
 def architecture_of(student: str) -> Any:
     """transformers' configuration of the model called `student`; no file of weights is read. Raises StudentError."""
     if student.startswith(PREFIX):
-        return EMBEDDED[student.removeprefix(PREFIX)].build(0)[0].config
+        return embedded_student(student).build(0)[0].config
     path = Path(student).expanduser()
     if path.is_dir() and not (path / "config.json").is_file() and find_adapter(student) is None:
         raise StudentError(

@@ -6,11 +6,13 @@ They are real transformers models: after `save_pretrained` any tool opens them. 
 
 from __future__ import annotations
 
+import difflib
 import string
 from dataclasses import dataclass
 from typing import Any
 
 from mopd.config import TemplateConfig
+from mopd.core.errors import StudentError
 from mopd.core.seeding import derive_seed
 
 PREFIX = "builtin:"
@@ -103,3 +105,16 @@ EMBEDDED: dict[str, EmbeddedStudent] = {
     ),
 }
 """`builtin:digits` (18 tokens, 0.2 M parameters) and `builtin:letters` (printable ASCII, 0.4 M parameters)."""
+
+
+def embedded_student(name: str) -> EmbeddedStudent:
+    """The embedded student called `builtin:NAME`. Raises StudentError naming the nearest."""
+    name = name.removeprefix(PREFIX)
+    if name not in EMBEDDED:
+        near = difflib.get_close_matches(name, EMBEDDED, n=1)
+        raise StudentError(
+            f"an embedded student is one of {', '.join(EMBEDDED)}",
+            f"there is no builtin:{name}",
+            f"did you mean {near[0] if near else 'digits'}?",
+        )
+    return EMBEDDED[name]

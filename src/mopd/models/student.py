@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,7 +24,7 @@ from mopd.models.adapters import (
     save_adapter,
 )
 from mopd.models.devices import resolve_device, resolve_dtype
-from mopd.models.embedded import EMBEDDED, PREFIX, EmbeddedStudent
+from mopd.models.embedded import PREFIX, embedded_student
 from mopd.models.masters import spread_masters
 from mopd.models.passed import take_over
 from mopd.models.pretrained import hide_transformers_bars, open_base, open_pretrained, open_tokenizer
@@ -146,7 +145,7 @@ def _opened(
                 f"[lora] with {name}, whose weights are random until all of them are trained",
                 "remove [lora], or set student to a pretrained model",
             )
-        return _embedded(name.removeprefix(PREFIX)).build(seed)
+        return embedded_student(name).build(seed)
     return open_pretrained(name) if adapter is None or lora is None else open_base(adapter)
 
 
@@ -174,7 +173,7 @@ def _adapt(student: Student, name: str, adapter: AdapterFiles | None, lora: Lora
 def load_reader(name: str, chat_options: Mapping[str, Any] | None = None) -> Reader:
     """How the student called `name` reads, without its weights. Raises StudentError."""
     if name.startswith(PREFIX):
-        embedded = _embedded(name.removeprefix(PREFIX))
+        embedded = embedded_student(name)
         return Reader(ChatTokenizer(embedded.tokenizer(), (), chat_options), embedded.template, embedded.window, "")
     config, tokenizer = open_tokenizer(name)
     return Reader(ChatTokenizer(tokenizer, (), chat_options), _template(config), *window_of(config, tokenizer))
@@ -238,17 +237,6 @@ def _check_vocabulary(model: Any, chat: ChatTokenizer) -> None:
             f"{chat.size} tokens, {rows} rows in {type(model).__name__}",
             "use the model's own tokenizer, or resize the model's embeddings and save it",
         )
-
-
-def _embedded(name: str) -> EmbeddedStudent:
-    if name not in EMBEDDED:
-        near = difflib.get_close_matches(name, EMBEDDED, n=1)
-        raise StudentError(
-            f"an embedded student is one of {', '.join(EMBEDDED)}",
-            f"there is no builtin:{name}",
-            f"did you mean {near[0] if near else 'digits'}?",
-        )
-    return EMBEDDED[name]
 
 
 def copy_model(model: Any, dtype: torch.dtype | None = None, device: torch.device | None = None) -> Any:

@@ -57,9 +57,9 @@ def _memory(config: Config, student: Student, problems: ProblemSet, process: int
     """What a step is expected to hold. Of a small model that is the process itself, and tracing takes seconds."""
     try:
         shapes = shapes_of(empty_model(student.model.config))
+        kept = sum(part.bytes for part in plan_of(config, shapes, products_of(student.dtype)))
     except StudentError as error:  # a model that cannot be built without weights may still train
         return f"unknown: {error.got}"
-    kept = sum(part.bytes for part in plan_of(config, shapes, products_of(student.dtype)))
     weights = f"{size(kept)} of it weights and what learns them"
     if shapes.count < BFLOAT16_PAYS_PARAMETERS:
         return f"about {size(kept + process)} and activations expected, {weights}"
