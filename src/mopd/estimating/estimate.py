@@ -21,7 +21,6 @@ from mopd.models.devices import held_memory_bytes, resolve_device, resolve_dtype
 from mopd.models.student import Reader, load_reader
 from mopd.preflight.setup import prepare_problems
 from mopd.problems import ProblemSet
-from mopd.scoring.scorer import Scorer
 
 
 @dataclass(frozen=True)
@@ -157,7 +156,7 @@ class Estimator:
         model = empty_model(self.architecture)
         shapes = shapes_of(model)
         dtype = torch.bfloat16 if self.products == "bfloat16" else torch.float32
-        stand_in = StandIn(model, Scorer(dtype, config.compute.microbatch_tokens), self.device.is_gpu)
+        stand_in = StandIn.of(config, model, dtype, self.device.is_gpu)
         parts = [
             *plan_of(config, shapes, self.products),
             Part("the process itself", self.process),

@@ -16,7 +16,6 @@ from mopd.estimating.tracing import StandIn
 from mopd.models.devices import held_memory_bytes, resolve_device, resolve_dtype
 from mopd.models.student import Student
 from mopd.problems import ProblemSet
-from mopd.scoring.scorer import Scorer
 
 
 def check_fits(config: Config, given: tuple[Any, Any] | None = None) -> None:
@@ -49,7 +48,7 @@ def expected_bytes(config: Config, student: Student, problems: ProblemSet, proce
     shapes, products = shapes_of(model), products_of(student.dtype)
     layout = layout_of(config, student, problems, is_worst=True)
     is_gpu = next(student.model.parameters()).is_cuda
-    stand_in = StandIn(model, Scorer(student.dtype, config.compute.microbatch_tokens), is_gpu)
+    stand_in = StandIn.of(config, model, student.dtype, is_gpu)
     parts = [*plan_of(config, shapes, products), *varying_parts(config, shapes, layout, stand_in)]
     return peak([*parts, Part("the process itself", 0 if is_gpu else process)])[1]
 

@@ -17,6 +17,9 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_iter
 
+from mopd.config import Config
+from mopd.models.adapters import add_adapter
+from mopd.models.weights import convert_weights
 from mopd.scoring.attention import using_strategy
 from mopd.scoring.hidden_states import can_share_prefixes, hidden_states
 from mopd.scoring.rows import Row
@@ -75,6 +78,15 @@ class StandIn:
         for parameter in self.model.parameters():
             if parameter.requires_grad:
                 parameter.register_post_accumulate_grad_hook(lambda own: setattr(own, "grad", None))
+
+    @classmethod
+    def of(cls, config: Config, model: Any, dtype: torch.dtype, on_gpu: bool) -> StandIn:
+        """One whose weights are kept as the configuration says, with its adapter: a frozen base keeps less."""
+        if config.lora is not None or config.compute.weights != "float32":
+            convert_weights(model, dtype)
+        if config.lora is not None:
+            add_adapter(model, config.lora, config.seed)
+        return cls(model, Scorer(dtype, config.compute.microbatch_tokens), on_gpu)
 
     @property
     def shares(self) -> bool:
