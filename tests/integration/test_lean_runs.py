@@ -11,9 +11,9 @@ from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
 
 from mopd import load_config, resume, train
-from mopd.core.errors import ConfigError, RunError
+from mopd.core.errors import ConfigError, OutOfMemoryError, RunError
 from mopd.learning import lean
-from mopd.models.memory import HELP, SIZES, is_out_of_memory
+from mopd.models.memory import HELP, SIZES, is_out_of_memory, told_if_full
 from mopd.preflight.checks import check_moments
 from mopd.runs.changes import FREE
 from mopd.runs.exporting import export
@@ -167,6 +167,14 @@ def test_settings_that_a_run_may_go_on_with_are_those_that_it_may_change():
     assert all(key.startswith(FREE) for key in SIZES)
     others = {key for _, *keys in HELP.values() for key in keys} - set(SIZES)
     assert not {key for key in others if key.startswith(FREE)} - {"verification.workers", "evaluation.reading_contexts"}
+
+
+def test_who_trains_an_adapter_is_told_no_setting_that_it_cannot_have():
+    config = make_config("student='elsewhere'", "lora.rank=4")
+    with pytest.raises(OutOfMemoryError) as told, told_if_full(config, lambda: "update"):
+        raise MemoryError
+    assert "compute.moments=8bit" in told.value.do
+    assert "compute.weights" not in told.value.do
 
 
 def test_errors_of_memory_are_told_from_others():

@@ -67,6 +67,8 @@ def _as_told(error: Exception, config: Config, phase: str, has_begun: bool) -> O
     held = peak_memory_bytes(torch.device("cuda" if on_gpu else "cpu"))
     asked = " ".join(str(error).split())[:160] or type(error).__name__
     values = flatten(config.model_dump(mode="json"))
+    if config.lora is not None:  # whose base is held once, and as products are
+        keys = [key for key in keys if key not in ("compute.weights", "compute.teacher")]
     leaner = [(key, value) for key in keys if (value := _leaner(key, values.get(key), on_gpu)) is not None][:2]
     free = [f"{key}={value}" for key, value in leaner if key in SIZES]
     other = [f"{key}={value}" for key, value in leaner if key not in SIZES]
