@@ -43,7 +43,7 @@ mbpp: $(STAMP) ## MBPP's problems into data/mbpp, from the hub or from a file (M
 demo-code: qwen-coder mbpp ## a pretrained model learns to program from its own attempts, no warm-up (SEED=n)
 	$(BIN)/mopd train configs/demo-code.toml seed=$(SEED) run=runs/demo-code --fresh
 
-test: $(STAMP) ## all tests but those of ten seconds and more: under ten minutes on two cores
+test: $(STAMP) ## all tests but those of eight seconds and more: under ten minutes on two cores
 	$(ONE_THREAD) $(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow and not long"
 
 test-long: $(STAMP) ## the demo's promise, resume after kills, the pages' own commands, HumanEval's solutions

@@ -108,6 +108,7 @@ def test_a_run_without_peers_makes_every_rollout_a_lesson_and_resumes_bit_equal(
     assert (Path(config.teacher.model) / "model.safetensors").read_bytes() == before
 
 
+@pytest.mark.long
 def test_a_student_converges_toward_its_teacher(tmp_path):
     overrides = ["steps=20", "optimizer.learning_rate=3e-3", "optimizer.warmup_steps=0", "optimizer.drift_nats=0"]
     config = opd_config(tmp_path, *overrides, "checkpoint.every=20", "evaluation.contexts_every=0", student="llama")

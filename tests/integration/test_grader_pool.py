@@ -276,6 +276,7 @@ def test_workers_hash_alike_and_stand_outside_the_parents_process_group():
     assert group == pid
 
 
+@pytest.mark.long
 def test_a_runaway_math_answer_is_an_error_and_the_next_honest_one_is_judged():
     def verdict_of(answer):
         return judge(Problem("p", (), "5", "math"), f"\\boxed{{{answer}}}")

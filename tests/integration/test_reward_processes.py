@@ -171,6 +171,7 @@ def users(folder):
 # --- in a process of their own --------------------------------------------------------------------------------------
 
 
+@pytest.mark.long
 def test_a_named_function_may_set_alarms(folder):
     judged = judge_of(folder, "accuracy_reward")(groups_of("12", "slow", "21"), 0)
     assert kinds(judged) == ["correct", "error", "wrong"]
@@ -289,6 +290,7 @@ def test_code_that_catches_everything_is_interrupted_until_it_ends(monkeypatch):
     assert kinds(passed(catches, time_limit_s=0.2)) == ["error"] * 2
 
 
+@pytest.mark.long
 def test_a_function_that_cannot_be_interrupted_ends_the_process_and_says_why(folder):
     code = f"""
         import sys

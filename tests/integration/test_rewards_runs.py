@@ -169,6 +169,7 @@ def test_functions_passed_in_python_are_passed_again_on_resume(home):
     assert figures["mean_at_8"] == summary["after"]["mean_at_8"]
 
 
+@pytest.mark.long
 def test_functions_passed_in_python_that_can_be_imported_need_not_be_passed_again(home):
     train(configured(home), reward_functions=right, quiet=True)
     run = home / "run"

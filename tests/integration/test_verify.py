@@ -95,6 +95,7 @@ def test_every_row_gets_one_line_in_order_and_rows_may_share_a_problem(tmp_path,
     assert ["all", "any", "9", "1.000", "0.333"] in rows
 
 
+@pytest.mark.long
 def test_verdicts_are_those_of_training(tmp_path):
     """The same function judges both, whatever the number of workers."""
     rng = random.Random(0)
@@ -196,6 +197,7 @@ def test_hostile_completions_get_verdicts_within_the_time_limit(tmp_path):
     assert {v["kind"] for v in verdicts} == {"wrong", "unparsable", "error"}
 
 
+@pytest.mark.long
 def test_an_interrupted_run_keeps_every_line_that_was_judged(tmp_path, interrupts):
     """Interrupted while its eleventh grader hangs: ten whole lines, and exit code 130."""
     rows = [row(i, "math", "5", r"\boxed{5}") for i in range(10)] + [
@@ -464,6 +466,7 @@ def flagged(found):
     return {finding.junk.name for finding in found if finding.is_flagged}
 
 
+@pytest.mark.long
 def test_an_audit_of_sound_problems_flags_nothing(tmp_path, capsys):
     rows = choices("ABCD" * 20) + [
         row(f"m{i}", "math", str(i * 37 + 101), "-", prompt=f"{i} * 37 + 101?") for i in range(2, 9)

@@ -198,6 +198,7 @@ def test_a_cache_is_for_one_configuration(own_cache, tmp_path):
     assert json.loads((tmp_path / "b" / "warmup.json").read_text()) == other["warmup"]
 
 
+@pytest.mark.long
 def test_a_cache_is_for_one_file_of_solutions(own_cache, tmp_path):
     def is_cached(name, *, kind="exact", end=""):
         rows = [{"id": str(i), "kind": kind, "prompt": f"{i}", "answer": f"{i}"} for i in range(1, 9)]

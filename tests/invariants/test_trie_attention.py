@@ -212,6 +212,7 @@ def test_half_precision_is_near_float32(name, as_weights):
     assert (got.float() - wanted).norm() < 2e-2 * wanted.norm()
 
 
+@pytest.mark.long
 def test_layers_may_be_compiled_and_tries_may_grow():
     """Attention stays outside the graphs: they are made for all sizes, and none holds a trie."""
     model = lively(make_model("llama"))

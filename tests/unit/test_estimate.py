@@ -137,6 +137,7 @@ def test_tensors_without_numbers_take_what_real_ones_take(dtype):
     assert len(states) == 9
 
 
+@pytest.mark.long
 def test_a_built_in_student_is_estimated_and_its_peak_is_that_of_one_phase(tmp_path):
     found = estimate(
         build_config({}, ["problems.size=9", "problems.held_out=2", "problems_per_step=1", "group_size=4"]), "cpu"
