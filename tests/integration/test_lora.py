@@ -10,7 +10,7 @@ from transformers import AutoModelForCausalLM
 
 from mopd import evaluate, load_config, resume, train
 from mopd.cli import main
-from mopd.config import LoraConfig, Sampling
+from mopd.config import ComputeConfig, LoraConfig, Sampling
 from mopd.core.errors import AdapterError, ConfigError, StudentError
 from mopd.evaluation.generating import Asked, generate
 from mopd.learning.optimizer import AdamW
@@ -472,6 +472,7 @@ def test_smollm2_learns_tool_calls_with_an_adapter(tmp_path):
     assert sum(file.stat().st_size for file in checkpoint.glob("*.safetensors")) < 100e6  # the base has 538e6
     with torch.no_grad():
         adapter, whole = (
-            load_student(str(checkpoint), 0, lora=lora).model(IDS).logits for lora in (LoraConfig(), None)
+            load_student(str(checkpoint), 0, ComputeConfig(dtype="float32"), lora=lora).model(IDS).logits
+            for lora in (LoraConfig(), None)
         )
     torch.testing.assert_close(adapter, whole, rtol=1e-4, atol=1e-3)
