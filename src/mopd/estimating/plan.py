@@ -13,6 +13,7 @@ from typing import Literal
 from mopd.config import Config, LoraConfig
 from mopd.estimating.sizes import Shapes, architecture_of, empty_model, shapes_of
 from mopd.learning.lean import BLOCK, SMALLEST
+from mopd.models.adapters import is_named
 
 Phase = Literal["sample", "teacher", "first microbatch", "other microbatches", "update", "measure"]
 PHASES: tuple[Phase, ...] = ("sample", "teacher", "first microbatch", "other microbatches", "update", "measure")
@@ -73,7 +74,7 @@ def adapted(shapes: Shapes, lora: LoraConfig) -> list[tuple[int, int]]:
     return [
         (rows, columns)
         for name, rows, columns in shapes.matrices
-        if isinstance(lora.targets, str) or any(f".{name}".endswith(f".{end}") for end in lora.targets)
+        if isinstance(lora.targets, str) or is_named(name, lora.targets)
     ]
 
 

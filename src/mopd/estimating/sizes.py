@@ -13,7 +13,7 @@ from torch import nn
 from mopd.core.errors import StudentError
 from mopd.models.adapter_files import find_adapter
 from mopd.models.embedded import PREFIX, embedded_student
-from mopd.models.pretrained import open_tokenizer
+from mopd.models.pretrained import open_config
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,7 @@ def architecture_of(student: str) -> Any:
         raise StudentError(
             "a student's folder holds a transformers model", f"{path} has no config.json", "check the key student"
         )
-    return open_tokenizer(student)[0]
+    return open_config(student)
 
 
 def empty_model(architecture: Any) -> Any:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -129,7 +130,12 @@ def _linear_layers(model: Any) -> dict[str, Any]:
 
 def _matching(model: Any, ends: Any) -> list[str]:
     """The modules whose dotted names end with one of `ends`, as PEFT matches a list of names."""
-    return [name for name, _ in model.named_modules() if any(f".{name}".endswith(f".{end}") for end in ends)]
+    return [name for name, _ in model.named_modules() if is_named(name, ends)]
+
+
+def is_named(name: str, ends: Iterable[str]) -> bool:
+    """Whether a module's dotted name ends with one of `ends`, part by part."""
+    return any(f".{name}".endswith(f".{end}") for end in ends)
 
 
 def attach(model: Any, files: AdapterFiles) -> None:

@@ -87,15 +87,26 @@ def open_tokenizer(name: str) -> tuple[Any, ...]:
     if (adapter := find_adapter(name)) is not None:
         config, tokenizer = open_tokenizer(adapter.base)
         return config, _own_tokenizer(adapter) or tokenizer
+    opened = _without_weights(name, AutoConfig, AutoTokenizer)
+    if name.endswith(".gguf"):
+        apply_pre_tokenizer(_read_gguf(Path(name).expanduser()), opened[1])
+    return opened
 
+
+def open_config(name: str) -> Any:
+    """The configuration alone of a student named as for `open_pretrained`. Raises StudentError, AdapterError."""
+    from transformers import AutoConfig
+
+    adapter = find_adapter(name)
+    return _without_weights(name, AutoConfig)[0] if adapter is None else open_config(adapter.base)
+
+
+def _without_weights(name: str, *kinds: Any) -> tuple[Any, ...]:
     path = Path(name).expanduser()
     is_gguf, is_local = name.endswith(".gguf"), path.exists()
     where = str(path.parent if is_gguf else path) if is_local else name
     options = {"gguf_file": path.name} if is_gguf else {}
-    opened = _opened(name, is_local, lambda kind: kind.from_pretrained(where, **options), AutoConfig, AutoTokenizer)
-    if is_gguf:
-        apply_pre_tokenizer(_read_gguf(path), opened[1])
-    return opened
+    return _opened(name, is_local, lambda kind: kind.from_pretrained(where, **options), *kinds)
 
 
 def _open(name: str, is_local: bool, config: Any = None, **options: Any) -> tuple[Any, Any]:

@@ -154,15 +154,16 @@ def _adapt(student: Student, name: str, adapter: AdapterFiles | None, lora: Lora
 
     Of a model that was passed the run keeps the base as it is held.
     """
-    model, is_passed = student.model, name.startswith(PYTHON_PREFIX)
-    if is_passed:
+    model = student.model
+    if name.startswith(PYTHON_PREFIX):
         convert_weights(model, student.dtype)
-    base = Base(str(KEPT_BASE) if is_passed else name, weights_digest(model))
-    if adapter is not None:
-        base = Base(adapter.base, base.digest)
-        check_base(adapter, base.digest)
-        check_agrees(model, adapter, lora)
-    convert_weights(model, student.dtype)
+        base = Base(str(KEPT_BASE), weights_digest(model))
+    else:
+        base = Base(name if adapter is None else adapter.base, weights_digest(model))
+        if adapter is not None:
+            check_base(adapter, base.digest)
+            check_agrees(model, adapter, lora)
+        convert_weights(model, student.dtype)
     if adapter is None:
         add_adapter(model, lora, seed)
     else:

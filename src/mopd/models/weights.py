@@ -62,7 +62,9 @@ def kept_dtypes(model: Any, dtype: torch.dtype) -> dict[str, torch.dtype]:
 
 def widen_embeddings(model: Any) -> None:
     """Let the sum that layers add to stay float32 under autocast, as with float32 weights: products alone round it."""
-    model.get_input_embeddings().register_forward_hook(_wide_under_autocast)
+    embedding = model.get_input_embeddings()
+    if _wide_under_autocast not in embedding._forward_hooks.values():  # a copy has those of its model
+        embedding.register_forward_hook(_wide_under_autocast)
 
 
 def _wide_under_autocast(module: Any, inputs: Any, states: Tensor) -> Tensor:
