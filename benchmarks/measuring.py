@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import ctypes
 import gc
+import json
 import os
 import threading
 import time
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -89,3 +91,9 @@ def available_gib() -> float:
     """Memory that the machine can still give."""
     with open("/proc/meminfo") as file:
         return next(int(line.split()[1]) for line in file if line.startswith("MemAvailable:")) / 2**20
+
+
+def finished(run: Path) -> dict[str, Any] | None:
+    """The summary of a run that was ended before, None of one that was not: a study goes on where it was broken off."""
+    file = run / "summary.json"
+    return json.loads(file.read_text()) if file.exists() else None
