@@ -63,6 +63,17 @@ def test_success_that_is_lost_is_noticed(groups):
     assert noticed >= 19
 
 
+def test_a_sampler_that_has_other_weights_than_the_learner_is_noticed_in_the_first_step():
+    alarms, rng = Alarms(AlarmsConfig()), random.Random(0)
+    assert alarms.after_step(drawn(rng, 0) | {"importance/logprob_gap_nats": 0.02}) is None
+    alarm = alarms.after_step(drawn(rng, 1) | {"importance/logprob_gap_nats": 0.6})
+    assert "sampler and learner differ by 0.60 nats" in alarm.told
+    assert alarm.sound_steps == 1
+    assert "agree" in alarm.must
+    wide = Alarms(AlarmsConfig(logprob_gap_nats=1.0))
+    assert wide.after_step(drawn(rng, 0) | {"importance/logprob_gap_nats": 0.6}) is None
+
+
 def test_a_step_whose_graders_failed_says_nothing():
     rng, alarms = random.Random(0), Alarms(AlarmsConfig())
     for step in range(6):

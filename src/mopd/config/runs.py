@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from mopd.config.table import LARGEST, PositiveInt, Table
+from mopd.config.table import LARGEST, PositiveFloat, PositiveInt, Table
 
 
 class CheckpointConfig(Table):
@@ -30,6 +30,9 @@ class AlarmsConfig(Table):
     """Share of the success that is lost when the alarm goes off, of a step's rollouts or of held-out problems."""
     truncated_growth: Annotated[float, Field(ge=1, le=LARGEST)] = 3.0
     """How many times as many rollouts are cut at the limit when the alarm goes off."""
+    logprob_gap_nats: PositiveFloat = 0.2
+    """The mean distance between the sampler's log-probabilities and the learner's, over a step's tokens, when the alarm
+    goes off: importance weights correct small differences, not other weights or another temperature."""
 
 
 class TrackerConfig(Table):

@@ -32,6 +32,7 @@ from torch import Tensor
 from mopd.config import Config
 from mopd.core.types import Lesson
 from mopd.learning.alike import Alike, loss_tokens, scored_row
+from mopd.learning.mismatch import mismatch_metrics
 from mopd.learning.optimizer import AdamW, Update, learning_rate_at
 from mopd.learning.teacher import Teacher
 from mopd.learning.update_meter import drift
@@ -87,7 +88,7 @@ class Learner:
                 )
                 self._count_update(part, done, is_teacher_fixed=teacher is None or not teacher.changes_within_step)
             updated += done.is_done
-        metrics = self._metrics(work.sums, updated, step)
+        metrics = self._metrics(work.sums, updated, step) | mismatch_metrics(work.gaps)
         if work.evidence:
             metrics["contrast/evidence_nats"] = fmean(map(abs, work.evidence.values()))
         return Learning(metrics, updated > 0)
@@ -135,12 +136,10 @@ class Learner:
         sums, cap = part.work.sums, self.config.optimizer.importance_cap
         batch = part.work.batch(tokens, student, None)
         each = [token for alike in tokens for token in alike]
-        gap = batch.old_logprobs - batch.sampler_logprobs
         sums["tokens"] += len(each)
         sums["alike"] += len(each) - len(tokens)
         sums["objective"] += costs.sum().item()
         sums["entropy"] += batch.of_tokens(student.entropies).sum().item()
-        sums["gap"] += gap.abs().sum().item()
         sums["capped"] += (sampler_weights(batch, cap) >= cap).sum().item()
         is_end = torch.tensor([token.is_end for token in each], device=costs.device)
         sums["ends"] += is_end.sum().item()
@@ -213,7 +212,6 @@ class Learner:
             "objective/tokens_count": tokens / repeats,
             "objective/alike_tokens_count": sums["alike"] / repeats,
             "student/entropy_nats": sums["entropy"] / tokens,
-            "importance/logprob_gap_nats": sums["gap"] / tokens,
             "importance/capped_tokens_count": sums["capped"] / repeats,
             **{f"update/{name}": sums[f"update/{name}"] / max(1, updated) for name in MEANS},
             "update/learning_rate": learning_rate_at(step, self.config.steps, self.config.optimizer),

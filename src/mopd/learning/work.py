@@ -49,6 +49,12 @@ class Work:
     evidence: dict[tuple[int, int], float] = field(default_factory=dict)
     sums: dict[str, float] = field(default_factory=lambda: defaultdict(float))
 
+    @property
+    def gaps(self) -> list[float]:
+        """Of each token seen so far, how far its first log-probability lies above the sampler's, in nats."""
+        sampler = [self.lessons[index].rollout.sampler_logprobs[position] for index, position in self.old_logprobs]
+        return [old - own for old, own in zip(self.old_logprobs.values(), sampler, strict=True)]
+
     def parts(self, step: int) -> Iterator[Part]:
         """What each update of the step learns from, in order."""
         parts = minibatches(self.lessons, self.config.optimizer.minibatches)

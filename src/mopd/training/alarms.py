@@ -36,10 +36,15 @@ Row = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Alarm:
-    """What is wrong, and the number of steps behind which the student was still sound."""
+    """What is wrong, the number of steps behind which the student was still sound, what must hold, and what to do."""
 
     told: str
     sound_steps: int
+    must: str = "a run does not destroy its student"
+    do: str = (
+        "begin a new run with a lower optimizer.learning_rate, fall_share or drift_nats, or another recipe of peers "
+        "(mopd show-context shows what the teacher read)"
+    )
 
 
 class Alarms:
@@ -56,12 +61,26 @@ class Alarms:
         """What a step's metrics say; None where nothing is wrong, and where graders failed: they say nothing of it."""
         if not _is_judged(row):
             return None
+        if alarm := self._disagreement(row):
+            return alarm
         self.rows.append(row)
         for size in WINDOWS:
             before, now = self.rows[:-size], self.rows[-size:]
             if before and (told := self._success_lost(before, now) or self._cut_more(before, now)):
                 return Alarm(told, int(before[-1]["step"]))  # the rollouts of step n are by the student behind n steps
         return None
+
+    def _disagreement(self, row: Row) -> Alarm | None:
+        gap, most = row.get("importance/logprob_gap_nats", 0.0), self.config.logprob_gap_nats
+        if gap <= most:
+            return None
+        return Alarm(
+            f"log-probabilities of sampler and learner differ by {gap:.2f} nats on average in step {row['step']}",
+            int(row["step"]),
+            f"sampler and learner agree on the log-probabilities of sampled tokens, on average to {most:g} nats "
+            "(alarms.logprob_gap_nats)",
+            "see whether the sampler has the learner's weights, temperature and chat template",
+        )
 
     def _success_lost(self, before: Sequence[Row], now: Sequence[Row]) -> str:
         was, is_now, wide = _compared(before, now, "reward/success_share", "reward/success_error")
@@ -115,10 +134,9 @@ class Watch:
         sound = [path for path in list_checkpoints(self.run.checkpoints) if steps_of(path) <= alarm.sound_steps]
         kept = f"{sound[-1]} is the last checkpoint before" if sound else "no checkpoint from before is kept"
         raise AlarmError(
-            "a run does not destroy its student",
+            alarm.must,
             f"{alarm.told}; {kept}",
-            "begin a new run with a lower optimizer.learning_rate, fall_share or drift_nats, or another recipe of "
-            "peers (mopd show-context shows what the teacher read); alarms.action = 'warn' goes on",
+            f"{alarm.do}; alarms.action = 'warn' goes on",
         )
 
 
