@@ -9,7 +9,9 @@ from mopd.config import build_config
 from mopd.core.errors import ConfigError, StudentError
 from mopd.estimating.devices import card, cards
 from mopd.estimating.estimate import estimate
+from mopd.estimating.exchange import exchange_seconds
 from mopd.estimating.fitting import check_fits
+from mopd.estimating.layout import Layout
 from mopd.estimating.memory import by_phase, peak
 from mopd.estimating.plan import Keeping, adapter_numbers, keeping_of, kept_parts, moment_bytes, plan_of
 from mopd.estimating.sizes import architecture_of, empty_model, shapes_of
@@ -196,3 +198,54 @@ def test_the_weights_of_a_model_with_states_are_counted(name):
     shapes = shapes_of(empty_model(model.config))
     assert shapes.count == sum(parameter.numel() for parameter in model.parameters())
     assert plan_of(build_config({}), shapes, "float32")[0].bytes == 4 * shapes.count
+
+
+# --- several devices ------------------------------------------------------------------------------------------------
+
+
+def test_what_learns_is_shared_by_shards_and_the_engine_has_a_whole_copy():
+    shapes = shapes_of(ARCHITECTURES["llama"](40))
+    one, four = bytes_of(Keeping(), shapes), bytes_of(Keeping(shards=4), shapes)
+    for name in ("weights", "gradients", "optimiser's moments", "teacher", "weights before an update"):
+        assert one[name][0] / 4 <= four[name][0] < one[name][0] / 4 + 8 * len(shapes.parameters)
+    assert four["engine's copy"] == (4 * shapes.count, 0)
+    assert "engine's copy" not in one
+    outside = shapes.count - shapes.layer_numbers
+    assert four["gathered weights"] == (4 * (2 * shapes.largest_layer + outside), 0)
+    assert shapes.layer_numbers == shapes.largest_layer * shapes.layers  # its layers are alike
+
+
+def exchanged(overrides, devices, shapes=None):
+    config = build_config({}, overrides)
+    shapes = shapes or shapes_of(ARCHITECTURES["llama"](40))
+    rows = tuple(Row((1, 2, 3, n), (n, n), (True, True)) for n in range(4))
+    layout = Layout(((1, 2, 3),), rows, rows, ((1, 2, 3),), 2, 1.0)
+    keeping = keeping_of(config, shapes, "float32", devices)
+    return exchange_seconds(config, shapes, layout, card("h100"), keeping, devices), shapes.count
+
+
+def test_gradients_of_whole_copies_pass_each_link_twice():
+    found, count = exchanged([], 4)
+    assert found["exchange"] == pytest.approx(2 * 4 * count * (3 / 4) / (0.6 * 450e9))
+    assert exchanged([], 1)[0] == {}
+
+
+def test_shards_are_gathered_for_every_microbatch_and_once_for_the_engine():
+    found, count = exchanged(["parallel.strategy='fsdp'"], 2)
+    read, learnt = 1, 3  # one pack each: of the teacher once; of the student forward, backward, and its gradients
+    assert found["exchange"] == pytest.approx((4 * (read + learnt) + 4) * count / 2 / (0.6 * 450e9))
+
+
+def test_a_step_of_several_devices_is_that_of_the_largest_share():
+    config = build_config({"problems_per_step": 5, "problems": {"held_out": 8}})
+    one, two = estimate(config), estimate(config, devices=2)
+    assert two.worst.seconds["student"] < one.worst.seconds["student"]
+    assert two.devices == 2
+    assert any("linked at" in said for said in two.assumptions)
+    assert "exchange" in two.worst.seconds
+    assert "exchange" not in one.worst.seconds
+
+
+def test_no_devices_are_refused():
+    with pytest.raises(ConfigError, match="at least 1"):
+        estimate(build_config({}), devices=0)

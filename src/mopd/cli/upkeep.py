@@ -27,7 +27,7 @@ def estimate_command(options: argparse.Namespace) -> int:
 
     given = commands.needed_config(options, "mopd estimate")
     out = commands.checked_json(options)
-    found = estimate(given, options.device)
+    found = estimate(given, options.device, options.devices)
     print_estimate(found, Console())
     commands.write_json(out, found.as_json())
     return int(not found.fits)

@@ -158,6 +158,9 @@ def _add_estimate(subparsers: Any) -> None:
         metavar="NAME",
         help="auto, cpu, or a card: h100, h200, a100-80, l40s, rtx-4090, ...",
     )
+    asked.add_argument(
+        "--devices", type=int, default=1, metavar="N", help="of one host, which share a step as parallel.strategy says"
+    )
     asked.add_argument("--json", metavar="OUT", help="write the figures to this file")
     asked.set_defaults(command=upkeep.estimate_command, after_interrupt="nothing was written")
 

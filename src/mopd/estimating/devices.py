@@ -31,6 +31,8 @@ class Device:
     is_gpu: bool
     is_published: bool = False
     """Whether its figures are a maker's, and none was measured."""
+    link: float = 1e9
+    """Bytes a second to another device of the same host, in each direction. Here: gloo over loopback, about."""
 
 
 GPU_SHARE = 0.35
@@ -42,19 +44,20 @@ CPU_SHARE = 0.6
 CONTEXT = 600 * 2**20
 """What CUDA itself takes of a card's memory: assumed."""
 
-_PUBLISHED: dict[str, tuple[int, float, float, float]] = {
-    "rtx-3090": (24, 71, 35.6, 936),
-    "rtx-4090": (24, 165, 82.6, 1008),
-    "l4": (24, 121, 30.3, 300),
-    "rtx-5090": (32, 210, 105, 1792),
-    "a100-40": (40, 312, 19.5, 1555),
-    "l40s": (48, 362, 91.6, 864),
-    "h100": (80, 989, 67, 3350),
-    "a100-80": (80, 312, 19.5, 2039),
-    "h200": (141, 989, 67, 4800),
-    "b200": (180, 2250, 75, 8000),
+_PUBLISHED: dict[str, tuple[int, float, float, float, float]] = {
+    "rtx-3090": (24, 71, 35.6, 936, 32),
+    "rtx-4090": (24, 165, 82.6, 1008, 32),
+    "l4": (24, 121, 30.3, 300, 32),
+    "rtx-5090": (32, 210, 105, 1792, 64),
+    "a100-40": (40, 312, 19.5, 1555, 300),
+    "l40s": (48, 362, 91.6, 864, 32),
+    "h100": (80, 989, 67, 3350, 450),
+    "a100-80": (80, 312, 19.5, 2039, 300),
+    "h200": (141, 989, 67, 4800, 450),
+    "b200": (180, 2250, 75, 8000, 900),
 }
-"""GiB; dense TFLOP/s in bfloat16 and float32 (no TF32); GB/s. From the makers' data sheets. Smallest memory first."""
+"""GiB; dense TFLOP/s in bfloat16 and float32 (no TF32); GB/s of memory, and in each direction to another card of a
+host: NVLink of the SXM boards, else PCIe x16. From the makers' data sheets. Smallest memory first."""
 
 
 def card(name: str) -> Device:
@@ -66,9 +69,9 @@ def card(name: str) -> Device:
             f"--device {name}",
             f"did you mean {near[0]}?" if near else "name one of these",
         )
-    gib, half, single, bandwidth = _PUBLISHED[name]
+    gib, half, single, bandwidth, link = _PUBLISHED[name]
     rates = {"bfloat16": half * 1e12, "float32": single * 1e12}
-    return Device(name, gib * 2**30, gib * 2**30, rates, bandwidth * 1e9, GPU_SHARE, True, True)
+    return Device(name, gib * 2**30, gib * 2**30, rates, bandwidth * 1e9, GPU_SHARE, True, True, link * 1e9)
 
 
 def cards() -> list[Device]:

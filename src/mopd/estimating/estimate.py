@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 
 from mopd.config import Config, override_config
-from mopd.core.errors import MopdError
+from mopd.core.errors import ConfigError, MopdError
 from mopd.estimating.devices import CONTEXT, Device, card, cards, this_machine
+from mopd.estimating.exchange import LINK_SHARE, exchange_seconds
 from mopd.estimating.layout import EXPECTED_SHARE, Layout, layout_of
 from mopd.estimating.memory import peak, varying_parts
 from mopd.estimating.plan import Part, keeping_of, plan_of
@@ -46,7 +48,8 @@ class Help:
 @dataclass(frozen=True)
 class Estimate:
     """Of `student` on `device`, with `expected` lengths and with the `worst` that the settings allow. `holder` is the
-    smallest card of the table that holds the worst case, None where none does."""
+    smallest card of the table that holds the worst case, None where none does. Of several `devices` all figures are
+    those of the one that has most problems of a step."""
 
     student: str
     parameters: int
@@ -58,6 +61,7 @@ class Estimate:
     helps: tuple[Help, ...]
     holder: str | None
     assumptions: tuple[str, ...]
+    devices: int = 1
 
     @property
     def fits(self) -> bool:
@@ -88,12 +92,15 @@ IN_BFLOAT16 = ("compute.weights='bfloat16'", "compute.teacher='bfloat16'")
 """Those of them that need products in bfloat16."""
 
 
-def estimate(config: Config, device: str = "auto") -> Estimate:
-    """What a run of `config` needs on `auto`, `cpu`, another device of this machine, or a card by name.
+def estimate(config: Config, device: str = "auto", devices: int = 1) -> Estimate:
+    """What a run of `config` needs on `auto`, `cpu`, another device of this machine, or a card by name; on each of
+    `devices` of one host, where there are several.
 
     No weights are read. Raises MopdError where problems, student or device cannot be.
     """
-    return Estimator.of(config, device).estimate()
+    if devices < 1:
+        raise ConfigError("--devices is a number of devices, at least 1", f"--devices {devices}", "change it")
+    return Estimator.of(config, device, devices).estimate()
 
 
 @dataclass
@@ -108,29 +115,31 @@ class Estimator:
     device: Device
     products: str
     process: int
+    devices: int = 1
 
     @classmethod
-    def of(cls, config: Config, device: str) -> Estimator:
+    def of(cls, config: Config, device: str, devices: int = 1) -> Estimator:
         """Read tokenizer and problems, and find the device."""
         named = None if device in ("auto", "cpu") or device.startswith("cuda") else card(device)
         architecture = architecture_of(config.student)
         reader, problems = load_reader(config.student, config.chat.options), prepare_problems(config)
         if named is not None:
-            return cls(config, reader, problems, architecture, named, products_on_card(config), CONTEXT)
+            return cls(config, reader, problems, architecture, named, products_on_card(config), CONTEXT, devices)
         if config.compute.threads is not None:
             torch.set_num_threads(config.compute.threads)
         process = held_memory_bytes()
         own = resolve_device(config.compute.device if device == "auto" else device)
         products = products_of(resolve_dtype(config.compute.dtype, own, empty_model(architecture)))
         process = CONTEXT if own.type == "cuda" else process
-        return cls(config, reader, problems, architecture, this_machine(own, products), products, process)
+        here = this_machine(own, products)
+        return cls(config, reader, problems, architecture, here, products, process, devices)
 
     def estimate(self) -> Estimate:
         """The whole of it."""
         shapes = shapes_of(empty_model(self.architecture))
         on_cards = self.on_cards()
         expected, worst = (self.needs(self.config, is_worst) for is_worst in (False, True))
-        certain = sum(part.bytes for part in plan_of(self.config, shapes, self.products))
+        certain = sum(part.bytes for part in plan_of(self.config, shapes, self.products, self.devices))
         return Estimate(
             student=self.config.student,
             parameters=shapes.count,
@@ -141,7 +150,8 @@ class Estimator:
             worst=worst,
             helps=() if worst.peak <= self.device.free else self.helps(worst.peak),
             holder=next((one.name for one in cards() if on_cards.peak <= one.free), None),
-            assumptions=assumptions(self.config, self.device),
+            assumptions=assumptions(self.config, self.device, self.devices),
+            devices=self.devices,
         )
 
     def on_cards(self) -> Needs:
@@ -152,13 +162,14 @@ class Estimator:
 
     def needs(self, config: Config, is_worst: bool) -> Needs:
         """What a step of `config` needs, with the lengths that are expected or the longest."""
+        config = self._own_share(config)
         layout = layout_of(config, self.reader, self.problems, is_worst)
         model = empty_model(self.architecture)
         shapes = shapes_of(model)
         dtype = torch.bfloat16 if self.products == "bfloat16" else torch.float32
         stand_in = StandIn.of(config, model, dtype, self.device.is_gpu)
         parts = [
-            *plan_of(config, shapes, self.products),
+            *plan_of(config, shapes, self.products, self.devices),
             Part("the process itself", self.process),
             *varying_parts(config, shapes, layout, stand_in),
         ]
@@ -174,11 +185,22 @@ class Estimator:
 
     def seconds(self, is_worst: bool) -> dict[str, float]:
         """Seconds by phase alone, of a model that shares prefixes."""
-        layout = layout_of(self.config, self.reader, self.problems, is_worst)
-        return self._seconds(self.config, shapes_of(empty_model(self.architecture)), layout, True)
+        config = self._own_share(self.config)
+        layout = layout_of(config, self.reader, self.problems, is_worst)
+        return self._seconds(config, shapes_of(empty_model(self.architecture)), layout, True)
+
+    def _own_share(self, config: Config) -> Config:
+        """Groups stay whole: a device has as many problems of a step as the one that has most."""
+        problems, contexts = (
+            math.ceil(count / self.devices) for count in (config.problems_per_step, config.evaluation.reading_contexts)
+        )
+        evaluation = config.evaluation.model_copy(update={"reading_contexts": contexts})
+        return config.model_copy(update={"problems_per_step": problems, "evaluation": evaluation})
 
     def _seconds(self, config: Config, shapes: Shapes, layout: Layout, shares: bool) -> dict[str, float]:
-        return step_seconds(config, shapes, layout, self.device, keeping_of(config, shapes, self.products), shares)
+        keeping = keeping_of(config, shapes, self.products, self.devices)
+        own = step_seconds(config, shapes, layout, self.device, keeping, shares)
+        return own | exchange_seconds(config, shapes, layout, self.device, keeping, self.devices)
 
     def helps(self, most: int) -> tuple[Help, ...]:
         """The settings that lower the worst case's peak, the most helpful first."""
@@ -211,7 +233,7 @@ def products_on_card(config: Config) -> str:
     return "float32" if config.compute.dtype == "float32" else "bfloat16"
 
 
-def assumptions(config: Config, device: Device) -> tuple[str, ...]:
+def assumptions(config: Config, device: Device, devices: int = 1) -> tuple[str, ...]:
     """What nobody knows before a run, and what is taken for it."""
     tokens = config.sampling.completion_tokens
     said = [
@@ -221,4 +243,7 @@ def assumptions(config: Config, device: Device) -> tuple[str, ...]:
         f"a step reaches {device.share:.0%} of the device's rates".replace("%", " %")
         + ("; its rates are the maker's, nothing was measured there" if device.is_published else ""),
     ]
+    if devices > 1:
+        link = f"{device.link / 1e9:,.0f} GB/s, of which {round(100 * LINK_SHARE)} % are reached"
+        said.append(f"devices of one host, linked at {link}; what they exchange is not hidden behind computing")
     return tuple(said)

@@ -43,7 +43,7 @@ class Keeping:
 
     `teacher` is None where there are no weights of a teacher's own (a live one, an adapter switched off, no
     distillation). `adapter` has the numbers of each tensor of an adapter, where that alone is trained. `external` are
-    the parameters of another model that teaches.
+    the parameters of another model that teaches. `shards` are the devices that share what learns (`fsdp`).
     """
 
     products: Literal["float32", "bfloat16"] = "float32"
@@ -53,9 +53,10 @@ class Keeping:
     is_bounded: bool = True
     adapter: tuple[int, ...] | None = None
     external: int = 0
+    shards: int = 1
 
 
-def keeping_of(config: Config, shapes: Shapes, products: str) -> Keeping:
+def keeping_of(config: Config, shapes: Shapes, products: str, devices: int = 1) -> Keeping:
     """What a configuration says of `Keeping`: the one place that reads its keys."""
     distills, teacher, compute = config.objective.kind == "distill", config.teacher, config.compute
     return Keeping(
@@ -66,6 +67,7 @@ def keeping_of(config: Config, shapes: Shapes, products: str) -> Keeping:
         is_bounded=bool(config.optimizer.fall_share or config.optimizer.drift_nats),
         adapter=None if config.lora is None else adapter_numbers(adapted(shapes, config.lora), config.lora.rank),
         external=_count_of(config.external_teacher.model) if config.external_teacher else 0,
+        shards=devices if config.parallel.strategy == "fsdp" else 1,
     )
 
 
@@ -83,19 +85,18 @@ def _count_of(model: str) -> int:
     return shapes_of(empty_model(architecture_of(model))).count
 
 
-def plan_of(config: Config, shapes: Shapes, products: str) -> list[Part]:
-    """What a run of `config` keeps of its models: parts that are certain."""
-    return kept_parts(shapes, keeping_of(config, shapes, products))
+def plan_of(config: Config, shapes: Shapes, products: str, devices: int = 1) -> list[Part]:
+    """What a run of `config` keeps of its models on each of some devices: parts that are certain."""
+    return kept_parts(shapes, keeping_of(config, shapes, products, devices))
 
 
 def kept_parts(shapes: Shapes, keeping: Keeping) -> list[Part]:
     """The parts of `keeping`, those without bytes left out."""
-    trained = keeping.adapter or shapes.parameters
+    trained = tuple(-(-numbers // keeping.shards) for numbers in keeping.adapter or shapes.parameters)
     count, moments = sum(trained), moment_bytes(trained, keeping.moments)
     is_offloaded = keeping.weights == "offloaded"
     weight = 4 if keeping.weights == "float32" else 2
     base = 0 if keeping.adapter is None else shapes.count * (2 if keeping.products == "bfloat16" else 4)
-    copies = keeping.weights == "float32" and keeping.products == "bfloat16" and keeping.adapter is None
     learning: frozenset[Phase] = frozenset({"other microbatches", "update"})
     parts = [
         Part("base weights", base),
@@ -105,9 +106,32 @@ def kept_parts(shapes: Shapes, keeping: Keeping) -> list[Part]:
         *_teacher(shapes, keeping),
         Part("another model that teaches", keeping.external * (2 if keeping.products == "bfloat16" else 4)),
         _before(count, weight, is_offloaded, keeping),
-        Part("engine's copy", 2 * count * copies),
+        Part("engine's copy", _engines_copy(shapes, keeping)),
+        *_gathered(shapes, keeping),
     ]
     return [Part(p.name, p.bytes, p.phases, p.host_bytes, True) for p in parts if p.bytes or p.host_bytes]
+
+
+def _engines_copy(shapes: Shapes, keeping: Keeping) -> int:
+    """Whole, in the dtype of products, where the student's own weights are not: rounded from them, or gathered."""
+    if keeping.shards > 1:
+        return shapes.count * (2 if keeping.products == "bfloat16" else 4)
+    is_rounded = keeping.weights == "float32" and keeping.products == "bfloat16"
+    return 2 * shapes.count if is_rounded and keeping.adapter is None else 0
+
+
+def _gathered(shapes: Shapes, keeping: Keeping) -> list[Part]:
+    """Of shards: what is whole while it is computed, the layer at hand and the one that is fetched meanwhile, with the
+    gradient of the former; and the embeddings, with theirs."""
+    if keeping.shards == 1:
+        return []
+    reading: frozenset[Phase] = frozenset({"teacher", "first microbatch", "other microbatches", "measure"})
+    learning: frozenset[Phase] = frozenset({"first microbatch", "other microbatches"})
+    outside = shapes.count - shapes.layer_numbers
+    return [
+        Part("gathered weights", 4 * (2 * shapes.largest_layer + outside), reading),
+        Part("gathered gradients", 4 * (shapes.largest_layer + outside), learning),
+    ]
 
 
 def _before(count: int, weight: int, is_offloaded: bool, keeping: Keeping) -> Part:
@@ -120,7 +144,7 @@ def _before(count: int, weight: int, is_offloaded: bool, keeping: Keeping) -> Pa
 def _teacher(shapes: Shapes, keeping: Keeping) -> list[Part]:
     """A teacher's own weights, of the adapter alone where one is trained. An offloaded one is copied to the device, in
     the dtype of products, while it reads; of that copy the output embedding stays until the update."""
-    count = shapes.count if keeping.adapter is None else sum(keeping.adapter)
+    count = sum(-(-numbers // keeping.shards) for numbers in keeping.adapter or shapes.parameters)
     if keeping.teacher == "offloaded":
         each = 2 if keeping.products == "bfloat16" else 4
         learning: frozenset[Phase] = frozenset({"first microbatch", "other microbatches"})

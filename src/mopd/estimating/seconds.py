@@ -39,7 +39,7 @@ def step_seconds(
         reading = layout.scale * nodes + readers * head_flops(shapes, round(loss))
     forward = layout.scale * _flops(shapes, layout.students, budget, shares) + head_flops(shapes, round(loss))
     updates = config.optimizer.updates_per_step * config.optimizer.minibatches
-    moved = updates * shapes.count * MOVED_BY_UPDATE / (device.share * device.bandwidth)
+    moved = updates * shapes.count / keeping.shards * MOVED_BY_UPDATE / (device.share * device.bandwidth)
     found = {
         "sample": _sampling(config, shapes, layout.prompts, layout.completion, device, keeping),
         "teacher": reading / rate,

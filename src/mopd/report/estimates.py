@@ -14,7 +14,8 @@ def print_estimate(found: Estimate, console: Console) -> None:
     """Bytes by part, seconds by phase, whether it fits, what helps, and which card holds it."""
     device = found.device
     console.print(
-        f"{found.student}: {found.parameters / 1e6:,.1f} M parameters, {found.products} products, on {device.name}",
+        f"{found.student}: {found.parameters / 1e6:,.1f} M parameters, {found.products} products, on {device.name}"
+        + (f", one of {found.devices}" if found.devices > 1 else ""),
         **PLAIN,
     )
     console.print(_memory_table(found))
@@ -53,7 +54,7 @@ def _seconds_table(found: Estimate) -> Table:
     for column in ("expected", "worst"):
         table.add_column(column, justify="right")
     for phase in found.worst.seconds:
-        table.add_row(phase, *(f"{needs.seconds.get(phase, 0.0):,.1f}" for needs in (found.expected, found.worst)))
+        table.add_row(phase, *(_seconds(needs.seconds.get(phase, 0.0)) for needs in (found.expected, found.worst)))
     table.add_row("verification", "not known", "not known")
     table.add_section()
     table.add_row("step", _total(found.expected), _total(found.worst))
@@ -61,7 +62,11 @@ def _seconds_table(found: Estimate) -> Table:
 
 
 def _total(needs: Needs) -> str:
-    return f"{sum(needs.seconds.values()):,.1f}"
+    return _seconds(sum(needs.seconds.values()))
+
+
+def _seconds(value: float) -> str:
+    return f"{value:,.1f}" if value >= 1 else f"{value:.2g}"
 
 
 def _print_verdict(found: Estimate, console: Console) -> None:
