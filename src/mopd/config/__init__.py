@@ -47,7 +47,7 @@ from mopd.config.problems import (
     SourceConfig,
 )
 from mopd.config.rollouts import ChatConfig, Sampling
-from mopd.config.runs import AlarmsConfig, CheckpointConfig, TrackerConfig
+from mopd.config.runs import AlarmsConfig, CheckpointConfig, ParallelConfig, TrackerConfig
 from mopd.config.warmup import DemonstratorWarmup, SolutionsWarmup, WarmupConfig
 
 __all__ = [
@@ -75,6 +75,7 @@ __all__ = [
     "MixConfig",
     "ObjectiveConfig",
     "OptimizerConfig",
+    "ParallelConfig",
     "PeersConfig",
     "PreflightConfig",
     "ProblemsConfig",

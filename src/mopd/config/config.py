@@ -22,7 +22,7 @@ from mopd.config.method import (
 )
 from mopd.config.problems import ProblemsConfig
 from mopd.config.rollouts import ChatConfig, Sampling
-from mopd.config.runs import AlarmsConfig, CheckpointConfig, TrackerConfig
+from mopd.config.runs import AlarmsConfig, CheckpointConfig, ParallelConfig, TrackerConfig
 from mopd.config.table import LARGEST, PositiveInt, Seed, Table
 from mopd.config.warmup import WarmupConfig
 from mopd.core.errors import ConfigError
@@ -66,6 +66,7 @@ class Config(Table):
     checkpoint: CheckpointConfig = CheckpointConfig()
     alarms: AlarmsConfig = AlarmsConfig()
     tracker: TrackerConfig = TrackerConfig()
+    parallel: ParallelConfig = ParallelConfig()
 
     @property
     def evaluation_sampling(self) -> Sampling:

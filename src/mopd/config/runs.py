@@ -1,4 +1,4 @@
-"""Checkpoints and trackers, read by `runs/`, and alarms, read by `training/`."""
+"""Checkpoints and trackers, read by `runs/`; alarms and the processes of a run, read by `training/`."""
 
 from __future__ import annotations
 
@@ -39,3 +39,14 @@ class TrackerConfig(Table):
     """Where metrics are sent besides metrics.jsonl. Each but `none` needs its own package."""
     project: str = "mopd"
     """Project name at the tracker."""
+
+
+class ParallelConfig(Table):
+    """How a run is computed by several processes, which torchrun or accelerate starts; one process ignores it."""
+
+    strategy: Literal["ddp", "fsdp"] = "ddp"
+    """`ddp`: each process holds the whole student, teacher and optimiser. `fsdp`: each holds a share of every decoder
+    layer's, and gathers a layer's weights when it computes it. Both learn the same."""
+    timeout_s: Annotated[float, Field(ge=1, le=10**6)] = 1800.0
+    """Seconds that a process waits for the others. One that has ended is noticed at once; this is for hosts that do not
+    answer, and must be longer than processes are apart: sampling, or the tests of programs."""

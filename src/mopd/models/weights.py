@@ -112,6 +112,19 @@ def weights_digest(model: Any) -> str:
     return found.hexdigest()[:32]
 
 
+@torch.no_grad()
+def bits_of(model: Any) -> list[int]:
+    """A sum over the bits of each weight that updates are made to, by which copies of a model are compared at once."""
+    return [
+        int(weight.detach().float().view(torch.int32).sum(dtype=torch.int64)) for weight in full_weights(model).values()
+    ]
+
+
+def held_tensors(model: Any) -> list[Tensor]:
+    """All that a model computes with: parameters, buffers, and masters where it has them."""
+    return [*model.parameters(), *model.buffers(), *_MASTERS.get(model, {}).values()]
+
+
 # --- masters --------------------------------------------------------------------------------------------------------
 
 

@@ -25,7 +25,8 @@ from mopd.learning.teacher import LocalTeacher
 from mopd.models.adapter_files import read_adapter
 from mopd.models.adapters import KEPT_BASE, load_adapter, save_base
 from mopd.models.student import Student
-from mopd.models.weights import in_full
+from mopd.models.weights import bits_of, in_full
+from mopd.parallel.ranks import ONE, Ranks
 from mopd.runs.records import best_step
 
 _NAME = re.compile(r"step-(\d+)")
@@ -46,9 +47,23 @@ class Cursor:
 
 
 def save_checkpoint(
-    folder: Path, cursor: Cursor, student: Student, teacher: LocalTeacher | None, optimizer: AdamW
+    folder: Path,
+    cursor: Cursor,
+    student: Student,
+    teacher: LocalTeacher | None,
+    optimizer: AdamW,
+    ranks: Ranks = ONE,
 ) -> Path:
-    """Write `folder/step-N` and return it. Raises CheckpointError; earlier checkpoints are then untouched."""
+    """Write `folder/step-N` and return it. Raises CheckpointError; earlier checkpoints are then untouched.
+
+    The first of several ranks writes, since all hold the same. Raises RankError where they do not.
+    """
+    if ranks.size > 1:
+        ranks.check_same("the student's weights", bits_of(student.model))
+    return ranks.first(lambda: _save_whole(folder, cursor, student, teacher, optimizer))
+
+
+def _save_whole(folder: Path, cursor: Cursor, student: Student, teacher: LocalTeacher | None, optimizer: AdamW) -> Path:
 
     def fill(target: Path) -> None:
         student.save(target)

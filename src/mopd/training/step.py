@@ -86,7 +86,7 @@ class Stepper:
         config, student = setup.config, setup.student
         scorer = Scorer.of(config.compute, student.dtype)
         self.setup, self.config = setup, config
-        self.learner = Learner(student.model, config, scorer)
+        self.learner = Learner(student.model, config, scorer, setup.ranks)
         self.teacher = (
             LocalTeacher(
                 (setup.external or student).model,
