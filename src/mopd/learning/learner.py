@@ -128,7 +128,7 @@ class Learner:
 
         rows = [scored_row(tokens) for tokens in scored]
         self.scorer.backward(self.model, rows, loss_of, self.config.sampling.temperature)
-        self.ranks.sum_gradients(self.optimizer.parameters)
+        self.ranks.sum_gradients(self.optimizer.whole)
         return self.ranks.sum_numbers({"loss": sums["objective"] - before})["loss"]
 
     @torch.no_grad()

@@ -12,5 +12,6 @@ from mopd.rollouts.shared import SharedEngine
 
 def open_engine(config: Config, student: Student, ranks: Ranks = ONE) -> Engine:
     """The engine of a run, synchronised with its student; of several processes each samples a share."""
-    engine = LocalEngine(student, config.compute.sampling_rows)
+    is_split = ranks.size > 1 and config.parallel.strategy == "fsdp"
+    engine = LocalEngine(student, config.compute.sampling_rows, keeps_copy=is_split)
     return engine if ranks.size == 1 else SharedEngine(engine, ranks)

@@ -11,7 +11,7 @@ from mopd.training.step import StepClock
 
 
 class StoppingClock(StepClock):
-    """Holds SIGTERM from the moment at which weights may move; before that, ranks stop together where a phase begins."""
+    """Holds SIGTERM from when weights may move; before that, ranks stop together where a phase begins."""
 
     def __init__(self, phase: Phase, stopping: Stopping) -> None:
         super().__init__(phase)

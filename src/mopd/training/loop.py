@@ -23,7 +23,7 @@ from mopd.models.memory import told_if_full
 from mopd.models.passed import StudentGiven, model_of, with_student
 from mopd.models.weights import held_tensors
 from mopd.parallel.ranks import open_ranks
-from mopd.preflight.checks import check_compiler, check_moments, check_paths
+from mopd.preflight.checks import check_compiler, check_moments, check_parallel, check_paths
 from mopd.preflight.setup import Setup, prepare, prepare_problems
 from mopd.problems import Passed, ProblemSet, ProblemsGiven, check_passed_again, with_passed
 from mopd.report.header import header_lines
@@ -80,6 +80,7 @@ def train(
         check_paths(config)
         check_compiler(config)
         check_moments(config)
+        check_parallel(config, ranks)
         check_tracker(config)
         found = prepare_problems(config, passed)  # before anything is written: bad input leaves no trace
         found.check_steps(config.steps, config.problems_per_step)
@@ -126,6 +127,7 @@ def resume(
         check_passed_again(run.config, passed)
         check_compiler(run.config)
         check_moments(run.config)
+        check_parallel(run.config, ranks)
         check_tracker(run.config)
         found = prepare_problems(run.config, passed)
         found.check_steps(run.config.steps, run.config.problems_per_step)

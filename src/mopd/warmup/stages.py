@@ -122,7 +122,7 @@ class _Stage:
             return part_loss
 
         self.scorer.backward(self.model, rows, loss_of)
-        self.ranks.sum_gradients(self.optimizer.parameters)
+        self.ranks.sum_gradients(self.optimizer.whole)
         return self.ranks.sum_numbers({"loss": sum(losses)})["loss"]
 
 
