@@ -12,8 +12,8 @@ from mopd import load_config, train
 from mopd.cli import main
 from mopd.config import config_markdown
 from mopd.method.contexts import render_context
+from mopd.runs.reading import read_config
 from mopd.runs.records import read_jsonl
-from mopd.runs.run import read_config
 
 ROOT = Path(__file__).parents[2]
 TINY = str(ROOT / "tests" / "configs" / "tiny.toml")

@@ -12,8 +12,8 @@ from mopd.cli.words import parse
 from mopd.config import build_config
 from mopd.problems import load_problems
 from mopd.report.showing import visible
+from mopd.runs.reading import read_config
 from mopd.runs.records import read_jsonl
-from mopd.runs.run import read_config
 from tests.architectures import save
 from tests.conftest import TINY
 

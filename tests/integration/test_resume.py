@@ -7,7 +7,7 @@ import pytest
 from mopd import resume
 from mopd.config import build_config
 from mopd.core.errors import RunError
-from mopd.runs.run import read_config
+from mopd.runs.reading import read_config
 from tests.integration import resuming
 
 

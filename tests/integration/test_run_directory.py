@@ -20,8 +20,9 @@ from mopd.report.contexts import rendered_context
 from mopd.runs import progress, trackers
 from mopd.runs.directory import check_may_begin, new_directory
 from mopd.runs.paths import settled
+from mopd.runs.reading import read_config
 from mopd.runs.records import read_jsonl
-from mopd.runs.run import LOGS, Run, read_config
+from mopd.runs.run import LOGS, Run
 from tests.architectures import save
 from tests.builders import UNMEASURED
 

@@ -16,6 +16,7 @@ from mopd.cli.words import check_words, parse
 from mopd.core.errors import ConfigError, MopdError
 from mopd.core.files import advice
 from mopd.core.streams import lasting_streams
+from mopd.parallel.telling import may_tell
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -53,4 +54,6 @@ def _status_of(options: argparse.Namespace) -> int:
 
 
 def _tell(error: MopdError) -> None:
+    if not may_tell():
+        return
     Console(stderr=True).print(f"[bold red]error:[/] {escape(str(error))}", highlight=False, soft_wrap=True)

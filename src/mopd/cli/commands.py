@@ -16,6 +16,7 @@ from rich.markup import escape
 from mopd.config import Config, build_config, config_keys, config_markdown, load_config, override_config, override_key
 from mopd.core.errors import ConfigError
 from mopd.core.files import check_can_write, dump_json, finite, write_file
+from mopd.parallel.launch import is_first
 
 if TYPE_CHECKING:
     from mopd.training.watching import StepDone
@@ -60,6 +61,8 @@ def train_command(options: argparse.Namespace) -> None:
         raise ConfigError("mopd train is told what to do", got, f"`mopd train mine.toml`; {BEGIN_WITH}")
     else:
         summary = train(given, fresh=options.fresh, force=options.force, on_step=on_step, quiet=quiet)
+    if not is_first():
+        return
     if options.log_json:
         _log_json("end", summary)
     else:
@@ -67,7 +70,8 @@ def train_command(options: argparse.Namespace) -> None:
 
 
 def _log_step(done: StepDone) -> None:
-    _log_json("step", {"step": done.step, **done.metrics})
+    if is_first():
+        _log_json("step", {"step": done.step, **done.metrics})
 
 
 def _log_json(event: str, values: Mapping[str, Any]) -> None:
@@ -137,7 +141,7 @@ def _given_config(options: argparse.Namespace, run: str | None = None) -> Config
     if not options.overrides:
         return None
     if run is not None:
-        from mopd.runs.run import read_config
+        from mopd.runs.reading import read_config
 
         return override_config(read_config(Path(run)), options.overrides, where=f"the overrides of {run}")
     return build_config({}, options.overrides, where="the command line")
@@ -208,7 +212,7 @@ def _standard_input() -> str:
 
 def _evaluated_config(options: argparse.Namespace) -> Config | None:
     """What is evaluated on: CONFIG.toml, or overrides of a run's own configuration; other models need problems."""
-    from mopd.runs.run import is_run
+    from mopd.runs.reading import is_run
 
     if is_run(Path(options.target)):
         return _given_config(options, options.target)

@@ -18,6 +18,10 @@ class MopdError(Exception):
         self.must, self.got, self.do = must, got, do
         super().__init__(f"{got}\n  must hold:  {must}\n  what to do: {do}")
 
+    def __reduce__(self) -> tuple[type[MopdError], tuple[str, str, str]]:
+        """As it is sent to another process."""
+        return type(self), (self.must, self.got, self.do)
+
 
 class ConfigError(MopdError):
     """A configuration that is misspelt, malformed or contradicts itself."""
@@ -73,5 +77,11 @@ class AlarmError(MopdError):
 
 class DivergenceError(MopdError):
     """A model whose numbers are not finite: weights after an update, or what it predicts."""
+
+    exit_status = 1
+
+
+class RankError(MopdError):
+    """A run of several processes that cannot meet, has lost one, or in which they differ."""
 
     exit_status = 1

@@ -26,8 +26,8 @@ from mopd.runs.checkpoint import from_checkpoint, newest_of_run, read_cursor
 from mopd.runs.directory import stays
 from mopd.runs.inputs import check_inputs, describe_problems, freeze_day
 from mopd.runs.paths import absolute, settled
+from mopd.runs.reading import is_run, moment_of, read_config, read_inputs
 from mopd.runs.records import describe_verdict
-from mopd.runs.run import is_run, moment_of, read_config, read_inputs
 
 MOST = 256
 """Completions of one prompt at most: they are sampled at once."""

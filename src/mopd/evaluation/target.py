@@ -18,7 +18,7 @@ from mopd.runs.directory import stays
 from mopd.runs.inputs import check_inputs, describe_problems, freeze_day
 from mopd.runs.paths import absolute, settled
 from mopd.runs.progress import ProgressDisplay
-from mopd.runs.run import is_run, moment_of, read_config, read_inputs
+from mopd.runs.reading import is_run, moment_of, read_config, read_inputs
 
 NOTHING = Passed()
 """Where no problems were passed in Python."""

@@ -19,11 +19,11 @@ the student before the first update (`old_logprobs`). GRPO and SFT take the same
 from __future__ import annotations
 
 import math
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from itertools import accumulate
-from statistics import fmean
 from typing import Any
 
 import torch
@@ -39,6 +39,7 @@ from mopd.learning.update_meter import drift
 from mopd.learning.work import Part, Work
 from mopd.method.objective import is_never_negative, sampler_weights
 from mopd.method.predictions import Predictions
+from mopd.parallel.ranks import ONE, Ranks
 from mopd.scoring.head import loss_parts
 from mopd.scoring.rows import student_row
 from mopd.scoring.scorer import PartLoss, Scorer
@@ -62,21 +63,26 @@ class Learning:
 
 
 class Learner:
-    """Holds the student's weights and optimiser; the teacher is lent to it for each step."""
+    """Holds the student's weights and optimiser; the teacher is lent to it for each step.
 
-    def __init__(self, model: Any, config: Config, scorer: Scorer) -> None:
+    Of several `ranks` each scores its own lessons; what is summed over tokens, gradients too, is summed over ranks
+    before anything is decided by it, so that every rank takes the same update.
+    """
+
+    def __init__(self, model: Any, config: Config, scorer: Scorer, ranks: Ranks = ONE) -> None:
         self.model = model
         self.config = config
         self.scorer = scorer
+        self.ranks = ranks
         self.optimizer = AdamW(model, config.optimizer, config.compute.moments, config.seed)
 
     def learn(self, lessons: Sequence[Lesson], teacher: Teacher | None, step: int, clock: Clock) -> Learning:
         """Update on the lessons of one step. Without lessons nothing is computed, nothing moves, and it is counted."""
         if not lessons:
             return Learning({"update/skipped_empty_count": 1.0}, False)
-        work, updated = Work(self.config, lessons), 0
+        work, updated = Work(self.config, lessons, ranks=self.ranks), 0
         for part in work.parts(step):
-            work.sums["parts"] += 1
+            work.done["parts"] += 1
             if teacher is not None:
                 with clock("teacher"):
                     part.read(teacher)
@@ -88,9 +94,11 @@ class Learner:
                 )
                 self._count_update(part, done, is_teacher_fixed=teacher is None or not teacher.changes_within_step)
             updated += done.is_done
-        metrics = self._metrics(work.sums, updated, step) | mismatch_metrics(work.gaps)
-        if work.evidence:
-            metrics["contrast/evidence_nats"] = fmean(map(abs, work.evidence.values()))
+        work.sums["evidence"] = math.fsum(map(abs, work.evidence.values()))
+        work.sums["evidence_tokens"] = len(work.evidence)
+        sums = defaultdict(float, self.ranks.sum_numbers(work.sums) | work.done)
+        gaps = [gap for of_rank in self.ranks.gather(work.gaps) for gap in of_rank]
+        metrics = self._metrics(sums, updated, step) | mismatch_metrics(gaps)
         return Learning(metrics, updated > 0)
 
     def _most_fall(self, loss: float) -> float | None:
@@ -122,7 +130,8 @@ class Learner:
 
         rows = [scored_row(tokens) for tokens in scored]
         self.scorer.backward(self.model, rows, loss_of, self.config.sampling.temperature)
-        return sums["objective"] - before
+        self.ranks.sum_gradients(self.optimizer.whole)
+        return self.ranks.sum_numbers({"loss": sums["objective"] - before})["loss"]
 
     @torch.no_grad()
     def _count(
@@ -159,7 +168,7 @@ class Learner:
 
     def _count_update(self, part: Part, done: Update, is_teacher_fixed: bool) -> None:
         """Measure what an update did, and shorten it where the student drifted too far."""
-        sums = part.work.sums
+        sums = part.work.done
         sums["update/skipped_nonfinite_count"] += not done.is_done
         if not done.is_done:
             return
@@ -185,7 +194,7 @@ class Learner:
 
         Toward a teacher that moved with the student no fall is measured.
         """
-        indices, temperature = sorted(part.meter.lessons), self.config.sampling.temperature
+        indices, temperature = sorted(part.meter.lessons & set(part.indices)), self.config.sampling.temperature
         lessons = [part.work.lessons[index] for index in indices]
         fall, drifted, count = 0.0, 0.0, 0
         for index, hidden in zip(
@@ -203,7 +212,8 @@ class Learner:
                         (was.costs - part.costs(tokens[rows], student, teacher_of(rows, student), moved)).sum().item()
                     )
             count += len(hidden)
-        return fall / part.weight(indices), drifted / count
+        total = self.ranks.sum_numbers({"fall": fall, "drifted": drifted, "count": count})
+        return total["fall"] / part.weight(sorted(part.meter.lessons)), total["drifted"] / total["count"]
 
     def _metrics(self, sums: dict[str, float], updated: int, step: int) -> dict[str, float]:
         repeats, tokens = self.config.optimizer.updates_per_step, sums["tokens"]
@@ -224,6 +234,8 @@ class Learner:
                 metrics[name] = sums[name]
         if self.scorer.compiler is not None:
             metrics["time/compile_s"] = self.scorer.compiler.take_seconds()
+        if sums["evidence_tokens"]:
+            metrics["contrast/evidence_nats"] = sums["evidence"] / sums["evidence_tokens"]
         if sums["ends"]:
             metrics["student/end_probability"] = sums["student_at_ends"] / sums["ends"]
         if sums["taught_ends"]:

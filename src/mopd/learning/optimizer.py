@@ -8,6 +8,7 @@ than the loss has to fall, the update is too long.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -19,6 +20,7 @@ from mopd.core.errors import DivergenceError
 from mopd.learning.lean import LeanAdamW, is_plain
 from mopd.models.rounding import in_parts, move
 from mopd.models.weights import full_weights
+from mopd.parallel.sharded import as_share, is_sharded, local, ranks_of, share_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,15 +36,23 @@ class Update:
 
 class AdamW:
     """AdamW over a model's weights, its masters where it has them, with gradient clipping and a refusal of non-finite
-    gradients. `seed` decides how weights in bfloat16 are rounded; moments of 8 bits need torchao (ConfigError)."""
+    gradients. `seed` decides how weights in bfloat16 are rounded; moments of 8 bits need torchao (ConfigError).
+
+    Of a model that is split over ranks each updates what it holds; norms and falls are over all.
+    """
 
     def __init__(
         self, model: Any, config: OptimizerConfig, moments: Literal["float32", "8bit"] = "float32", seed: int = 0
     ) -> None:
-        self.parameters = [p for p in model.parameters() if p.requires_grad]
-        self.names = [name for name, p in model.named_parameters() if p.requires_grad]
+        trained = {name: p for name, p in model.named_parameters() if p.requires_grad}
         full = full_weights(model)
-        self.weights = [full[name] for name in self.names]
+        self.ranks = ranks_of(model)
+        self.names, self.sources = list(trained), list(trained.values())
+        self.parameters = [_leaf(source) for source in self.sources]
+        self.weights = [
+            own if full[name] is source else full[name]
+            for name, source, own in zip(self.names, self.sources, self.parameters, strict=True)
+        ]
         self.clip_norm, self.seed = config.clip_norm, seed
         self._before: list[Tensor] = []
         self._shortened_count = 0
@@ -66,6 +76,7 @@ class AdamW:
         taken back until `forget`. Raises DivergenceError where weights are not finite then: nothing can be learnt from
         them, nor saved as good.
         """
+        self._take_gradients()
         norm = self._clip()
         done = Update(False, norm)
         if math.isfinite(norm):
@@ -79,14 +90,47 @@ class AdamW:
         self.inner.zero_grad(set_to_none=True)
         return done
 
+    @property
+    def whole(self) -> list[Tensor]:
+        """The parameters that this rank holds whole, whose gradients are its own share of a sum."""
+        return [source for source in self.sources if not is_sharded(source)]
+
+    def _take_gradients(self) -> None:
+        """Gradients of shares, which are sums over ranks already, go to what is updated."""
+        for source, own in zip(self.sources, self.parameters, strict=True):
+            if source is not own:
+                own.grad, source.grad = None if source.grad is None else local(source.grad), None
+
+    def _total(self, values: Sequence[float]) -> float:
+        """The sum over parameters, and over ranks where each holds a share of a parameter."""
+        total = of_shares = 0.0
+        for value, source in zip(values, self.sources, strict=True):
+            if is_sharded(source):
+                of_shares += value
+            else:
+                total += value
+        return total + self.ranks.sum_numbers({"shares": of_shares})["shares"]
+
     def _clip(self) -> float:
         """The gradient's norm before it is scaled down to `clip_norm`; in float32, whatever the gradient is in."""
+        if self.ranks.size > 1:
+            return self._clip_shares()
         if all(parameter.dtype != torch.bfloat16 for parameter in self.parameters):
             return torch.nn.utils.clip_grad_norm_(self.parameters, self.clip_norm).item()
         gradients = [parameter.grad for parameter in self.parameters if parameter.grad is not None]
         norm = torch.stack([torch.linalg.vector_norm(one, dtype=torch.float32) for one in gradients]).norm()
         torch.nn.utils.clip_grads_with_norm_(self.parameters, self.clip_norm, norm)
         return float(norm)
+
+    def _clip_shares(self) -> float:
+        """The same where each rank holds a share."""
+        squares = [
+            0.0 if one.grad is None else float(torch.linalg.vector_norm(one.grad, dtype=torch.float64)) ** 2
+            for one in self.parameters
+        ]
+        norm = math.sqrt(self._total(squares))
+        torch.nn.utils.clip_grads_with_norm_(self.parameters, self.clip_norm, torch.tensor(norm))
+        return norm
 
     def _shortened(self, norm: float, most_fall: float) -> Update:
         fall = self._expected_fall() / min(1.0, self.clip_norm / (norm + 1e-6))
@@ -98,14 +142,14 @@ class AdamW:
     @torch.no_grad()
     def _expected_fall(self) -> float:
         """<g, theta_old - theta_new> of the clipped gradient g, in nats."""
-        total = 0.0
+        falls: list[float] = []
         for parameter, weight, before in zip(self.parameters, self.weights, self._before, strict=True):
+            found = torch.zeros((), dtype=torch.float64, device=weight.device)
             if parameter.grad is not None:
-                found = torch.zeros((), dtype=torch.float64, device=weight.device)
                 for gradient, old, new in in_parts(parameter.grad.to(weight.device), before, weight):
                     found += torch.dot(_wide(gradient), _wide(old) - _wide(new))
-                total += found.item()
-        return total
+            falls.append(found.item())
+        return self._total(falls)
 
     @property
     def can_take_back(self) -> bool:
@@ -140,21 +184,26 @@ class AdamW:
             )
 
     def state_tensors(self) -> dict[str, Tensor]:
-        """The optimiser's state as named tensors, for a checkpoint."""
+        """The optimiser's state as named tensors, for a checkpoint; of what is split, split in the same way."""
         return {
-            f"{key}/{name}": torch.as_tensor(value)
-            for name, parameter in zip(self.names, self.parameters, strict=True)
+            f"{key}/{name}": torch.as_tensor(value) if key == "step" else as_share(value, source)
+            for name, source, parameter in zip(self.names, self.sources, self.parameters, strict=True)
             for key, value in self.inner.state.get(parameter, {}).items()
         }
 
     def load_state_tensors(self, tensors: dict[str, Tensor]) -> None:
-        """Restore what `state_tensors` gave."""
-        own = {name: both for name, *both in zip(self.names, self.parameters, self.weights, strict=True)}
+        """Restore what `state_tensors` gave, here or in as many ranks as there were: each takes what it holds."""
+        own = {name: all for name, *all in zip(self.names, self.sources, self.parameters, self.weights, strict=True)}
         for full_name, value in tensors.items():
             key, _, name = full_name.partition("/")
-            parameter, weight = own[name]
-            like = value if key == "step" else value.to(weight.device)
-            self.inner.state[parameter][key] = like.clone()
+            source, parameter, weight = own[name]
+            part = value if key == "step" else share_of(value, source).to(weight.device)
+            self.inner.state[parameter][key] = part.clone()
+
+
+def _leaf(source: Tensor) -> Tensor:
+    """What of a parameter is updated here: itself, or this rank's share of it, in the same memory."""
+    return torch.nn.Parameter(local(source.detach())) if is_sharded(source) else source
 
 
 def _wide(weights: Tensor) -> Tensor:

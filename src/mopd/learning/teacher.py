@@ -17,6 +17,7 @@ from mopd.method.predictions import Predictions
 from mopd.models.rounding import move
 from mopd.models.student import copy_model
 from mopd.models.weights import full_weights, is_in, keep_head
+from mopd.parallel.sharded import local
 from mopd.scoring.rows import teacher_row
 from mopd.scoring.scorer import Scorer
 
@@ -136,7 +137,7 @@ class LocalTeacher:
         student = full_weights(student_model)
         for name, own in self.model.named_parameters():
             if own is not student[name]:  # what both share is not trained
-                move(own, student[name], share, self.seed, "teacher", step, name)
+                move(local(own), local(student[name]), share, self.seed, "teacher", step, name)
 
     @property
     def state(self) -> dict[str, Any]:

@@ -23,6 +23,8 @@ from mopd.learning.update_meter import UpdateMeter
 from mopd.method.contrast import contrast_target, with_evidence
 from mopd.method.objective import TokenBatch, token_coefficients, token_losses
 from mopd.method.predictions import Predictions
+from mopd.parallel.ranks import ONE, Ranks
+from mopd.parallel.sharing import shared_whole
 
 
 @dataclass(frozen=True)
@@ -39,7 +41,8 @@ class Work:
 
     `readings` are what a teacher read that stays the same within the step, by the lessons' indices; `old_logprobs` are
     the student's at its first look at a token, by (index of the lesson, position), and `evidence` is log t_S - log t_F
-    there, where a contrast of teachers shapes advantages; `sums` are over all updates.
+    there, where a contrast of teachers shapes advantages. `sums` are over the loss tokens that this rank has scored, of
+    all updates, and `done` is what the updates did, the same in every rank.
     """
 
     config: Config
@@ -48,6 +51,8 @@ class Work:
     old_logprobs: dict[tuple[int, int], float] = field(default_factory=dict)
     evidence: dict[tuple[int, int], float] = field(default_factory=dict)
     sums: dict[str, float] = field(default_factory=lambda: defaultdict(float))
+    done: dict[str, float] = field(default_factory=lambda: defaultdict(float))
+    ranks: Ranks = ONE
 
     @property
     def gaps(self) -> list[float]:
@@ -56,13 +61,20 @@ class Work:
         return [old - own for old, own in zip(self.old_logprobs.values(), sampler, strict=True)]
 
     def parts(self, step: int) -> Iterator[Part]:
-        """What each update of the step learns from, in order."""
+        """What each update of the step learns from, in order: the whole's goals and meter, and this rank's lessons."""
         parts = minibatches(self.lessons, self.config.optimizer.minibatches)
         updates = [part for _ in range(self.config.optimizer.updates_per_step) for part in parts]
         for number, indices in enumerate(updates):
             meter = UpdateMeter.of(indices, self.config.seed, step, number)
-            alike = alike_tokens({index: self.lessons[index] for index in indices}, meter.lessons)
-            yield Part(self, indices, goals(self.config, self.lessons, indices), meter, alike)
+            own = self._own(indices)
+            alike = alike_tokens({index: self.lessons[index] for index in own}, meter.lessons)
+            yield Part(self, own, goals(self.config, self.lessons, indices), meter, alike)
+
+    def _own(self, indices: Sequence[int]) -> list[int]:
+        """Those of some lessons that this rank learns from: whole groups, balanced by the tokens that are read."""
+        lessons = [self.lessons[index] for index in indices]
+        prompts, tokens = [lesson.prompt_ids for lesson in lessons], [tokens_read(lesson) for lesson in lessons]
+        return [indices[place] for place in shared_whole(prompts, tokens, self.ranks.size)[self.ranks.rank]]
 
     def batch(self, tokens: Sequence[Alike], student: Predictions, teacher: Predictions | None) -> TokenBatch:
         """What an objective needs of some loss tokens: predictions once for those that are alike."""
@@ -91,8 +103,8 @@ class Work:
 
 @dataclass
 class Part:
-    """What one update learns from: lessons (indices), goals, the meter of the update, the loss tokens that are
-    scored in each lesson, and what the teacher read."""
+    """What one update learns from in this rank: its lessons (indices), the goals and the meter of the whole update, the
+    loss tokens that are scored in each lesson, and what the teacher read."""
 
     work: Work
     indices: Sequence[int]
@@ -187,6 +199,13 @@ class Part:
             for goal in self.goals
             for index in indices
         )
+
+
+def tokens_read(lesson: Lesson) -> int:
+    """The tokens that student and teacher read of a lesson, shared ones counted in each."""
+    contexts = [ids for ids in (lesson.context_ids, lesson.failure_context_ids) if ids is not None]
+    prefixes = len(lesson.prompt_ids) + sum(map(len, contexts))
+    return prefixes + (1 + len(contexts)) * len(lesson.rollout.token_ids)
 
 
 def _renumbered(reading: Reading, indices: Sequence[int], begin: int) -> Reading:

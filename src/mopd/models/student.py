@@ -71,13 +71,14 @@ class Student(Reader):
     base: Base | None = None
     merged: str = ""
 
-    def save(self, folder: Path) -> None:
+    def save(self, folder: Path, state: dict[str, Any] | None = None) -> None:
         """Write model, tokenizer and configuration so that `AutoModelForCausalLM.from_pretrained` opens `folder`; of an
-        adapter what PEFT opens, and the tokenizer."""
+        adapter what PEFT opens, and the tokenizer. `state` are the tensors of a model that is split over ranks, whole.
+        """
         hide_transformers_bars()
         if self.base is None:
             with in_full(self.model):
-                self.model.save_pretrained(folder)
+                self.model.save_pretrained(folder, state_dict=state)
         else:
             save_adapter(self.model, self.base, folder)
         self.tokenizer.inner.save_pretrained(folder)

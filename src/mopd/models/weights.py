@@ -17,6 +17,7 @@ from torch import Tensor
 
 from mopd.config import ComputeConfig
 from mopd.core.errors import ConfigError
+from mopd.parallel.sharded import is_sharded
 
 _MASTERS: WeakKeyDictionary[Any, dict[str, Tensor]] = WeakKeyDictionary()
 
@@ -112,6 +113,19 @@ def weights_digest(model: Any) -> str:
     return found.hexdigest()[:32]
 
 
+@torch.no_grad()
+def bits_of(model: Any) -> list[int]:
+    """A sum over the bits of each weight that updates are made to and that this rank holds whole, by which copies of a
+    model are compared at once."""
+    whole = [weight for weight in full_weights(model).values() if not is_sharded(weight)]
+    return [int(weight.detach().float().view(torch.int32).sum(dtype=torch.int64)) for weight in whole]
+
+
+def held_tensors(model: Any) -> list[Tensor]:
+    """All that a model computes with: parameters, buffers, and masters where it has them."""
+    return [*model.parameters(), *model.buffers(), *_MASTERS.get(model, {}).values()]
+
+
 # --- masters --------------------------------------------------------------------------------------------------------
 
 
@@ -132,12 +146,12 @@ def full_weights(model: Any) -> Mapping[str, Tensor]:
 def in_full(model: Any) -> Iterator[None]:
     """Within the block a model's parameters are its masters, where it has them; behind it they are rounded anew."""
     masters = _MASTERS.get(model, {})
-    own = {name: parameter.data for name, parameter in model.named_parameters() if name in masters}
-    for name, parameter in model.named_parameters():
-        parameter.data = masters.get(name, parameter.data)
+    held = {name: parameter for name, parameter in model.named_parameters() if name in masters}
+    own = {name: parameter.data for name, parameter in held.items()}
+    for name, parameter in held.items():
+        parameter.data = masters[name]
     try:
         yield
     finally:
-        for name, parameter in model.named_parameters():
-            if name in own:
-                parameter.data = own[name].copy_(masters[name])
+        for name, parameter in held.items():
+            parameter.data = own[name].copy_(masters[name])

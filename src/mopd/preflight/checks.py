@@ -18,6 +18,8 @@ from mopd.learning.lean import packed_type
 from mopd.method.contexts import render_context, template_of
 from mopd.models.devices import resolve_device
 from mopd.models.student import Reader
+from mopd.parallel.ranks import Ranks
+from mopd.parallel.sharded import check_can_shard
 from mopd.problems import ProblemSet
 
 
@@ -178,6 +180,32 @@ def check_moments(config: Config) -> None:
     """For training: moments of 8 bits need torchao, and would miss it only after the warm-up. Raises ConfigError."""
     if config.compute.moments == "8bit":
         packed_type()
+
+
+def check_parallel(config: Config, ranks: Ranks) -> None:
+    """For training by several processes: a device for each, and nothing that is not split. Raises ConfigError."""
+    if ranks.size == 1:
+        return
+    if ":" in config.compute.device:
+        raise ConfigError(
+            "each process computes on the GPU of its own number",
+            f"compute.device = '{config.compute.device}' for {ranks.size} processes",
+            "set compute.device to auto, cuda or cpu; CUDA_VISIBLE_DEVICES says which GPUs there are",
+        )
+    if config.parallel.strategy != "fsdp":
+        return
+    kept = {"weights": "float32", "teacher": "float32", "moments": "float32", "compile": False}
+    asked = [
+        f"compute.{key} = {getattr(config.compute, key)}" for key in kept if getattr(config.compute, key) != kept[key]
+    ]
+    asked += ["[lora]"] if config.lora is not None else []
+    if asked:
+        raise ConfigError(
+            "parallel.strategy = 'fsdp' splits float32 weights, teacher and moments of a whole model, not compiled",
+            " and ".join(asked),
+            "leave it out, or set parallel.strategy = 'ddp'",
+        )
+    check_can_shard()
 
 
 def check_paths(config: Config) -> None:

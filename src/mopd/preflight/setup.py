@@ -11,11 +11,13 @@ from typing import Any
 import torch
 
 from mopd.config import Config
+from mopd.judging.shared import shared_judge
 from mopd.judging.verdicts import Judge, by_verifiers, prepare_verifiers
 from mopd.judging.watching import WatchedJudge
 from mopd.models.external import load_external
 from mopd.models.memory import told_if_full
 from mopd.models.student import Student, load_student
+from mopd.parallel.ranks import ONE, Ranks
 from mopd.preflight.checks import check_window
 from mopd.preflight.trial import try_out
 from mopd.problems import Passed, ProblemSet, load_problems
@@ -27,7 +29,7 @@ from mopd.scoring.allocator import keep_freed_memory
 @dataclass(frozen=True)
 class Setup:
     """What warm-up, training, evaluation and reading share: one student, one engine, one judge; and the external
-    teacher, where there is one."""
+    teacher, where there is one. `ranks` share the work, and engine and judge give each of them all of it."""
 
     config: Config
     problems: ProblemSet
@@ -35,6 +37,7 @@ class Setup:
     student: Student
     engine: Engine
     external: Student | None = None
+    ranks: Ranks = ONE
 
     @cached_property
     def of_teacher(self) -> Setup:
@@ -42,7 +45,7 @@ class Setup:
         whose weights the engine can take over."""
         if self.external is None:
             return self
-        return replace(self, engine=open_engine(self.config, self.external))
+        return replace(self, engine=open_engine(self.config, self.external, self.ranks))
 
 
 def prepare_problems(config: Config, passed: Passed | None = None) -> ProblemSet:
@@ -60,6 +63,7 @@ def prepare(
     trains: bool = True,
     teaches: bool = True,
     tell: Callable[[str], object] = str,
+    ranks: Ranks = ONE,
 ) -> Setup:
     """The setup of a run before any warm-up, with threads and graders of this process set up and everything checked.
 
@@ -75,9 +79,9 @@ def prepare(
         asked = config.external_teacher if teaches else None
         external = None if asked is None else load_external(asked, student, config.compute)
         problems = check_window(student, problems, config, external)
-        engine = open_engine(config, student)
+        engine = open_engine(config, student, ranks)
         try_out(config, problems, student, engine, trains, tell)
-    return Setup(config, problems, WatchedJudge(judge), student, engine, external)
+    return Setup(config, problems, WatchedJudge(shared_judge(judge, ranks)), student, engine, external, ranks)
 
 
 def open_student(config: Config, folder: Path | None = None, model: tuple[Any, Any] | None = None) -> Student:

@@ -14,8 +14,8 @@ from mopd.method.recipes import in_force
 from mopd.models.student import load_reader
 from mopd.runs.checkpoint import latest_checkpoint
 from mopd.runs.inputs import freeze_day
+from mopd.runs.reading import moment_of, read_config, read_preflight
 from mopd.runs.records import read_jsonl, rebuild_group
-from mopd.runs.run import moment_of, read_config, read_preflight
 
 
 def find_rollout(

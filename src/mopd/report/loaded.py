@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 from mopd.config import Config
 from mopd.runs.logs import LOGS
 from mopd.runs.paths import absolute
+from mopd.runs.reading import read_config, read_preflight, read_summary
 from mopd.runs.records import iterate_jsonl
-from mopd.runs.run import read_config, read_preflight, read_summary
 
 if TYPE_CHECKING:
     from pandas import DataFrame

@@ -17,6 +17,7 @@ from mopd.config import Sampling
 from mopd.core.types import Rollout
 from mopd.models.student import Student, copy_model
 from mopd.models.weights import full_weights, is_in
+from mopd.parallel.sharded import whole
 from mopd.rollouts.decoding import open_decoder
 from mopd.rollouts.drawing import draw_recorded, uniforms_of
 from mopd.rollouts.engine import SamplingRequest, tell_nobody
@@ -27,13 +28,15 @@ class LocalEngine:
     """Samples with a model in this process: the student's, until `sync` names another or the same again.
 
     It samples with that very model where its weights are on the device in the dtype of products. Else it samples with a
-    copy of them that are, so that they are converted once a step and not once a token.
+    copy of them that are, so that they are converted once a step and not once a token. With `keeps_copy` it does so in
+    any case: a model that will be split over ranks is then gathered once a step.
     """
 
-    def __init__(self, student: Student, max_rows: int) -> None:
+    def __init__(self, student: Student, max_rows: int, keeps_copy: bool = False) -> None:
         self.tokenizer = student.tokenizer
         self.max_rows = max_rows
         self.dtype, self.device = student.dtype, next(student.model.parameters()).device
+        self.keeps_copy = keeps_copy
         self._copy: Any = None
         self.sync(student.model)
 
@@ -50,12 +53,12 @@ class LocalEngine:
             now = full_weights(model)
             for name, kept in self._copy.named_parameters():
                 if kept is not now[name]:  # what both share is not trained
-                    kept.copy_(now[name])
+                    kept.copy_(whole(now[name]))
             torch._foreach_copy_(list(self._copy.buffers()), list(model.buffers()))
         self.model = self._copy
 
     def _can_sample_with(self, model: Any) -> bool:
-        return (
+        return not self.keeps_copy and (
             next(model.parameters()).device == self.device
             if self.dtype == torch.float32
             else is_in(model, self.dtype, self.device)

@@ -16,6 +16,7 @@ FREE = (
     "checkpoint.",
     "tracker.",
     "alarms.",
+    "parallel.",
     "compute.device",
     "compute.threads",
     "compute.microbatch_tokens",

@@ -2,13 +2,15 @@
 
 `checkpoints/step-N` is the state after N steps: the student as a folder transformers opens (of a run that trains an
 adapter: the adapter as PEFT has it), `teacher.safetensors` (unless the teacher is the student; what is trained, no
-more), `optimizer.safetensors`, and `cursor.json`, written last.
+more), `optimizer.safetensors`, and `cursor.json`, written last. Of a run that is split over ranks the folder `shares`
+holds teacher and optimiser. Either is read by any number of ranks.
 """
 
 from __future__ import annotations
 
 import json
 import re
+import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
@@ -25,8 +27,11 @@ from mopd.learning.teacher import LocalTeacher
 from mopd.models.adapter_files import read_adapter
 from mopd.models.adapters import KEPT_BASE, load_adapter, save_base
 from mopd.models.student import Student
-from mopd.models.weights import in_full
+from mopd.models.weights import bits_of, in_full
+from mopd.parallel.ranks import ONE, Ranks
+from mopd.parallel.sharded import local, ranks_of, share_of
 from mopd.runs.records import best_step
+from mopd.runs.sharded_files import SHARES, gathered, read_shares, write_shares
 
 _NAME = re.compile(r"step-(\d+)")
 
@@ -46,33 +51,105 @@ class Cursor:
 
 
 def save_checkpoint(
-    folder: Path, cursor: Cursor, student: Student, teacher: LocalTeacher | None, optimizer: AdamW
+    folder: Path,
+    cursor: Cursor,
+    student: Student,
+    teacher: LocalTeacher | None,
+    optimizer: AdamW,
+    ranks: Ranks = ONE,
 ) -> Path:
-    """Write `folder/step-N` and return it. Raises CheckpointError; earlier checkpoints are then untouched."""
+    """Write `folder/step-N` and return it. Raises CheckpointError; earlier checkpoints are then untouched.
+
+    The first of several ranks writes, since all hold the same; of a student that is split over them, each writes its
+    shares of teacher and optimiser. Raises RankError where ranks have drifted apart.
+    """
+    if ranks.size > 1:
+        ranks.check_same("the student's weights", bits_of(student.model))
+    if ranks_of(student.model).size == 1:
+        return ranks.first(lambda: _save_whole(folder, cursor, student, teacher, optimizer))
+    state = gathered(student.model, ranks)
+    shares = folder / f".step-{cursor.step}.{SHARES}"
+    with _told_of_writing(folder, cursor.step):
+        ranks.first(lambda: _make_anew(folder, shares))
+        write_shares(shares, _shares(student, teacher, optimizer))
+    return ranks.first(lambda: _save_around(folder, cursor, student, state, teacher, shares))
+
+
+def _save_whole(folder: Path, cursor: Cursor, student: Student, teacher: LocalTeacher | None, optimizer: AdamW) -> Path:
 
     def fill(target: Path) -> None:
         student.save(target)
         if teacher is not None and teacher.has_own_weights:
             save_file(_named_tensors(teacher.model, _trained(student)), target / "teacher.safetensors")
         save_file(optimizer.state_tensors(), target / "optimizer.safetensors")
-        sizes = {path.name: path.stat().st_size for path in sorted(target.iterdir())}
-        whole = replace(cursor, file_bytes=sizes, teacher={} if teacher is None else teacher.state)
-        (target / "cursor.json").write_text(dump_json(asdict(whole)), encoding="utf-8")
+        _write_cursor(target, cursor, teacher)
 
     path = folder / f"step-{cursor.step}"
-    try:
+    with _told_of_writing(folder, cursor.step):
         if student.base is not None and student.base.name == str(KEPT_BASE) and cursor.step == 0:
             write_folder_atomically(folder.parent / KEPT_BASE.name, lambda aside: _save_base(student, aside))
         write_folder_atomically(path, fill)
+    return path
+
+
+def _save_around(
+    folder: Path,
+    cursor: Cursor,
+    student: Student,
+    state: dict[str, Any] | None,
+    teacher: LocalTeacher | None,
+    shares: Path,
+) -> Path:
+    """The checkpoint whose shares are written already: the student, whole, and the cursor."""
+
+    def fill(target: Path) -> None:
+        student.save(target, state)
+        shares.rename(target / SHARES)
+        _write_cursor(target, cursor, teacher)
+
+    path = folder / f"step-{cursor.step}"
+    with _told_of_writing(folder, cursor.step):
+        write_folder_atomically(path, fill)
+    return path
+
+
+def _shares(student: Student, teacher: LocalTeacher | None, optimizer: AdamW) -> dict[str, Any]:
+    named = {f"optimizer/{name}": tensor for name, tensor in optimizer.state_tensors().items()}
+    if teacher is not None and teacher.has_own_weights:
+        taught = _named_tensors(teacher.model, _trained(student))
+        named |= {f"teacher/{name}": tensor for name, tensor in taught.items()}
+    return named
+
+
+def _make_anew(folder: Path, shares: Path) -> None:
+    """An empty folder for shares; what processes that were killed left of others is removed."""
+    for left in folder.glob(f".step-*.{SHARES}"):
+        shutil.rmtree(left)
+    shares.mkdir(parents=True)
+
+
+def _write_cursor(target: Path, cursor: Cursor, teacher: LocalTeacher | None) -> None:
+    files = [path for path in sorted(target.rglob("*")) if path.is_file()]
+    sizes = {str(path.relative_to(target)): path.stat().st_size for path in files}
+    whole = replace(cursor, file_bytes=sizes, teacher={} if teacher is None else teacher.state)
+    (target / "cursor.json").write_text(dump_json(asdict(whole)), encoding="utf-8")
+
+
+@contextmanager
+def _told_of_writing(folder: Path, step: int) -> Iterator[None]:
+    """What fails in the block while the checkpoint of `step` is written is a CheckpointError."""
+    try:
+        yield
+    except MopdError:
+        raise
     except Exception as error:  # a full disk is an exception of their own to safetensors and tokenizers
         newest = latest_checkpoint(folder)
         raise CheckpointError(
-            f"checkpoint {path} can be written",
+            f"checkpoint {folder / f'step-{step}'} can be written",
             str(error),
             f"{advice(error)}, then `mopd train --resume {folder.parent}`; "
             + (f"the last good checkpoint is {newest}" if newest else "there was no earlier checkpoint"),
         ) from error
-    return path
 
 
 def load_checkpoint(path: Path, student: Student, teacher: LocalTeacher | None, optimizer: AdamW) -> Cursor:
@@ -80,12 +157,19 @@ def load_checkpoint(path: Path, student: Student, teacher: LocalTeacher | None, 
     with from_checkpoint(path):
         load_weights(student, path)
         if teacher is not None and teacher.has_own_weights:
-            _restore(teacher.model, load_file(path / "teacher.safetensors"), _trained(student))
-        optimizer.load_state_tensors(load_file(path / "optimizer.safetensors"))
+            _restore(teacher.model, _stored(path, "teacher", teacher.model), _trained(student))
+        optimizer.load_state_tensors(_stored(path, "optimizer", student.model))
         cursor = read_cursor(path)
         if teacher is not None:
             teacher.restore(cursor.teacher)
         return cursor
+
+
+def _stored(path: Path, name: str, model: Any) -> dict[str, Any]:
+    """The tensors of a checkpoint's teacher or optimiser, whichever way they were written."""
+    if (path / SHARES).is_dir():
+        return read_shares(path / SHARES, f"{name}/", model)
+    return load_file(path / f"{name}.safetensors")
 
 
 def read_cursor(path: Path) -> Cursor:
@@ -231,4 +315,4 @@ def _restore(model: Any, tensors: dict[str, Any], names: set[str]) -> None:
     if other := [name for name, own in ours.items() if tensors[name].shape != own.shape]:
         raise ValueError(f"tensor {other[0]} has the shape {list(tensors[other[0]].shape)}")
     for name, own in ours.items():
-        own.data.copy_(tensors[name])
+        local(own.detach()).copy_(share_of(tensors[name], own))

@@ -14,7 +14,7 @@ from mopd.models.adapter_files import find_adapter, rewrite_adapter
 from mopd.models.pretrained import hide_transformers_bars, open_pretrained, open_tokenizer
 from mopd.runs.checkpoint import newest_of_run, read_cursor
 from mopd.runs.paths import absolute
-from mopd.runs.run import is_run
+from mopd.runs.reading import is_run
 
 Dtype = Literal["float32", "bfloat16", "float16"]
 

@@ -23,12 +23,15 @@ from rich.table import Column
 from rich.text import Text
 
 from mopd.core.streams import Lasting
+from mopd.parallel.launch import is_first
 
 LINE_EVERY_S = 15.0
 
 
 def say(text: str) -> None:
-    """One line on standard error, also where progress is not shown."""
+    """One line on standard error, also where progress is not shown; of several processes the first one's alone."""
+    if not is_first():
+        return
     shown = Lasting(lambda: sys.stderr)
     shown.write(f"{text}\n")
     shown.flush()

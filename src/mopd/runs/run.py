@@ -8,13 +8,11 @@ function of the configuration and the inputs), `groups.jsonl` (one object a grou
 
 from __future__ import annotations
 
-import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
+from functools import wraps
 from pathlib import Path
-from typing import Any
-
-from pydantic import ValidationError
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from mopd.config import Config
 from mopd.core.errors import MopdError, RunError
@@ -23,78 +21,115 @@ from mopd.core.types import Group, LessonRecord
 from mopd.learning.optimizer import AdamW
 from mopd.learning.teacher import LocalTeacher
 from mopd.models.student import Student
+from mopd.parallel.ranks import ONE, Ranks
 from mopd.runs import checkpoint
 from mopd.runs.changes import Changes, changed_settings, check_steps
 from mopd.runs.checkpoint import Cursor
-from mopd.runs.completions import drop_other_completions
-from mopd.runs.directory import BEGUN_WITH, Lock, is_run_config, new_directory, written
+from mopd.runs.completions import drop_other_completions, keep_completions
+from mopd.runs.directory import BEGUN_WITH, Lock, new_directory, written
 from mopd.runs.environment import describe_environment
 from mopd.runs.inputs import Inputs, check_inputs
 from mopd.runs.logs import LOGS, Log, append_line
 from mopd.runs.paths import absolute, settled
 from mopd.runs.progress import say
+from mopd.runs.reading import moment_of, read_config, read_inputs, read_object, read_preflight, read_summary
 from mopd.runs.records import describe_group, read_jsonl
+
+Given = ParamSpec("Given")
+Found = TypeVar("Found")
+
+
+def by_first(method: Callable[Concatenate[Run, Given], Found]) -> Callable[Concatenate[Run, Given], Found]:
+    """A method that the first rank runs; all have what it gives, or the error that it raises."""
+
+    @wraps(method)
+    def told(self: Run, /, *args: Given.args, **kwargs: Given.kwargs) -> Found:
+        return self.ranks.first(lambda: method(self, *args, **kwargs))
+
+    return told
 
 
 class Run:
-    """One run directory, locked for this process alone. `config.run` and `path` are absolute."""
+    """One run directory, locked for this process alone. `config.run` and `path` are absolute.
 
-    def __init__(self, path: Path, config: Config, lock: Lock, changes: Changes | None = None) -> None:
+    Of several ranks the first has the lock, writes and reads; every rank calls the same methods, and is told the same.
+    """
+
+    def __init__(
+        self, path: Path, config: Config, lock: Lock | None, changes: Changes | None = None, ranks: Ranks = ONE
+    ) -> None:
         self.path = path
         self.config = config
         self.checkpoints = path / "checkpoints"
         self.changes: Changes = changes or {}
+        self.ranks = ranks
         self._lock = lock
         self._logs: dict[str, Log] = {}
 
     @classmethod
-    def begin(cls, config: Config, inputs: Inputs, fresh: bool = False) -> Run:
+    def begin(cls, config: Config, inputs: Inputs, fresh: bool = False, ranks: Ranks = ONE) -> Run:
         """A new run at `config.run`; `fresh` moves one that is there aside, to `NAME.1` or the next free.
 
         Raises RunError where no run may begin there, or where a run is there already and `fresh` is not set.
         """
         path = Path(config.run)
-        run = cls(path, config, new_directory(path, fresh))
+        run = cls(path, config, ranks.only_first(lambda: new_directory(path, fresh)), ranks=ranks)
         try:
-            with written(path):
-                write_atomically(path / "environment.json", dump_json(describe_environment()))
-                write_atomically(path / "inputs.json", dump_json(inputs))
-                run._note("begun", 0, {})
-                write_atomically(path / "config.json", dump_json(config.model_dump(mode="json")))
+            run._write_beginning(inputs)
         except BaseException:
             run.close()
             raise
         return run
 
+    @by_first
+    def _write_beginning(self, inputs: Inputs) -> None:
+        with written(self.path):
+            write_atomically(self.path / "environment.json", dump_json(describe_environment()))
+            write_atomically(self.path / "inputs.json", dump_json(inputs))
+            self._note("begun", 0, {})
+            write_atomically(self.path / "config.json", dump_json(self.config.model_dump(mode="json")))
+
     @classmethod
-    def reopen(cls, path: Path, expected: Config | None = None) -> Run:
+    def reopen(cls, path: Path, expected: Config | None = None, ranks: Ranks = ONE) -> Run:
         """An earlier run, to continue, under `expected` where given. Nothing is changed before `accept`.
 
         Raises RunError where there is no run, where it is damaged, or where `expected` is the configuration of another.
         """
         path = absolute(path)
-        read_config(path)  # before a lock is made in what is no run
-        lock = Lock.take(path)
+        ranks.first(lambda: read_config(path))  # before a lock is made in what is no run
+        lock = ranks.only_first(lambda: Lock.take(path))
         try:
-            own = settled(read_config(path)).model_copy(update={"run": str(path)})
-            asked = own if expected is None else settled(expected.model_copy(update={"run": str(path)}))
-            run = cls(path, asked, lock, changed_settings(own, asked))
-            if (found := run.newest) is not None:
-                check_steps(asked.steps, found[1].step)
-                run._check_logs(*found)
-            _read_object(path / "warmup.json", "remove it: the summary is then without the figures of the warm-up")
+            own, asked = ranks.first(lambda: cls._settings(path, expected))
+            run = cls(path, asked, lock, changed_settings(own, asked), ranks)
+            run._check_whole()
         except BaseException:
-            lock.close()
+            if lock is not None:
+                lock.close()
             raise
         return run
 
+    @staticmethod
+    def _settings(path: Path, expected: Config | None) -> tuple[Config, Config]:
+        """The configuration that the run has, and the one that it is to go on under."""
+        own = settled(read_config(path)).model_copy(update={"run": str(path)})
+        return own, own if expected is None else settled(expected.model_copy(update={"run": str(path)}))
+
+    @by_first
+    def _check_whole(self) -> None:
+        if (found := self.newest) is not None:
+            check_steps(self.config.steps, found[1].step)
+            self._check_logs(*found)
+        read_object(self.path / "warmup.json", "remove it: the summary is then without the figures of the warm-up")
+
     @property
+    @by_first
     def newest(self) -> tuple[Path, Cursor] | None:
         """The newest checkpoint with its cursor. Raises CheckpointError where it is damaged."""
         return checkpoint.newest_whole(self.checkpoints)
 
     # --- what it depends on -----------------------------------------------------------------------------------------
 
+    @by_first
     def began(self) -> str:
         """The moment at which the run began."""
         return moment_of(self.path)
@@ -109,6 +144,7 @@ class Run:
             do = f"or begin a new run with student={newest[0]}, which goes on from there"
             check_inputs(recorded, found, do)
 
+    @by_first
     def accept(self, inputs: Inputs) -> None:
         """Write down that the run goes on: under which settings, on which inputs, with which versions.
 
@@ -132,7 +168,7 @@ class Run:
         """What numbers are computed with now, where it is not what the run began with; said and recorded."""
         path, now = self.path / "environment.json", describe_environment()
         try:
-            before = _read_object(path, "remove it")
+            before = read_object(path, "remove it")
         except RunError:
             before = {}
         if not before:
@@ -161,21 +197,33 @@ class Run:
         sizes = dict.fromkeys(LOGS, 0)
         if newest is not None:
             sizes = checkpoint.load_checkpoint(newest[0], student, teacher, optimizer).log_bytes
+        self._cut_logs(sizes)
+        return None if newest is None else newest[1].step
+
+    @by_first
+    def _cut_logs(self, sizes: dict[str, int]) -> None:
         for name in LOGS:
             with written(self.path / name):
                 self._log(name).cut(sizes[name])
         drop_other_completions(self.path, {figures["step"] for figures in self.evaluations()})
-        return None if newest is None else newest[1].step
 
     def save(self, step: int, student: Student, teacher: LocalTeacher | None, optimizer: AdamW) -> Path:
         """A checkpoint after `step` steps; older ones beyond `checkpoint.keep` are removed once it is complete."""
+        cursor = Cursor(step, self._synced_logs())
+        path = checkpoint.save_checkpoint(self.checkpoints, cursor, student, teacher, optimizer, self.ranks)
+        self._remove_old_checkpoints()
+        return path
+
+    @by_first
+    def _synced_logs(self) -> dict[str, int]:
         for name in LOGS:
             with written(self.path / name):
                 self._log(name).sync()
-        cursor = Cursor(step, {name: self._log(name).size for name in LOGS})
-        path = checkpoint.save_checkpoint(self.checkpoints, cursor, student, teacher, optimizer)
+        return {name: self._log(name).size for name in LOGS}
+
+    @by_first
+    def _remove_old_checkpoints(self) -> None:
         checkpoint.remove_old_checkpoints(self.checkpoints, self.config.checkpoint, self.evaluations())
-        return path
 
     def _log(self, name: str) -> Log:
         if name not in self._logs:
@@ -204,48 +252,69 @@ class Run:
 
     # --- records ----------------------------------------------------------------------------------------------------
 
+    @by_first
     def record_metrics(self, metrics: dict[str, Any]) -> None:
         """Append one step's metrics."""
         self._append("metrics.jsonl", metrics)
 
+    @by_first
     def record_groups(self, groups: Sequence[Group], records: Sequence[Sequence[LessonRecord]]) -> None:
         """Append the step's groups with what became of each rollout."""
         for group, group_records in zip(groups, records, strict=True):
             self._append("groups.jsonl", describe_group(group, group_records))
 
+    @by_first
     def record_evaluation(self, evaluation: dict[str, Any]) -> None:
         """Append one evaluation on held-out problems."""
         self._append("evaluations.jsonl", evaluation)
 
+    @by_first
     def evaluations(self) -> list[dict[str, Any]]:
         """All evaluations recorded so far."""
         return read_jsonl(self.path / "evaluations.jsonl")
 
+    @by_first
+    def metrics(self) -> list[dict[str, Any]]:
+        """The metrics of all steps recorded so far."""
+        return read_jsonl(self.path / "metrics.jsonl")
+
+    @by_first
+    def record_completions(self, step: int, completions: Sequence[dict[str, Any]]) -> None:
+        """Write what the model wrote in the evaluation after `step` steps."""
+        keep_completions(self.path, step, completions)
+
+    @by_first
     def record_warmup(self, figures: dict[str, Any]) -> None:
         """Add to warmup.json: what the warm-up did and what came of it."""
         self._write("warmup.json", self.warmup() | figures)
 
+    @by_first
     def warmup(self) -> dict[str, Any]:
         """All figures of the warm-up recorded so far; empty where there was none."""
-        return _read_object(self.path / "warmup.json", "remove it")
+        return read_object(self.path / "warmup.json", "remove it")
 
+    @by_first
     def record_preflight(self, found: dict[str, Any]) -> None:
         """Write preflight.json: how the student reads peers, and the recipe that the run goes by."""
         self._write("preflight.json", found)
 
+    @by_first
     def preflight(self) -> dict[str, Any]:
         """What the preflight found; empty where there was none."""
         return read_preflight(self.path)
 
+    @by_first
     def withdraw(self) -> None:
         """Take the beginning back, before the first step, so that the directory is free again; preflight.json stays."""
         for name in ("config.json", *BEGUN_WITH, "warmup.json"):
             (self.path / name).unlink(missing_ok=True)
 
+    @by_first
     def write_summary(self, summary: dict[str, Any]) -> None:
         """Write summary.json: the run is finished."""
         self._write("summary.json", summary)
 
+    @by_first
     def finished(self) -> dict[str, Any] | None:
         """The summary of a run that has done all its steps; None where there are some to do."""
         if not (self.path / "summary.json").exists() or self._steps_of_summary() != self.config.steps:
@@ -268,7 +337,8 @@ class Run:
         for log in self._logs.values():
             log.close()
         self._logs.clear()
-        self._lock.close()
+        if self._lock is not None:
+            self._lock.close()
 
 
 def _is_covered(path: Path, sizes: dict[str, int]) -> bool:
@@ -278,73 +348,3 @@ def _is_covered(path: Path, sizes: dict[str, int]) -> bool:
     except MopdError:
         return False
     return all(sizes.get(name, -1) >= size for name, size in wanted.items())
-
-
-def read_config(path: Path) -> Config:
-    """The configuration of the run at `path`. Raises RunError."""
-    file, must = path / "config.json", "a run directory holds the config.json it began with"
-    newest = checkpoint.latest_checkpoint(path / "checkpoints")
-    if not file.exists() and newest is None:
-        raise RunError(
-            must,
-            f"{path}: no config.json",
-            "check the path; a run that was ended before it had begun is started again with `mopd train CONFIG`",
-        )
-    try:
-        return Config.model_validate_json(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise RunError(
-            must,
-            f"{file}: {_first_line(error)}",
-            "restore it from a backup" + (f"; {newest} can be a new run's student" if newest else ""),
-        ) from error
-
-
-def read_inputs(path: Path) -> Inputs:
-    """What the run at `path` depended on when it began; empty where it was not recorded. Raises RunError."""
-    return _read_object(path / "inputs.json", "restore it, or remove it: what the run depends on is then not compared")
-
-
-def moment_of(path: Path) -> str:
-    """The moment at which the run at `path` began, which templates write as the date; now, where it is not known."""
-    return str(read_inputs(path).get("began") or datetime.now().isoformat())
-
-
-def read_preflight(path: Path) -> dict[str, Any]:
-    """preflight.json of the run at `path`; empty where there is none. Raises RunError."""
-    return _read_object(path / "preflight.json", "restore it from a backup: it holds the recipe that the run goes by")
-
-
-def read_summary(path: Path) -> dict[str, Any]:
-    """summary.json of a finished run, with where the run is now. Raises RunError."""
-    file, do = path / "summary.json", "remove it; `mopd train --resume` then writes it again"
-    found = _read_object(file, do)
-    if "steps" not in found:
-        raise RunError("summary.json of a finished run can be read", f"{file} is of no finished run", do)
-    return {**found, "run": str(path)}
-
-
-def is_run(path: Path) -> bool:
-    """Whether `path` is a run directory, perhaps a damaged one (and not a model folder)."""
-    marks = [(path / name).exists() for name in ("config.json", "environment.json", "checkpoints")]
-    return is_run_config(path / "config.json") or sum(marks) > 1
-
-
-def _read_object(file: Path, do: str) -> dict[str, Any]:
-    """The JSON object in a file; empty where there is no file. Raises RunError."""
-    try:
-        found = json.loads(file.read_text(encoding="utf-8"))
-        if not isinstance(found, dict):
-            raise ValueError(f"a {type(found).__name__}")
-    except FileNotFoundError:
-        return {}
-    except (OSError, ValueError) as error:
-        raise RunError(f"{file.name} of a run can be read", f"{file}: {error}", do) from error
-    return found
-
-
-def _first_line(error: Exception) -> str:
-    if isinstance(error, ValidationError):
-        first = error.errors()[0]
-        return f"{'.'.join(map(str, first['loc']))}: {first['msg']}".removeprefix(": ")
-    return str(error).splitlines()[0]

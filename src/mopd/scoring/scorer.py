@@ -18,6 +18,7 @@ from torch import Tensor
 
 from mopd.config import ComputeConfig
 from mopd.method.predictions import Predictions
+from mopd.parallel.sharded import ranks_of
 from mopd.scoring.attention import recomputing
 from mopd.scoring.compiling import LayerCompiler
 from mopd.scoring.embeddings import sparse_input_gradient
@@ -30,6 +31,9 @@ from mopd.scoring.trie import common_prefix
 
 PartLoss = Callable[[slice, Predictions], Float[Tensor, ""]]
 """From a part of a pack's loss tokens and the student's predictions before them to their loss."""
+
+PLACEHOLDER = Row((0,), (0,), (True,))
+"""What a rank reads in the place of a pack that only others have."""
 
 PACKS_WITHOUT_GRADIENT = 4
 """How many microbatches are read at once without a gradient: only one layer's states exist at a time then."""
@@ -54,6 +58,9 @@ class Scorer:
         found: dict[int, Tensor] = {}
         with self.computing(model):
             for pack in self.packs(model, rows, PACKS_WITHOUT_GRADIENT * self.microbatch_tokens):
+                if not pack:
+                    hidden_states(model, [PLACEHOLDER])
+                    continue
                 with self._compiled(model):
                     states = hidden_states(model, [rows[i] for i in pack])
                 wide = torch.float64 if states.dtype == torch.float64 else self.dtype
@@ -70,6 +77,11 @@ class Scorer:
         slice, rows in order) and the model's predictions before them to their summed loss.
         """
         for pack in self.packs(model, rows, self.microbatch_tokens):
+            if not pack:
+                with self.computing(model):
+                    nothing = 0 * hidden_states(model, [PLACEHOLDER]).sum()
+                nothing.backward()  # type: ignore[no-untyped-call]
+                continue
             with self.computing(model), sparse_input_gradient(model):
                 states = self.states_with_gradient(model, [rows[i] for i in pack])
             cut = states.detach().requires_grad_()
@@ -90,8 +102,13 @@ class Scorer:
         return computing_in(self.dtype, next(model.parameters()).device)
 
     def packs(self, model: Any, rows: Sequence[Row], budget: int) -> list[list[int]]:
-        """The indices of rows that are scored together, the largest pack first."""
-        return pack_by_tokens([row.token_ids for row in rows], budget, can_share_prefixes(model))
+        """The indices of rows that are scored together, the largest pack first.
+
+        Where a model is split over ranks, which gather its layers together, there are as many packs in each: the last
+        ones are then empty, and a placeholder takes their rows' place.
+        """
+        found = pack_by_tokens([row.token_ids for row in rows], budget, can_share_prefixes(model))
+        return found + [[]] * (ranks_of(model).largest(len(found)) - len(found))
 
     def states_with_gradient(self, model: Any, pack: Sequence[Row]) -> Float[Tensor, "loss_tokens hidden"]:
         """Hidden states; of a pack beyond the budget layers are computed again in the backward pass, not kept."""

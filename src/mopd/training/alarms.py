@@ -19,7 +19,7 @@ from mopd.core.types import VERDICT_KINDS
 from mopd.evaluation.held_out import paired_gain
 from mopd.runs.checkpoint import list_checkpoints, steps_of
 from mopd.runs.progress import say
-from mopd.runs.records import mean_key, read_jsonl
+from mopd.runs.records import mean_key
 from mopd.runs.run import Run
 
 WINDOWS = (1, 2, 4)
@@ -112,7 +112,7 @@ class Watch:
 
     def __init__(self, config: AlarmsConfig, run: Run) -> None:
         self.config, self.run = config, run
-        self.alarms = Alarms(config, read_jsonl(run.path / "metrics.jsonl"))
+        self.alarms = Alarms(config, run.metrics())
 
     def step(self, row: Row) -> None:
         """Raises AlarmError where a step's metrics set an alarm off that stops the run."""

@@ -21,23 +21,26 @@ from mopd.judging.verdicts import Judge
 from mopd.method.recipes import in_force
 from mopd.models.memory import told_if_full
 from mopd.models.passed import StudentGiven, model_of, with_student
-from mopd.preflight.checks import check_compiler, check_moments, check_paths
+from mopd.models.weights import held_tensors
+from mopd.parallel.ranks import open_ranks
+from mopd.preflight.checks import check_compiler, check_moments, check_parallel, check_paths
 from mopd.preflight.setup import Setup, prepare, prepare_problems
 from mopd.problems import Passed, ProblemSet, ProblemsGiven, check_passed_again, with_passed
 from mopd.report.header import header_lines
 from mopd.report.steps import SHOWN, duration, panel, plain_line
 from mopd.runs.checkpoint import from_checkpoint
-from mopd.runs.completions import describe_completions, keep_completions
+from mopd.runs.completions import describe_completions
 from mopd.runs.directory import check_may_begin
 from mopd.runs.inputs import describe_inputs, freeze_day
 from mopd.runs.paths import settled
-from mopd.runs.progress import Phase, ProgressDisplay, open_standard_streams, say
-from mopd.runs.records import read_jsonl
+from mopd.runs.progress import ProgressDisplay, open_standard_streams, say
+from mopd.runs.reading import read_config
 from mopd.runs.run import Run
 from mopd.runs.stopping import Stopping, Terminated
 from mopd.runs.trackers import Tracker, check_tracker, open_tracker
 from mopd.training.alarms import Watch
-from mopd.training.step import StepClock, Stepper, StepResult
+from mopd.training.clock import StoppingClock
+from mopd.training.step import Stepper, StepResult
 from mopd.training.summary import summary_of
 from mopd.training.watching import OnStep, StepDone
 
@@ -68,7 +71,8 @@ def train(
     """
     began = time.perf_counter()
     open_standard_streams()
-    with Stopping() as stopping:
+    with Stopping() as stopping, open_ranks(config.parallel.timeout_s) as ranks:
+        stopping.share(ranks)
         passed = Passed(problems, held_out)
         config = with_passed(settled(with_student(config, student)), passed)
         config = with_functions(config, reward_functions)  # paths first: reward functions may change directory
@@ -76,15 +80,16 @@ def train(
         check_paths(config)
         check_compiler(config)
         check_moments(config)
+        check_parallel(config, ranks)
         check_tracker(config)
         found = prepare_problems(config, passed)  # before anything is written: bad input leaves no trace
         found.check_steps(config.steps, config.problems_per_step)
         if not force:
             check_fits(config, model_of(student))
         judge = make_judge(config, found, reward_functions)
-        setup = prepare(config, found, judge, model=model_of(student), tell=_teller(quiet))
-        moment = datetime.now().isoformat()
-        with _closing(Run.begin(config, {"began": moment} | _inputs(setup, moment), fresh)) as run:
+        setup = prepare(config, found, judge, model=model_of(student), tell=_teller(quiet), ranks=ranks)
+        moment = ranks.first(lambda: datetime.now().isoformat())
+        with _closing(Run.begin(config, {"began": moment} | _inputs(setup, moment), fresh, ranks)) as run:
             return _Training(run, setup, quiet, began, stopping, on_step).go()
 
 
@@ -109,13 +114,20 @@ def resume(
     open_standard_streams()
     passed = Passed(problems, held_out)
     asked = None if expected is None else with_functions(with_passed(expected, passed), reward_functions)
-    with Stopping() as stopping, _closing(Run.reopen(Path(path), asked)) as run:
+    timeout_s = (asked or read_config(Path(path))).parallel.timeout_s
+    with (
+        Stopping() as stopping,
+        open_ranks(timeout_s) as ranks,
+        _closing(Run.reopen(Path(path), asked, ranks)) as run,
+    ):
+        stopping.share(ranks)
         is_given = passed.is_any or reward_functions is not None
         if not run.changes and (summary := run.finished()) is not None and not is_given:
             return summary
         check_passed_again(run.config, passed)
         check_compiler(run.config)
         check_moments(run.config)
+        check_parallel(run.config, ranks)
         check_tracker(run.config)
         found = prepare_problems(run.config, passed)
         found.check_steps(run.config.steps, run.config.problems_per_step)
@@ -128,10 +140,10 @@ def resume(
 def _prepared_again(run: Run, problems: ProblemSet, judge: Judge, quiet: bool) -> Setup:
     """The setup of a run that goes on, with its student from the newest checkpoint."""
     if run.newest is None:
-        return prepare(run.config, problems, judge, tell=_teller(quiet))
+        return prepare(run.config, problems, judge, tell=_teller(quiet), ranks=run.ranks)
     folder, _ = run.newest
     with from_checkpoint(folder):
-        return prepare(run.config, problems, judge, folder, tell=_teller(quiet))
+        return prepare(run.config, problems, judge, folder, tell=_teller(quiet), ranks=run.ranks)
 
 
 def _teller(quiet: bool) -> Callable[[str], object]:
@@ -144,7 +156,9 @@ def _inputs(setup: Setup, began: str) -> dict[str, Any]:
     functions = getattr(setup.judge, "functions", ())
     asked = setup.config.external_teacher
     external = None if setup.external is None or asked is None else (asked.model, setup.external)
-    return describe_inputs(setup.problems, functions, setup.student, external)
+    found = describe_inputs(setup.problems, functions, setup.student, external)
+    setup.ranks.check_same("problems, reward functions, template and dtype", found)
+    return found
 
 
 @contextmanager
@@ -155,22 +169,6 @@ def _closing(run: Run) -> Iterator[Run]:
         run.close()
 
 
-class _Clock(StepClock):
-    """A step's clock that holds SIGTERM from the moment at which weights may move."""
-
-    def __init__(self, phase: Phase, stopping: Stopping) -> None:
-        super().__init__(phase)
-        self._stopping = stopping
-
-    @contextmanager
-    def __call__(self, name: str) -> Iterator[None]:
-        """Count the block's seconds under `name`."""
-        if name in ("teacher", "student", "update"):
-            self._stopping.hold()
-        with super().__call__(name):
-            yield
-
-
 class _Training:
     """A run from where it stands to its summary. Its seconds are those of this process, since `began`."""
 
@@ -178,7 +176,8 @@ class _Training:
         self, run: Run, setup: Setup, quiet: bool, began: float, stopping: Stopping, on_step: OnStep | None
     ) -> None:
         self.run, self.setup, self.config = run, setup, setup.config
-        self.progress, self.tell = ProgressDisplay(quiet), _teller(quiet)
+        quiet = quiet or not setup.ranks.is_first
+        self.ranks, self.progress, self.tell = setup.ranks, ProgressDisplay(quiet), _teller(quiet)
         self.tracker = Tracker()
         self.began, self.stopping, self.on_step = began, stopping, on_step
         self.process = process_bytes(setup.student)
@@ -202,16 +201,19 @@ class _Training:
         for line in header_lines(self.config, setup.student, setup.problems, where, self.process, setup.external):
             self.tell(line)
         if is_new:
+            self.ranks.copy_from_first(held_tensors(setup.student.model))
             self._warm_up()  # before there is a teacher, which begins as the warmed-up student
             self._preflight()
-        self.tracker = open_tracker(self.run.config)  # not before: of a run that is refused it would leave files
+        self.tracker = (
+            self.ranks.only_first(lambda: open_tracker(self.run.config)) or Tracker()
+        )  # not before: of a run that is refused it would leave files
         config = in_force(self.setup.config, self.run.preflight())
         self.setup = dataclasses.replace(self.setup, config=config)
         with told_if_full(self.config, lambda: "update"):
             stepper = Stepper(self.setup)
         try:
             done = self.run.restore(self.setup.student, stepper.teacher, stepper.learner.optimizer)
-            stepper.pausing.recall(read_jsonl(self.run.path / "metrics.jsonl"))
+            stepper.pausing.recall(self.run.metrics())
             if is_new:
                 self._evaluate(0, "evaluate before")
                 self._save(0, stepper)
@@ -222,7 +224,7 @@ class _Training:
             raise
         self.seconds["total"] = time.perf_counter() - self.began
         failed = self.tracker.failed_count
-        summary = summary_of(self.run, self.config, self.setup.problems, self.seconds, failed)
+        summary = self.ranks.first(lambda: summary_of(self.run, self.config, self.setup.problems, self.seconds, failed))
         self.run.write_summary(summary)
         return summary
 
@@ -276,7 +278,7 @@ class _Training:
                 self._after(done, stepper)
             shown: list[dict[str, Any]] = []
             for step in range(done, config.steps):
-                result = stepper.step(step, _Clock(phase, self.stopping))
+                result = stepper.step(step, StoppingClock(phase, self.stopping))
                 self._record(step, result)
                 row = {"step": step, **result.metrics}
                 shown = [*shown[1 - SHOWN :], row]
@@ -334,7 +336,7 @@ class _Training:
         self.seconds["evaluate"] += time.perf_counter() - began
         completions = describe_completions(found.groups) if self.config.evaluation.keep_completions else []
         if completions:
-            keep_completions(self.run.path, steps, completions)
+            self.run.record_completions(steps, completions)
         asked, sampling = self.config.evaluation, self.config.evaluation_sampling
         measured = {"rollouts": asked.rollouts, "temperature": sampling.temperature, "top_p": sampling.top_p}
         self.run.record_evaluation({"step": steps, "measured": measured, **found.figures})

@@ -25,6 +25,7 @@ from dataclasses import dataclass
 from mopd.core.types import Group, LessonRecord
 from mopd.evaluation.from_contexts import accuracy_from_contexts
 from mopd.learning.learner import Learner
+from mopd.learning.splitting import split_over_ranks
 from mopd.learning.teacher import Health, LocalTeacher
 from mopd.method.lessons import LessonMaker
 from mopd.models.devices import peak_memory_bytes
@@ -86,7 +87,6 @@ class Stepper:
         config, student = setup.config, setup.student
         scorer = Scorer.of(config.compute, student.dtype)
         self.setup, self.config = setup, config
-        self.learner = Learner(student.model, config, scorer)
         self.teacher = (
             LocalTeacher(
                 (setup.external or student).model,
@@ -99,6 +99,8 @@ class Stepper:
             if config.objective.kind == "distill"
             else None
         )
+        split_over_ranks(student.model, self.teacher, config.parallel, setup.ranks)
+        self.learner = Learner(student.model, config, scorer, setup.ranks)
         self.notice = EarlyNotice(config)
         self.pausing = Pausing()
         self.lesson_maker = LessonMaker(config, student.tokenizer.encode_prompt, student.template)

@@ -10,7 +10,7 @@ from mopd.config import Config
 from mopd.evaluation.held_out import paired_gain
 from mopd.problems import ProblemSet
 from mopd.report.warnings import warnings_of
-from mopd.runs.records import best_step, read_jsonl
+from mopd.runs.records import best_step
 from mopd.runs.run import Run
 from mopd.training.nothing_learnt import nothing_learnt
 
@@ -32,7 +32,7 @@ def summary_of(
         summary["preflight"] = found
     if tracker_failed_count:
         summary["tracker_failed_count"] = tracker_failed_count
-    rows = read_jsonl(run.path / "metrics.jsonl")
+    rows = run.metrics()
     if told := nothing_learnt(rows, config):
         summary["nothing_learnt"] = told
     if warnings := warnings_of(rows, summary):

@@ -57,6 +57,7 @@ WITHOUT_EFFECT = (
         "preflight.",
         "lessons.",
         "alarms.",
+        "parallel.",
         "context.order",
         "context.over_budget",
         "context.feedback",

@@ -14,6 +14,7 @@ from mopd.core.seeding import derive_seed
 from mopd.core.types import Group
 from mopd.learning.optimizer import AdamW
 from mopd.method.predictions import Predictions
+from mopd.parallel.sharing import shared_out
 from mopd.preflight.setup import Setup
 from mopd.rollouts.engine import sample_groups
 from mopd.runs.progress import ProgressDisplay
@@ -82,7 +83,7 @@ class _Stage:
     """Supervised updates of one student; the optimiser goes on from stage to stage, and `skipped` counts vain ones."""
 
     def __init__(self, setup: Setup, learning_rate: float) -> None:
-        self.model, self.learning_rate = setup.student.model, learning_rate
+        self.model, self.learning_rate, self.ranks = setup.student.model, learning_rate, setup.ranks
         self.scorer = Scorer.of(setup.config.compute, setup.student.dtype, may_compile=False)
         self.optimizer = AdamW(
             self.model,
@@ -107,6 +108,7 @@ class _Stage:
     def _backward(self, rows: Sequence[Row]) -> float:
         """Gradients of the mean cross-entropy over the completions' tokens, and that mean in nats."""
         count = sum(len(row.completion) for row in rows)
+        rows = [rows[i] for i in shared_out([len(row.token_ids) for row in rows], self.ranks.size)[self.ranks.rank]]
         losses: list[float] = []
 
         def loss_of(pack: Sequence[int]) -> PartLoss:
@@ -120,7 +122,8 @@ class _Stage:
             return part_loss
 
         self.scorer.backward(self.model, rows, loss_of)
-        return sum(losses)
+        self.ranks.sum_gradients(self.optimizer.whole)
+        return self.ranks.sum_numbers({"loss": sum(losses)})["loss"]
 
 
 def _share_of_peak(step: int, steps: int) -> float:

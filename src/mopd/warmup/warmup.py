@@ -9,8 +9,10 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
+from mopd.models.weights import held_tensors
 from mopd.preflight.setup import Setup
 from mopd.runs.progress import ProgressDisplay, say
 from mopd.warmup.cache import MARK, cache_folder, keep_cached, load_cached
@@ -39,20 +41,27 @@ def warm_up(
 
     Raises ProblemError where problems have nothing to demonstrate.
     """
-    began = time.perf_counter()
-    error: str | None = None
-    try:
-        cached = cache_folder(setup, measure is not None)
-    except (OSError, RuntimeError) as no_place:
-        cached, error = None, str(no_place)
-        say(f"warning: warm-ups are not cached ({error}); set MOPD_CACHE to a directory")
-    is_damaged = cached is not None and (cached / MARK).exists()  # if it is there, and yet gives nothing
-    figures = load_cached(setup.student, cached) if cached is not None else None
+    began, ranks = time.perf_counter(), setup.ranks
+    cached, figures, error = ranks.first(lambda: _from_cache(setup, measure is not None))
+    ranks.copy_from_first(held_tensors(setup.student.model))
     if figures is not None:
         return WarmupReport(time.perf_counter() - began, True, figures)
     before = {"before": measure()} if measure is not None else {}
     figures = before | learn(setup, progress)
     seconds = time.perf_counter() - began
     if cached is not None:
-        error = keep_cached(setup.student, figures, cached, is_damaged)
+        folder, is_damaged = cached
+        error = ranks.first(lambda: keep_cached(setup.student, figures, folder, is_damaged))
     return WarmupReport(seconds, False, figures, error)
+
+
+def _from_cache(setup: Setup, is_measured: bool) -> tuple[tuple[Path, bool] | None, dict[str, Any] | None, str | None]:
+    """The folder of a warm-up in the cache and whether what is there is damaged; its figures, its weights loaded, where
+    it can be read; why there is no cache, where there is none."""
+    try:
+        folder = cache_folder(setup, is_measured)
+    except (OSError, RuntimeError) as no_place:
+        say(f"warning: warm-ups are not cached ({no_place}); set MOPD_CACHE to a directory")
+        return None, None, str(no_place)
+    is_there = (folder / MARK).exists()
+    return (folder, is_there), load_cached(setup.student, folder), None

@@ -1,0 +1,63 @@
+"""The large tensors of a checkpoint of a run that is split over ranks: each rank writes what it holds.
+
+torch.distributed.checkpoint writes them as a folder, `shares`, and reads them into any number of ranks. The student is
+not among them: it is gathered, a tensor at a time, into a folder that other programs open, as in any checkpoint.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from mopd.parallel.ranks import Ranks
+from mopd.parallel.sharded import as_share, local, ranks_of, whole
+
+SHARES = "shares"
+"""The folder within a checkpoint."""
+
+
+def write_shares(folder: Path, tensors: Mapping[str, Tensor]) -> None:
+    """Write named tensors, in all ranks together, to a folder that is there."""
+    from torch.distributed import checkpoint
+
+    checkpoint.save(dict(tensors), checkpoint_id=folder)
+
+
+@torch.no_grad()
+def read_shares(folder: Path, prefix: str, model: Any) -> dict[str, Tensor]:
+    """The tensors whose names begin with `prefix`, without it, as a model holds the parameters of the same names.
+
+    Where the model is split each rank reads its shares, else everything.
+    """
+    from torch.distributed import checkpoint
+
+    like = dict(model.named_parameters())
+    found: dict[str, Tensor] = {}
+    described = checkpoint.FileSystemReader(folder).read_metadata().state_dict_metadata
+    for name, known in described.items():
+        if name.startswith(prefix):
+            found[name] = _empty(known, like.get(name.removeprefix(prefix).rpartition("/")[2]))
+    checkpoint.load(found, checkpoint_id=folder, no_dist=ranks_of(model).size == 1)
+    return {name.removeprefix(prefix): tensor for name, tensor in found.items()}
+
+
+def _empty(known: Any, like: Tensor | None) -> Tensor:
+    """A tensor to read into: of the size that was written, split as `like` is where that has the same size."""
+    if like is None or like.shape != known.size:
+        return torch.empty(known.size, dtype=known.properties.dtype)
+    return as_share(torch.empty_like(local(like), dtype=known.properties.dtype), like)
+
+
+@torch.no_grad()
+def gathered(model: Any, ranks: Ranks) -> dict[str, Tensor] | None:
+    """A model's state in main memory, whole, in the first rank; None in the others, which take part."""
+    found: dict[str, Tensor] = {}
+    for name, tensor in model.state_dict().items():
+        full = whole(tensor)
+        if ranks.is_first:
+            found[name] = full.cpu()
+    return found if ranks.is_first else None
