@@ -203,16 +203,16 @@ def test_the_weights_of_a_model_with_states_are_counted(name):
 # --- several devices ------------------------------------------------------------------------------------------------
 
 
-def test_what_learns_is_shared_by_shards_and_the_engine_has_a_whole_copy():
+def test_layers_are_shared_by_shards_and_what_is_around_them_and_the_engines_copy_are_whole():
     shapes = shapes_of(ARCHITECTURES["llama"](40))
     one, four = bytes_of(Keeping(), shapes), bytes_of(Keeping(shards=4), shapes)
+    layers = sum(shapes.by_layer)
     for name in ("weights", "gradients", "optimiser's moments", "teacher", "weights before an update"):
-        assert one[name][0] / 4 <= four[name][0] < one[name][0] / 4 + 8 * len(shapes.parameters)
+        each = one[name][0] // shapes.count
+        assert four[name][0] == pytest.approx(each * (layers / 4 + shapes.count - layers), abs=each * shapes.layers)
     assert four["engine's copy"] == (4 * shapes.count, 0)
     assert "engine's copy" not in one
-    outside = shapes.count - shapes.layer_numbers
-    assert four["gathered weights"] == (4 * (2 * shapes.largest_layer + outside), 0)
-    assert shapes.layer_numbers == shapes.largest_layer * shapes.layers  # its layers are alike
+    assert four["gathered weights"] == (8 * max(shapes.by_layer), 0)
 
 
 def exchanged(overrides, devices, shapes=None):
@@ -233,7 +233,9 @@ def test_gradients_of_whole_copies_pass_each_link_twice():
 def test_shards_are_gathered_for_every_microbatch_and_once_for_the_engine():
     found, count = exchanged(["parallel.strategy='fsdp'"], 2)
     read, learnt = 1, 3  # one pack each: of the teacher once; of the student forward, backward, and its gradients
-    assert found["exchange"] == pytest.approx((4 * (read + learnt) + 4) * count / 2 / (0.6 * 450e9))
+    layers = sum(shapes_of(ARCHITECTURES["llama"](40)).by_layer)
+    moved = 4 * (read + learnt + 1) * layers + 2 * 4 * (count - layers)
+    assert found["exchange"] == pytest.approx(moved / 2 / (0.6 * 450e9))
 
 
 def test_a_step_of_several_devices_is_that_of_the_largest_share():

@@ -162,7 +162,7 @@ class Estimator:
 
     def needs(self, config: Config, is_worst: bool) -> Needs:
         """What a step of `config` needs, with the lengths that are expected or the longest."""
-        config = self._own_share(config)
+        config = own_share(config, self.devices)
         layout = layout_of(config, self.reader, self.problems, is_worst)
         model = empty_model(self.architecture)
         shapes = shapes_of(model)
@@ -185,17 +185,9 @@ class Estimator:
 
     def seconds(self, is_worst: bool) -> dict[str, float]:
         """Seconds by phase alone, of a model that shares prefixes."""
-        config = self._own_share(self.config)
+        config = own_share(self.config, self.devices)
         layout = layout_of(config, self.reader, self.problems, is_worst)
         return self._seconds(config, shapes_of(empty_model(self.architecture)), layout, True)
-
-    def _own_share(self, config: Config) -> Config:
-        """Groups stay whole: a device has as many problems of a step as the one that has most."""
-        problems, contexts = (
-            math.ceil(count / self.devices) for count in (config.problems_per_step, config.evaluation.reading_contexts)
-        )
-        evaluation = config.evaluation.model_copy(update={"reading_contexts": contexts})
-        return config.model_copy(update={"problems_per_step": problems, "evaluation": evaluation})
 
     def _seconds(self, config: Config, shapes: Shapes, layout: Layout, shares: bool) -> dict[str, float]:
         keeping = keeping_of(config, shapes, self.products, self.devices)
@@ -221,6 +213,15 @@ class Estimator:
             if saved > 0:
                 found.append(Help(setting, saved))
         return tuple(sorted(found, key=lambda one: -one.bytes))
+
+
+def own_share(config: Config, devices: int) -> Config:
+    """What one of several devices does of a step: groups stay whole, and this is the one that has most problems."""
+    problems, contexts = (
+        math.ceil(count / devices) for count in (config.problems_per_step, config.evaluation.reading_contexts)
+    )
+    evaluation = config.evaluation.model_copy(update={"reading_contexts": contexts})
+    return config.model_copy(update={"problems_per_step": problems, "evaluation": evaluation})
 
 
 def products_of(dtype: torch.dtype) -> str:

@@ -18,8 +18,8 @@ from mopd.scoring.scorer import PACKS_WITHOUT_GRADIENT
 LINK_SHARE = 0.6
 """Of a link's published rate: assumed, not measured."""
 
-WRITTEN = 4
-"""Bytes of a float32 number, which is what gradients and shards are sent as."""
+NUMBER = 4
+"""Bytes of a number: gradients and shares are sent in float32."""
 
 
 def exchange_seconds(
@@ -29,11 +29,11 @@ def exchange_seconds(
     if devices == 1:
         return {}
     updates = config.optimizer.updates_per_step * config.optimizer.minibatches
-    trained = sum(keeping.adapter or shapes.parameters)
-    if keeping.shards == 1:
-        moved = 2.0 * updates * WRITTEN * trained
-    else:
-        moved = WRITTEN * shapes.count * gathered_times(config, layout) + shapes.count * _size(keeping)
+    whole, layers = sum(keeping.adapter or shapes.parameters), 0
+    if keeping.shards > 1:
+        whole, layers = shapes.count - sum(shapes.by_layer), sum(shapes.by_layer)
+    times = 1 + gathered_times(config, layout)  # once for the engine
+    moved = NUMBER * (2 * updates * whole + times * layers)
     return {"exchange": moved * (devices - 1) / devices / (LINK_SHARE * device.link)}
 
 
@@ -48,8 +48,3 @@ def gathered_times(config: Config, layout: Layout) -> float:
 
 def _packs(rows: tuple[Row, ...], budget: int) -> int:
     return len(pack_by_tokens([row.token_ids for row in rows], budget)) if rows else 0
-
-
-def _size(keeping: Keeping) -> int:
-    """Bytes of a number in the dtype of products."""
-    return 2 if keeping.products == "bfloat16" else 4

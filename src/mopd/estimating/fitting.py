@@ -7,7 +7,7 @@ from typing import Any
 from mopd.config import Config
 from mopd.core.errors import ConfigError, StudentError
 from mopd.estimating.devices import memory_of
-from mopd.estimating.estimate import products_of
+from mopd.estimating.estimate import own_share, products_of
 from mopd.estimating.layout import layout_of
 from mopd.estimating.memory import peak, varying_parts
 from mopd.estimating.plan import Part, plan_of
@@ -18,17 +18,18 @@ from mopd.models.student import Student
 from mopd.problems import ProblemSet
 
 
-def check_fits(config: Config, given: tuple[Any, Any] | None = None) -> None:
+def check_fits(config: Config, given: tuple[Any, Any] | None = None, devices: int = 1) -> None:
     """Refuse a run whose weights and what learns them are larger than all memory of its device, in use or not.
 
-    `given` are a model and its tokenizer that were passed in Python. Nothing that depends on lengths is
-    counted. Raises ConfigError.
+    `given` are a model and its tokenizer that were passed in Python; `devices` how many share the run. Nothing that
+    depends on lengths is counted. Raises ConfigError.
     """
     architecture = None if given is None else getattr(given[0], "config", None)
     device = resolve_device(config.compute.device)
     try:
         empty = empty_model(architecture or architecture_of(config.student))
-        parts = plan_of(config, shapes_of(empty), products_of(resolve_dtype(config.compute.dtype, device, empty)))
+        products = products_of(resolve_dtype(config.compute.dtype, device, empty))
+        parts = plan_of(config, shapes_of(empty), products, devices)
     except StudentError:  # whether student and teacher can be opened is told when they are
         return
     needed, (memory, _) = sum(part.bytes for part in parts), memory_of(device)
@@ -42,14 +43,15 @@ def check_fits(config: Config, given: tuple[Any, Any] | None = None) -> None:
         )
 
 
-def expected_bytes(config: Config, student: Student, problems: ProblemSet, process: int) -> int:
-    """The most bytes that a step is expected to hold on its device: worst lengths, and the process itself on a CPU."""
+def expected_bytes(config: Config, student: Student, problems: ProblemSet, process: int, devices: int = 1) -> int:
+    """The most bytes that a step is expected to hold on a device: worst lengths, and the process itself on a CPU."""
+    config = own_share(config, devices)
     model = empty_model(student.model.config)
     shapes, products = shapes_of(model), products_of(student.dtype)
     layout = layout_of(config, student, problems, is_worst=True)
     is_gpu = next(student.model.parameters()).is_cuda
     stand_in = StandIn.of(config, model, student.dtype, is_gpu)
-    parts = [*plan_of(config, shapes, products), *varying_parts(config, shapes, layout, stand_in)]
+    parts = [*plan_of(config, shapes, products, devices), *varying_parts(config, shapes, layout, stand_in)]
     return peak([*parts, Part("the process itself", 0 if is_gpu else process)])[1]
 
 

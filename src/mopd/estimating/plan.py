@@ -92,7 +92,7 @@ def plan_of(config: Config, shapes: Shapes, products: str, devices: int = 1) -> 
 
 def kept_parts(shapes: Shapes, keeping: Keeping) -> list[Part]:
     """The parts of `keeping`, those without bytes left out."""
-    trained = tuple(-(-numbers // keeping.shards) for numbers in keeping.adapter or shapes.parameters)
+    trained = keeping.adapter or _of_one_device(shapes, keeping)
     count, moments = sum(trained), moment_bytes(trained, keeping.moments)
     is_offloaded = keeping.weights == "offloaded"
     weight = 4 if keeping.weights == "float32" else 2
@@ -112,6 +112,15 @@ def kept_parts(shapes: Shapes, keeping: Keeping) -> list[Part]:
     return [Part(p.name, p.bytes, p.phases, p.host_bytes, True) for p in parts if p.bytes or p.host_bytes]
 
 
+def _of_one_device(shapes: Shapes, keeping: Keeping) -> tuple[int, ...]:
+    """The numbers of each tensor of the student that a device holds: its share of every layer, and all that is around
+    the layers."""
+    if keeping.shards == 1:
+        return shapes.parameters
+    layers = sum(shapes.by_layer)
+    return (*(-(-numbers // keeping.shards) for numbers in shapes.by_layer), shapes.count - layers)
+
+
 def _engines_copy(shapes: Shapes, keeping: Keeping) -> int:
     """Whole, in the dtype of products, where the student's own weights are not: rounded from them, or gathered."""
     if keeping.shards > 1:
@@ -121,16 +130,16 @@ def _engines_copy(shapes: Shapes, keeping: Keeping) -> int:
 
 
 def _gathered(shapes: Shapes, keeping: Keeping) -> list[Part]:
-    """Of shards: what is whole while it is computed, the layer at hand and the one that is fetched meanwhile, with the
-    gradient of the former; and the embeddings, with theirs."""
+    """Of shards: layers that are whole while they are computed, the one at hand and the one that is fetched meanwhile,
+    and the gradient of the former."""
     if keeping.shards == 1:
         return []
     reading: frozenset[Phase] = frozenset({"teacher", "first microbatch", "other microbatches", "measure"})
     learning: frozenset[Phase] = frozenset({"first microbatch", "other microbatches"})
-    outside = shapes.count - shapes.layer_numbers
+    largest = max(shapes.by_layer)
     return [
-        Part("gathered weights", 4 * (2 * shapes.largest_layer + outside), reading),
-        Part("gathered gradients", 4 * (shapes.largest_layer + outside), learning),
+        Part("gathered weights", 4 * 2 * largest, reading),
+        Part("gathered gradients", 4 * largest, learning),
     ]
 
 
@@ -144,7 +153,7 @@ def _before(count: int, weight: int, is_offloaded: bool, keeping: Keeping) -> Pa
 def _teacher(shapes: Shapes, keeping: Keeping) -> list[Part]:
     """A teacher's own weights, of the adapter alone where one is trained. An offloaded one is copied to the device, in
     the dtype of products, while it reads; of that copy the output embedding stays until the update."""
-    count = sum(-(-numbers // keeping.shards) for numbers in keeping.adapter or shapes.parameters)
+    count = sum(keeping.adapter or _of_one_device(shapes, keeping))
     if keeping.teacher == "offloaded":
         each = 2 if keeping.products == "bfloat16" else 4
         learning: frozenset[Phase] = frozenset({"first microbatch", "other microbatches"})

@@ -32,10 +32,8 @@ class Shapes:
     head_size: int
     hidden: int
     vocabulary: int
-    layer_numbers: int = 0
-    """Parameters of all decoder layers."""
-    largest_layer: int = 0
-    """Parameters of the largest of them."""
+    by_layer: tuple[int, ...] = ()
+    """Parameters of each decoder layer."""
 
     @property
     def linear_weights(self) -> int:
@@ -58,7 +56,7 @@ def shapes_of(model: Any) -> Shapes:
     config = model.config.get_text_config()
     heads = int(getattr(config, "num_attention_heads", None) or 1)  # models with states alone have none
     head = model.get_output_embeddings().weight
-    by_layer = [sum(weight.numel() for weight in layer.parameters()) for layer in decoder_layers(model)]
+    by_layer = tuple(sum(weight.numel() for weight in layer.parameters()) for layer in decoder_layers(model))
     return Shapes(
         parameters=tuple(parameter.numel() for parameter in model.parameters()),
         matrices=tuple(
@@ -73,8 +71,7 @@ def shapes_of(model: Any) -> Shapes:
         head_size=int(getattr(config, "head_dim", None) or config.hidden_size // heads),
         hidden=int(config.hidden_size),
         vocabulary=int(head.shape[0]),
-        layer_numbers=sum(by_layer),
-        largest_layer=max(by_layer, default=0),
+        by_layer=by_layer,
     )
 
 

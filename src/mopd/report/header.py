@@ -14,11 +14,18 @@ from mopd.problems import ProblemSet
 
 
 def header_lines(
-    config: Config, student: Student, problems: ProblemSet, run: str, process: int, external: Student | None = None
+    config: Config,
+    student: Student,
+    problems: ProblemSet,
+    run: str,
+    process: int,
+    external: Student | None = None,
+    devices: int = 1,
 ) -> list[str]:
     """Lines for a person, before the first step.
 
-    `process` are the bytes that this process held without a student; `external` is the run's external teacher.
+    `process` are the bytes that this process held without a student; `external` is the run's external teacher;
+    `devices` how many share the run, for one of which memory is told.
     """
     count, products = _parameter_count(student), products_of(student.dtype)
     device = next(student.model.parameters()).device
@@ -28,13 +35,14 @@ def header_lines(
         many = _many(_parameter_count(external))
         teacher = [f"teacher   {config.external_teacher.model}: {many} parameters, external"]
     return [
-        f"student   {config.student}: {_many(count)} parameters, {products} products, on {device_name(device)}",
+        f"student   {config.student}: {_many(count)} parameters, {products} products, on {device_name(device)}"
+        + (f", in {devices} processes ({config.parallel.strategy})" if devices > 1 else ""),
         *teacher,
         *_adapter_lines(config, student),
         f"problems  {len(problems.train):,} to train on, {len(problems.held_out):,} held out",
         f"work      {config.objective.kind}: {config.steps} steps x {config.problems_per_step} problems x "
         f"{config.group_size} rollouts = {rollouts:,} rollouts of at most {config.sampling.completion_tokens} tokens",
-        f"memory    {_memory(config, student, problems, process)}",
+        f"memory    {_memory(config, student, problems, process, devices)}",
         f"run       {run}/",
     ]
 
@@ -53,18 +61,18 @@ def _adapter_lines(config: Config, student: Student) -> list[str]:
     return [f"adapter   {_many(trained)} parameters of rank {config.lora.rank} are trained, all others are frozen"]
 
 
-def _memory(config: Config, student: Student, problems: ProblemSet, process: int) -> str:
+def _memory(config: Config, student: Student, problems: ProblemSet, process: int, devices: int) -> str:
     """What a step is expected to hold. Of a small model that is the process itself, and tracing takes seconds."""
     try:
         shapes = shapes_of(empty_model(student.model.config))
-        kept = sum(part.bytes for part in plan_of(config, shapes, products_of(student.dtype)))
+        kept = sum(part.bytes for part in plan_of(config, shapes, products_of(student.dtype), devices))
     except StudentError as error:  # a model that cannot be built without weights may still train
         return f"unknown: {error.got}"
     weights = f"{size(kept)} of it weights and what learns them"
     if shapes.count < BFLOAT16_PAYS_PARAMETERS:
         return f"about {size(kept + process)} and activations expected, {weights}"
     try:
-        most = expected_bytes(config, student, problems, process)
+        most = expected_bytes(config, student, problems, process, devices)
     except Exception as error:  # a model that cannot be traced may still train
         return f"at least {size(kept)} for weights and what learns them; activations could not be traced ({error})"
     return f"about {size(most)} expected at most, {weights}"

@@ -85,7 +85,7 @@ def train(
         found = prepare_problems(config, passed)  # before anything is written: bad input leaves no trace
         found.check_steps(config.steps, config.problems_per_step)
         if not force:
-            check_fits(config, model_of(student))
+            check_fits(config, model_of(student), ranks.size)
         judge = make_judge(config, found, reward_functions)
         setup = prepare(config, found, judge, model=model_of(student), tell=_teller(quiet), ranks=ranks)
         moment = ranks.first(lambda: datetime.now().isoformat())
@@ -198,7 +198,10 @@ class _Training:
         is_new = self.run.newest is None
         setup = self.setup
         where = str(self.run.path)
-        for line in header_lines(self.config, setup.student, setup.problems, where, self.process, setup.external):
+        said = header_lines(
+            *(self.config, setup.student, setup.problems, where, self.process, setup.external, self.ranks.size)
+        )
+        for line in said:
             self.tell(line)
         if is_new:
             self.ranks.copy_from_first(held_tensors(setup.student.model))
