@@ -42,8 +42,8 @@ class Keeping:
     """In which numbers a run keeps its models. `products` are those of matrix products.
 
     `teacher` is None where there are no weights of a teacher's own (a live one, an adapter switched off, no
-    distillation). `adapter` has the numbers of each tensor of an adapter, where that alone is trained. `external` are
-    the parameters of another model that teaches.
+    distillation). `samples_here`: the engine is in this process. `adapter` has the numbers of each tensor of an
+    adapter, where that alone is trained. `external` are the parameters of another model that teaches.
     """
 
     products: Literal["float32", "bfloat16"] = "float32"
@@ -51,6 +51,7 @@ class Keeping:
     moments: Literal["float32", "8bit"] = "float32"
     teacher: Literal["float32", "bfloat16", "offloaded"] | None = "float32"
     is_bounded: bool = True
+    samples_here: bool = True
     adapter: tuple[int, ...] | None = None
     external: int = 0
 
@@ -62,8 +63,9 @@ def keeping_of(config: Config, shapes: Shapes, products: str) -> Keeping:
         products="bfloat16" if products == "bfloat16" else "float32",
         weights=compute.weights,
         moments=compute.moments,
-        teacher=compute.teacher if distills and teacher.kind not in ("live", "external") else None,
+        teacher=compute.teacher if distills and teacher.kind not in ("live", "external", "served") else None,
         is_bounded=bool(config.optimizer.fall_share or config.optimizer.drift_nats),
+        samples_here=config.engine.kind == "local",
         adapter=None if config.lora is None else adapter_numbers(adapted(shapes, config.lora), config.lora.rank),
         external=_count_of(config.external_teacher.model) if config.external_teacher else 0,
     )
@@ -96,6 +98,7 @@ def kept_parts(shapes: Shapes, keeping: Keeping) -> list[Part]:
     weight = 4 if keeping.weights == "float32" else 2
     base = 0 if keeping.adapter is None else shapes.count * (2 if keeping.products == "bfloat16" else 4)
     copies = keeping.weights == "float32" and keeping.products == "bfloat16" and keeping.adapter is None
+    copies &= keeping.samples_here
     learning: frozenset[Phase] = frozenset({"other microbatches", "update"})
     parts = [
         Part("base weights", base),

@@ -21,7 +21,7 @@ from mopd.config import CheckpointConfig
 from mopd.core.errors import CheckpointError, MopdError, RunError, StudentError
 from mopd.core.files import advice, dump_json, remove_folder, write_folder_atomically
 from mopd.learning.optimizer import AdamW
-from mopd.learning.teacher import LocalTeacher
+from mopd.learning.teacher import Teacher
 from mopd.models.adapter_files import read_adapter
 from mopd.models.adapters import KEPT_BASE, load_adapter, save_base
 from mopd.models.student import Student
@@ -45,9 +45,7 @@ class Cursor:
     teacher: dict[str, Any] = field(default_factory=dict)
 
 
-def save_checkpoint(
-    folder: Path, cursor: Cursor, student: Student, teacher: LocalTeacher | None, optimizer: AdamW
-) -> Path:
+def save_checkpoint(folder: Path, cursor: Cursor, student: Student, teacher: Teacher | None, optimizer: AdamW) -> Path:
     """Write `folder/step-N` and return it. Raises CheckpointError; earlier checkpoints are then untouched."""
 
     def fill(target: Path) -> None:
@@ -75,7 +73,7 @@ def save_checkpoint(
     return path
 
 
-def load_checkpoint(path: Path, student: Student, teacher: LocalTeacher | None, optimizer: AdamW) -> Cursor:
+def load_checkpoint(path: Path, student: Student, teacher: Teacher | None, optimizer: AdamW) -> Cursor:
     """Restore student, teacher and optimiser in place and return the cursor. Raises CheckpointError."""
     with from_checkpoint(path):
         load_weights(student, path)

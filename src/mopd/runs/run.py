@@ -21,7 +21,7 @@ from mopd.core.errors import MopdError, RunError
 from mopd.core.files import dump_json, finite, remove_left_aside, write_atomically
 from mopd.core.types import Group, LessonRecord
 from mopd.learning.optimizer import AdamW
-from mopd.learning.teacher import LocalTeacher
+from mopd.learning.teacher import Teacher
 from mopd.models.student import Student
 from mopd.runs import checkpoint
 from mopd.runs.changes import Changes, changed_settings, check_steps
@@ -155,7 +155,7 @@ class Run:
 
     # --- state ------------------------------------------------------------------------------------------------------
 
-    def restore(self, student: Student, teacher: LocalTeacher | None, optimizer: AdamW) -> int | None:
+    def restore(self, student: Student, teacher: Teacher | None, optimizer: AdamW) -> int | None:
         """Load the newest checkpoint and cut the logs back to it; steps done, or None where there is no checkpoint."""
         newest = self.newest
         sizes = dict.fromkeys(LOGS, 0)
@@ -167,7 +167,7 @@ class Run:
         drop_other_completions(self.path, {figures["step"] for figures in self.evaluations()})
         return None if newest is None else newest[1].step
 
-    def save(self, step: int, student: Student, teacher: LocalTeacher | None, optimizer: AdamW) -> Path:
+    def save(self, step: int, student: Student, teacher: Teacher | None, optimizer: AdamW) -> Path:
         """A checkpoint after `step` steps; older ones beyond `checkpoint.keep` are removed once it is complete."""
         for name in LOGS:
             with written(self.path / name):

@@ -24,8 +24,9 @@ from dataclasses import dataclass
 
 from mopd.core.types import Group, LessonRecord
 from mopd.evaluation.from_contexts import accuracy_from_contexts
+from mopd.learning.choosing import open_teacher
 from mopd.learning.learner import Learner
-from mopd.learning.teacher import Health, LocalTeacher
+from mopd.learning.teacher import Health
 from mopd.method.lessons import LessonMaker
 from mopd.models.devices import peak_memory_bytes
 from mopd.models.memory import told_if_full
@@ -87,18 +88,7 @@ class Stepper:
         scorer = Scorer.of(config.compute, student.dtype)
         self.setup, self.config = setup, config
         self.learner = Learner(student.model, config, scorer)
-        self.teacher = (
-            LocalTeacher(
-                (setup.external or student).model,
-                config.teacher,
-                scorer,
-                config.sampling.temperature,
-                config.compute.teacher,
-                config.seed,
-            )
-            if config.objective.kind == "distill"
-            else None
-        )
+        self.teacher = open_teacher(config, (setup.external or student).model, student.tokenizer.token_ids, scorer)
         self.notice = EarlyNotice(config)
         self.pausing = Pausing()
         self.lesson_maker = LessonMaker(config, student.tokenizer.encode_prompt, student.template)
@@ -123,7 +113,7 @@ class Stepper:
             health = Health(metrics["reward/success_share"], metrics["completion/tokens_p95"])
             with clock("update"):
                 metrics |= self.teacher.follow(self.setup.student.model, health, step)
-        metrics |= nonfinite_metrics(metrics)
+        metrics |= self.setup.engine_metrics() | nonfinite_metrics(metrics)
         if told := self.notice.after(step, metrics):
             say(told)  # whatever is quiet: it is no progress
         durations = {f"time/{phase}_s": seconds for phase, seconds in clock.seconds.items()}
