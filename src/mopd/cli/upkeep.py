@@ -52,3 +52,17 @@ def cache_command(options: argparse.Namespace) -> None:
     total = sum(entry.size for entry in entries) / 2**20
     where = f"{len(entries)} warm-ups, {total:.0f} MiB, in {cache_root() / 'warmups'} (MOPD_CACHE says where)"
     console.print(where, markup=False, highlight=False, soft_wrap=True)
+
+
+def serve_command(options: argparse.Namespace) -> None:
+    """Print the commands of servers, and run them until a signal comes."""
+    from mopd.estimating.servers import needed_servers
+    from mopd.runs.paths import settled
+    from mopd.serving.launching import serve
+
+    console = Console(stderr=not options.print)
+    found = needed_servers(settled(commands.needed_config(options, "mopd serve")))
+    for command in found:
+        console.print(str(command), markup=False, highlight=False, soft_wrap=True)
+    if not options.print:
+        serve(found, lambda text: console.print(text, markup=False, highlight=False, soft_wrap=True))

@@ -121,7 +121,7 @@ def _parser() -> argparse.ArgumentParser:
     subparsers = parser.add_subparsers(required=True, metavar="COMMAND")
     for add in (
         *(_add_init, _add_problems, _add_estimate, _add_preflight, _add_train, _add_evaluate),
-        *(_add_generate, _add_verify, _add_show_context, _add_export, _add_config, _add_cache),
+        *(_add_generate, _add_verify, _add_show_context, _add_export, _add_serve, _add_config, _add_cache),
     ):
         add(subparsers)
     return parser
@@ -258,6 +258,14 @@ def _add_export(subparsers: Any) -> None:
         "--dtype", choices=("float32", "bfloat16", "float16"), default="bfloat16", help="bfloat16 unless told"
     )
     export.set_defaults(command=upkeep.export_command, after_interrupt="nothing was written")
+
+
+def _add_serve(subparsers: Any) -> None:
+    serve = subparsers.add_parser("serve", help="start the vLLM servers that a configuration names, until interrupted")
+    serve.add_argument("config", nargs="?", metavar="CONFIG.toml")
+    _add_overrides(serve)
+    serve.add_argument("--print", action="store_true", help="print their commands and start nothing")
+    serve.set_defaults(command=upkeep.serve_command, after_interrupt="the servers have ended")
 
 
 def _add_config(subparsers: Any) -> None:

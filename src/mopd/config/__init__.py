@@ -11,6 +11,7 @@ reads it.
 
 from mopd.config.config import Config
 from mopd.config.describing import config_keys, config_markdown, flatten
+from mopd.config.engine import EngineConfig, LocalEngineConfig, VllmEngineConfig, is_on_this_machine
 from mopd.config.evaluation import EvaluationConfig, PreflightConfig
 from mopd.config.judging import RewardsConfig, SandboxConfig, VerificationConfig
 from mopd.config.learning import (
@@ -20,6 +21,7 @@ from mopd.config.learning import (
     FrozenTeacher,
     LiveTeacher,
     OptimizerConfig,
+    ServedTeacher,
     SnapshotTeacher,
     TeacherConfig,
 )
@@ -64,6 +66,7 @@ __all__ = [
     "DistillObjective",
     "DivergenceConfig",
     "EmaTeacher",
+    "EngineConfig",
     "EvaluationConfig",
     "ExternalTeacher",
     "FieldName",
@@ -71,6 +74,7 @@ __all__ = [
     "GrpoObjective",
     "LessonsConfig",
     "LiveTeacher",
+    "LocalEngineConfig",
     "LoraConfig",
     "MixConfig",
     "ObjectiveConfig",
@@ -83,6 +87,7 @@ __all__ = [
     "Sampling",
     "SandboxConfig",
     "SchemaName",
+    "ServedTeacher",
     "SftObjective",
     "SnapshotTeacher",
     "SolutionsWarmup",
@@ -91,11 +96,13 @@ __all__ = [
     "TemplateConfig",
     "TrackerConfig",
     "VerificationConfig",
+    "VllmEngineConfig",
     "WarmupConfig",
     "build_config",
     "config_keys",
     "config_markdown",
     "flatten",
+    "is_on_this_machine",
     "load_config",
     "override_config",
     "override_key",

@@ -8,9 +8,17 @@ from typing import Annotated, Any
 
 from pydantic import Field, model_validator
 
+from mopd.config.engine import EngineConfig, LocalEngineConfig
 from mopd.config.evaluation import EvaluationConfig, PreflightConfig
 from mopd.config.judging import RewardsConfig, SandboxConfig, VerificationConfig
-from mopd.config.learning import ComputeConfig, EmaTeacher, ExternalTeacher, OptimizerConfig, TeacherConfig
+from mopd.config.learning import (
+    ComputeConfig,
+    EmaTeacher,
+    ExternalTeacher,
+    OptimizerConfig,
+    ServedTeacher,
+    TeacherConfig,
+)
 from mopd.config.lora import LoraConfig
 from mopd.config.method import (
     ContextConfig,
@@ -49,6 +57,7 @@ class Config(Table):
     warmup: WarmupConfig | None = None
     chat: ChatConfig = ChatConfig()
     sampling: Sampling = Sampling()
+    engine: EngineConfig = LocalEngineConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
     preflight: PreflightConfig = PreflightConfig()
     peers: PeersConfig = PeersConfig()
@@ -82,6 +91,17 @@ class Config(Table):
         is_taught = self.objective.kind == "distill"
         return self.teacher if is_taught and isinstance(self.teacher, ExternalTeacher) else None
 
+    @property
+    def served_teacher(self) -> ServedTeacher | None:
+        """The served teacher, where the objective has one."""
+        is_taught = self.objective.kind == "distill"
+        return self.teacher if is_taught and isinstance(self.teacher, ServedTeacher) else None
+
+    @property
+    def is_taught_by_another(self) -> bool:
+        """Whether the teacher is another model than the student, in this process or served."""
+        return self.external_teacher is not None or self.served_teacher is not None
+
     @model_validator(mode="before")
     @classmethod
     def _unsaid_kinds(cls, values: Any) -> Any:
@@ -89,7 +109,7 @@ class Config(Table):
         if not isinstance(values, Mapping):
             return values
         found = dict(values)
-        for name in ("teacher", "objective", "warmup"):
+        for name in ("engine", "teacher", "objective", "warmup"):
             table = values.get(name)
             if isinstance(table, Mapping) and "kind" not in table:
                 default = cls.model_fields[name].default
@@ -109,10 +129,12 @@ class Config(Table):
         if self.objective.kind == "distill" and wanted == 0 and not self._teaches_without_peers:
             raise ValueError(
                 "a teacher of the student's own weights that reads neither peers nor feedback has nothing to teach: "
-                "peers.successes or peers.failures must be at least 1, or teacher.kind external"
+                "peers.successes or peers.failures must be at least 1, or teacher.kind external or served"
             )
         self._check_contrast()
         self._check_adapter()
+        self._check_engine()
+        self._check_served_teacher()
         if self.objective.kind == "distill" and self.peers.recipe == "auto" and self.preflight.action == "off":
             raise ValueError(
                 "peers.recipe = auto is measured by the preflight, but preflight.action is off; set peers.successes "
@@ -139,9 +161,42 @@ class Config(Table):
                 "student and teacher; leave them at 'float32', which is that of the few weights that are trained"
             )
 
+    def _check_engine(self) -> None:
+        """What vLLM samples and says is what the learner takes it for."""
+        if self.engine.kind != "vllm":
+            return
+        if self.student.startswith("builtin:"):
+            raise ValueError(f"engine.kind = vllm serves pretrained students, but student is {self.student}")
+        if self.sampling.top_p < 1:
+            raise ValueError(
+                "engine.kind = vllm needs sampling.top_p = 1, since servers tell log-probabilities behind top-p alone, "
+                "and importance weights compare those before it; evaluation.top_p may be lower"
+            )
+        if (least := min(self.sampling.temperature, self.evaluation_sampling.temperature)) < 0.01:
+            raise ValueError(f"vLLM raises temperatures below 0.01 to that; a temperature of the run is {least}")
+
+    def _check_served_teacher(self) -> None:
+        """A served teacher tells the log-probabilities of its k most probable tokens and of the text's own, at
+        temperature 1."""
+        if self.served_teacher is None:
+            return
+        is_sampled = self.divergence.kind == "sampled_reverse_kl"
+        if not is_sampled and self.divergence.support != "teacher_top_k":
+            raise ValueError(
+                "teacher.kind = served tells its own most probable tokens alone: divergence.support must be "
+                f"teacher_top_k, but is {self.divergence.support}"
+            )
+        if self.sampling.temperature != 1 and (is_sampled or self.divergence.tail):
+            raise ValueError(
+                "teacher.kind = served tells log-probabilities at temperature 1, and what lies in the tail at another "
+                "cannot be known: set sampling.temperature = 1, or divergence.tail = false, which is exact at any"
+            )
+        if self.objective.kind == "distill" and self.objective.contrast is not None:
+            raise ValueError("objective.contrast needs whole distributions, which teacher.kind = served does not tell")
+
     @property
     def _teaches_without_peers(self) -> bool:
-        return self.external_teacher is not None or self.context.feedback != "never"
+        return self.is_taught_by_another or self.context.feedback != "never"
 
     def _check_contrast(self) -> None:
         if self.objective.kind != "distill" or self.objective.contrast is None:

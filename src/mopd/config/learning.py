@@ -6,7 +6,17 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from mopd.config.table import LARGEST, LearningRate, NonNegativeInt, NotTinyFloat, PositiveInt, Share, Table
+from mopd.config.engine import Servers
+from mopd.config.table import (
+    LARGEST,
+    LearningRate,
+    NonNegativeInt,
+    NotTinyFloat,
+    PositiveFloat,
+    PositiveInt,
+    Share,
+    Table,
+)
 
 
 class EmaTeacher(Table):
@@ -47,8 +57,24 @@ class ExternalTeacher(Table):
     """The model: a folder, a .gguf file, or a hub id. Opened in the dtype of the student's matrix products."""
 
 
+class ServedTeacher(Table):
+    """Another model with the same token ids behind vLLM servers, which never moves. It tells its `divergence.k` most
+    probable tokens: `divergence.support` must be `teacher_top_k`, unless `divergence.kind` is `sampled_reverse_kl`."""
+
+    kind: Literal["served"] = "served"
+    servers: Servers
+    """Where the servers are, all with the same model. They need no development mode, and get no weights."""
+    model: str = ""
+    """For `mopd serve`: the model to start them with, a folder or a hub id. Empty: somebody else starts them."""
+    timeout_s: PositiveFloat = 600.0
+    """Wall time of one request: one context and completion to read, or one completion to write."""
+    retries: NonNegativeInt = 8
+    """How often a request that a server did not answer is sent again, as `engine.retries`."""
+
+
 TeacherConfig = Annotated[
-    EmaTeacher | FrozenTeacher | SnapshotTeacher | LiveTeacher | ExternalTeacher, Field(discriminator="kind")
+    EmaTeacher | FrozenTeacher | SnapshotTeacher | LiveTeacher | ExternalTeacher | ServedTeacher,
+    Field(discriminator="kind"),
 ]
 
 

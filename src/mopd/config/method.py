@@ -176,10 +176,11 @@ class DivergenceConfig(Table):
     """Divergence at one token, in nats."""
     weight: Annotated[float, Field(gt=0, lt=1)] = 0.5
     """Teacher's weight in the mixture (`jensen_shannon` only)."""
-    support: Literal["student_top_k", "full"] = "student_top_k"
-    """Token ids the divergence sums over (not read by `sampled_reverse_kl`)."""
+    support: Literal["student_top_k", "teacher_top_k", "full"] = "student_top_k"
+    """Token ids the divergence sums over (not read by `sampled_reverse_kl`): the k most probable ones of the student,
+    or of the teacher, which is all that a served teacher tells."""
     k: PositiveInt = 100
-    """Size of `student_top_k`; a vocabulary no larger than k is used whole."""
+    """Size of a `..._top_k`; a vocabulary no larger than k is used whole."""
     tail: bool = True
     """Add one bucket with the mass outside the support; without it both sides are renormalised."""
     clip: PositiveFloat | None = None
@@ -198,5 +199,5 @@ class DivergenceConfig(Table):
                 "clip and entry_clip bound a divergence, but sampled_reverse_kl has only its gradient's estimate"
             )
         if self.support == "full" and (self.k != 100 or not self.tail):
-            raise ValueError("divergence.k and divergence.tail belong to student_top_k, but support is full")
+            raise ValueError("divergence.k and divergence.tail belong to a top_k, but support is full")
         return self

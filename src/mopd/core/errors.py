@@ -69,6 +69,12 @@ class OutOfMemoryError(MopdError):
     exit_status = 1
 
 
+class ServerError(MopdError):
+    """Servers that do not answer, or are not what a run needs."""
+
+    exit_status = 1
+
+
 class AlarmError(MopdError):
     """A run that was being destroyed, and was stopped."""
 

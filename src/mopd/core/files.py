@@ -120,7 +120,7 @@ def _free_name(folder: Path, suffix: str) -> Path:
 @contextmanager
 def _aside(folder: Path) -> Iterator[Path]:
     """A new folder beside `folder`, locked while this process fills it, and gone afterwards unless renamed."""
-    aside, descriptor = _locked_folder(folder)
+    aside, descriptor = locked_folder(folder)
     try:
         yield aside
     finally:
@@ -128,7 +128,11 @@ def _aside(folder: Path) -> Iterator[Path]:
         os.close(descriptor)
 
 
-def _locked_folder(folder: Path) -> tuple[Path, int]:
+def locked_folder(folder: Path) -> tuple[Path, int]:
+    """A new folder beside `folder`, and the descriptor that locks it for as long as this process keeps it open.
+
+    Where the process is killed, `remove_left_aside` finds the folder unlocked.
+    """
     while True:
         aside = _free_name(folder, "new")
         aside.mkdir()

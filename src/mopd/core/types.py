@@ -90,6 +90,8 @@ class Rollout:
     `token_ids` are the completion's tokens, the end token included; `is_own` tells which of them the student
     wrote itself (tool output is not its own and never trained on); `sampler_logprobs` are natural-log
     probabilities as the sampler computed them, before top-p, one a token (0.0 where the token is not its own).
+    `weights_version` names the weights of a server that wrote it; of an engine in this process, which has those of the
+    step, it is None.
     """
 
     index: int
@@ -98,6 +100,7 @@ class Rollout:
     sampler_logprobs: tuple[float, ...]
     text: str
     is_truncated: bool
+    weights_version: str | None = None
 
     @property
     def own_token_count(self) -> int:

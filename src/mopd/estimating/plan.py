@@ -42,8 +42,9 @@ class Keeping:
     """In which numbers a run keeps its models. `products` are those of matrix products.
 
     `teacher` is None where there are no weights of a teacher's own (a live one, an adapter switched off, no
-    distillation). `adapter` has the numbers of each tensor of an adapter, where that alone is trained. `external` are
-    the parameters of another model that teaches. `shards` are the devices that share what learns (`fsdp`).
+    distillation). `samples_here`: the engine is in this process. `adapter` has the numbers of each tensor of an
+    adapter, where that alone is trained. `external` are the parameters of another model that teaches. `shards` are the
+    devices that share what learns (`fsdp`).
     """
 
     products: Literal["float32", "bfloat16"] = "float32"
@@ -51,6 +52,7 @@ class Keeping:
     moments: Literal["float32", "8bit"] = "float32"
     teacher: Literal["float32", "bfloat16", "offloaded"] | None = "float32"
     is_bounded: bool = True
+    samples_here: bool = True
     adapter: tuple[int, ...] | None = None
     external: int = 0
     shards: int = 1
@@ -63,8 +65,9 @@ def keeping_of(config: Config, shapes: Shapes, products: str, devices: int = 1) 
         products="bfloat16" if products == "bfloat16" else "float32",
         weights=compute.weights,
         moments=compute.moments,
-        teacher=compute.teacher if distills and teacher.kind not in ("live", "external") else None,
+        teacher=compute.teacher if distills and teacher.kind not in ("live", "external", "served") else None,
         is_bounded=bool(config.optimizer.fall_share or config.optimizer.drift_nats),
+        samples_here=config.engine.kind == "local",
         adapter=None if config.lora is None else adapter_numbers(adapted(shapes, config.lora), config.lora.rank),
         external=_count_of(config.external_teacher.model) if config.external_teacher else 0,
         shards=devices if config.parallel.strategy == "fsdp" else 1,
@@ -123,6 +126,8 @@ def _of_one_device(shapes: Shapes, keeping: Keeping) -> tuple[int, ...]:
 
 def _engines_copy(shapes: Shapes, keeping: Keeping) -> int:
     """Whole, in the dtype of products, where the student's own weights are not: rounded from them, or gathered."""
+    if not keeping.samples_here:
+        return 0
     if keeping.shards > 1:
         return shapes.count * (2 if keeping.products == "bfloat16" else 4)
     is_rounded = keeping.weights == "float32" and keeping.products == "bfloat16"

@@ -130,10 +130,10 @@ def find_recipe(setup: Setup, progress: ProgressDisplay) -> Preflight:
     config = setup.config
     has_teacher, stops = config.objective.kind == "distill", config.preflight.action == "stop"
     recipes = candidates(config, setup.student.template) if has_teacher else []
-    is_alone = setup.external is not None and not any(recipe.count for recipe in recipes)
+    is_alone = config.is_taught_by_another and not any(recipe.count for recipe in recipes)
     attempts = _attempts(setup, progress, needs_mixed=not is_alone)
     asked = attempts.mixed
-    if is_alone or (setup.external is not None and not asked and not recipes[0].count):
+    if is_alone or (config.is_taught_by_another and not asked and not recipes[0].count):
         recipes, asked = recipes[:1], list(attempts.groups)  # of a problem alone, mixed or not
     if not asked:
         nothing = _nothing_mixed(config, attempts)
@@ -147,7 +147,7 @@ def find_recipe(setup: Setup, progress: ProgressDisplay) -> Preflight:
         return Preflight(attempts, alone, readings, recipes[0], "the leanest", finding, stops)
     best, reason = choose(readings)
     chosen, reason = (readings[0], "fixed by the configuration") if is_fixed(config) else (best, reason)
-    worse = _no_better(alone, chosen, best, setup.external is not None)
+    worse = _no_better(alone, chosen, best, config.is_taught_by_another)
     return Preflight(attempts, alone, readings, chosen.recipe, reason, worse, stops and not is_fixed(config))
 
 
@@ -239,7 +239,7 @@ def _measure(
         for begin in range(0, len(cases), step):
             batch = cases[begin : begin + step]
             taught = [(readings[recipe], makers[recipe]) for recipe in asked]
-            if setup.external is None:
+            if not setup.config.is_taught_by_another:
                 _read_round(setup, [(alone, None), *taught], batch)
             else:
                 _read_round(setup, [(alone, None)], batch)

@@ -48,6 +48,23 @@ class Teacher(Protocol):
     changes_within_step: bool
     """Whether it changes with every update, so that its contexts are read again before each update of a step."""
 
+    model: Any
+    """What an engine takes over to write by it; None of a served teacher."""
+
+    @property
+    def has_own_weights(self) -> bool:
+        """Whether a checkpoint must hold the teacher's weights."""
+        ...
+
+    @property
+    def state(self) -> dict[str, Any]:
+        """What it goes on with besides its weights, as JSON."""
+        ...
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Go on with what `state` gave."""
+        ...
+
     def read(self, lessons: Sequence[Lesson]) -> Reading:
         """Read the contexts of lessons with the completions behind them."""
         ...

@@ -83,9 +83,10 @@ def sampled_reverse_kl(
 
 
 def top_k_support(
-    student: Predictions, teacher: Predictions, k: int, tail: bool = True
+    student: Predictions, teacher: Predictions, k: int, tail: bool = True, of_teacher: bool = False
 ) -> tuple[Float[Tensor, "*tokens support"], Float[Tensor, "*tokens support"]]:
-    """Both distributions on the student's k most probable tokens, one prediction each for every token.
+    """Both distributions on the student's (or the teacher's) k most probable tokens, one prediction each for every
+    token.
 
     With `tail` one bucket log(1 - sum p) is appended, computed as log(-expm1(min(logsumexp, -1e-7))); without it both
     are renormalised over the k tokens. A vocabulary of at most k tokens is used whole. Raises ValueError where k < 1,
@@ -96,7 +97,7 @@ def top_k_support(
     _check_alike(student, teacher)
     if k >= student.vocabulary:
         return student.whole(), teacher.whole()
-    token_ids = student.top(k)
+    token_ids = (teacher if of_teacher else student).top(k)
     student_top, teacher_top = student.at(token_ids), teacher.at(token_ids)
     if tail:
         return with_tail(student_top), with_tail(teacher_top)
@@ -109,8 +110,9 @@ def token_divergence(student: Predictions, teacher: Predictions, config: Diverge
     Raises ValueError where the predictions are not of the same tokens over the same vocabulary.
     """
     _check_alike(student, teacher)
-    if config.support == "student_top_k":
-        student_logprobs, teacher_logprobs = top_k_support(student, teacher, config.k, config.tail)
+    if config.support != "full":
+        of_teacher = config.support == "teacher_top_k"
+        student_logprobs, teacher_logprobs = top_k_support(student, teacher, config.k, config.tail, of_teacher)
     else:
         student_logprobs, teacher_logprobs = student.whole(), teacher.whole()
     if config.kind == "forward_kl":

@@ -86,7 +86,7 @@ class LessonMaker:
         feedback = self._feedback(group, rollout.index, peers)
         if self.config.peers.require_success and not peers.successes:
             return LessonRecord(peers, None, None, "no_success")
-        if not peers.count and not feedback and self.config.external_teacher is None:
+        if not peers.count and not feedback and not self.config.is_taught_by_another:
             return LessonRecord(peers, None, None, "no_peers")
         if not rollout.own_token_count:
             return LessonRecord(peers, None, None, "no_own_tokens")

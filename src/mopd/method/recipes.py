@@ -160,13 +160,13 @@ def candidates(config: Config, template: TemplateConfig) -> list[Recipe]:
     if is_fixed(config):
         own = Recipe(peers.successes, peers.failures, orders[0])
         is_contrast = config.objective.kind == "distill" and config.objective.contrast is not None
-        if is_contrast or (config.external_teacher and not own.count):
+        if is_contrast or (config.is_taught_by_another and not own.count):
             return [own]
         counts = [(1, 0), (2, 0), (1, 1), (2, 1)]
     else:
         own = None
         counts = [(s, f) for f in dict.fromkeys((0, peers.failures)) for s in dict.fromkeys((1, peers.successes)) if s]
-    alone = [Recipe(0, 0, orders[0])] if config.external_teacher else []
+    alone = [Recipe(0, 0, orders[0])] if config.is_taught_by_another else []
     found = alone + [
         Recipe(successes, failures, order, wording)
         for wording in wordings

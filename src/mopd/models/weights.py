@@ -7,7 +7,7 @@ by their model, and no copy of it has them.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -106,10 +106,16 @@ def _keeps_float32(model: Any, dtype: torch.dtype) -> Callable[[str], bool]:
 @torch.no_grad()
 def weights_digest(model: Any) -> str:
     """A digest of a model's weights as numbers in float32, whatever dtype they are held in."""
+    return tensors_digest(model.named_parameters())
+
+
+def tensors_digest(tensors: Iterable[tuple[str, Tensor]]) -> str:
+    """A digest of named tensors as numbers in float32."""
     found = hashlib.sha256()
-    for name, tensor in model.named_parameters():
+    for name, tensor in tensors:
         found.update(f"{name} {tuple(tensor.shape)}".encode())
-        found.update(tensor.detach().float().cpu().contiguous().flatten().view(torch.uint8).numpy())
+        numbers: Any = tensor.detach().float().cpu().contiguous().flatten().view(torch.uint8).numpy()
+        found.update(numbers)
     return found.hexdigest()[:32]
 
 

@@ -77,6 +77,17 @@ def whole(tensor: Tensor) -> Tensor:
     return _sharded(tensor).full_tensor() if is_sharded(tensor) else tensor
 
 
+@torch.no_grad()
+def gathered(model: Any, ranks: Ranks) -> dict[str, Tensor] | None:
+    """A model's state in main memory, whole, in the first rank; None in the others, which take part."""
+    found: dict[str, Tensor] = {}
+    for name, tensor in model.state_dict().items():
+        full = whole(tensor)
+        if ranks.is_first:
+            found[name] = full.cpu()
+    return found if ranks.is_first else None
+
+
 def share_of(full: Tensor, like: Tensor) -> Tensor:
     """What this rank holds of a tensor where it is split as `like` is; of one that is split already, as it is."""
     if is_sharded(full) or not is_sharded(like):

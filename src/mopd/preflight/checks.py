@@ -54,7 +54,7 @@ def check_window(student: Reader, problems: ProblemSet, config: Config, external
 def check_budgets(student: Reader, config: Config) -> None:
     """Refuse a context that leaves a completion no room in the window, and feedback that the student cannot read."""
     completion, window = config.sampling.completion_tokens, student.window
-    if _needs_context(config) and config.context.tokens + completion > window:
+    if needs_context(config) and config.context.tokens + completion > window:
         raise ConfigError(
             f"context.tokens + sampling.completion_tokens fit the student's window of {window} tokens"
             f"{student.window_note}",
@@ -65,8 +65,9 @@ def check_budgets(student: Reader, config: Config) -> None:
         _check_feedback(student)
 
 
-def _needs_context(config: Config) -> bool:
-    is_taught_alone = config.external_teacher is not None and config.peers.recipe == "fixed"
+def needs_context(config: Config) -> bool:
+    """Whether anything in a run reads contexts."""
+    is_taught_alone = config.is_taught_by_another and config.peers.recipe == "fixed"
     is_taught_alone &= not config.peers.successes + config.peers.failures and config.context.feedback == "never"
     return (config.objective.kind == "distill" and not is_taught_alone) or config.warmup is not None
 
@@ -122,7 +123,7 @@ def excess_of(student: Reader, problem: Problem, config: Config) -> Excess | Non
             "lower sampling.completion_tokens",
             f"prompt and completion are longer than the student's window of {student.window} tokens",
         )
-    if _needs_context(config):
+    if needs_context(config):
         template, budget = template_of(config.context, student.template), config.context.tokens
         tokens = len(render_context(problem.messages, (), (), template=template, encode=encode).token_ids)
         if tokens > budget:

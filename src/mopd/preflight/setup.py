@@ -21,7 +21,7 @@ from mopd.parallel.ranks import ONE, Ranks
 from mopd.preflight.checks import check_window
 from mopd.preflight.trial import try_out
 from mopd.problems import Passed, ProblemSet, load_problems
-from mopd.rollouts.choosing import open_engine
+from mopd.rollouts.choosing import open_engine, open_local_engine, open_teacher_engine
 from mopd.rollouts.engine import Engine
 from mopd.scoring.allocator import keep_freed_memory
 
@@ -29,7 +29,8 @@ from mopd.scoring.allocator import keep_freed_memory
 @dataclass(frozen=True)
 class Setup:
     """What warm-up, training, evaluation and reading share: one student, one engine, one judge; and the external
-    teacher, where there is one. `ranks` share the work, and engine and judge give each of them all of it."""
+    teacher, or the engine of a served one, where there is one. `ranks` share the work, and engine and judge give each
+    of them all of it."""
 
     config: Config
     problems: ProblemSet
@@ -37,15 +38,23 @@ class Setup:
     student: Student
     engine: Engine
     external: Student | None = None
+    teacher_engine: Engine | None = None
     ranks: Ranks = ONE
 
     @cached_property
     def of_teacher(self) -> Setup:
-        """With an engine that writes by the external teacher; this setup itself where a teacher is the student's own,
-        whose weights the engine can take over."""
+        """With an engine that writes by another model that teaches; this setup itself where a teacher is the student's
+        own, whose weights the engine can take over."""
+        if self.teacher_engine is not None:
+            return replace(self, engine=self.teacher_engine)
         if self.external is None:
             return self
-        return replace(self, engine=open_engine(self.config, self.external, self.ranks))
+        return replace(self, engine=open_local_engine(self.config, self.external, self.ranks))
+
+    def engine_metrics(self) -> dict[str, float]:
+        """What the run's engines have to tell since they were last asked."""
+        of_teacher = {} if self.teacher_engine is None else self.teacher_engine.take_metrics()
+        return self.engine.take_metrics() | of_teacher
 
 
 def prepare_problems(config: Config, passed: Passed | None = None) -> ProblemSet:
@@ -78,10 +87,11 @@ def prepare(
         student = open_student(config, folder, model)
         asked = config.external_teacher if teaches else None
         external = None if asked is None else load_external(asked, student, config.compute)
-        problems = check_window(student, problems, config, external)
         engine = open_engine(config, student, ranks)
+        served, reader = (teaches and open_teacher_engine(config, student, ranks)) or (None, None)
+        problems = check_window(student, problems, config, external or reader)
         try_out(config, problems, student, engine, trains, tell)
-    return Setup(config, problems, WatchedJudge(shared_judge(judge, ranks)), student, engine, external, ranks)
+    return Setup(config, problems, WatchedJudge(shared_judge(judge, ranks)), student, engine, external, served, ranks)
 
 
 def open_student(config: Config, folder: Path | None = None, model: tuple[Any, Any] | None = None) -> Student:

@@ -43,6 +43,10 @@ class Engine(Protocol):
         """For each request its rollouts, in order. `on_batch(n)` is told of n finished rollouts."""
         ...
 
+    def take_metrics(self) -> dict[str, float]:
+        """What there is to tell since it was last asked, as metrics."""
+        ...
+
 
 def sample_groups(
     engine: Engine,

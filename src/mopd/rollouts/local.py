@@ -75,6 +75,10 @@ class LocalEngine:
             on_batch(sum(request.count for request in batch))
         return found
 
+    def take_metrics(self) -> dict[str, float]:
+        """Nothing: all that happens here is seen by whoever calls."""
+        return {}
+
     def _sample_batch(self, requests: Sequence[SamplingRequest], sampling: Sampling) -> list[list[Rollout]]:
         end_ids = self.tokenizer.end_ids
         uniforms = torch.from_numpy(

@@ -38,3 +38,12 @@ class SharedEngine:
             for index, rollouts in zip(share, of_rank, strict=True):
                 found[index] = rollouts
         return found
+
+    def take_metrics(self) -> dict[str, float]:
+        """What the engines of all ranks have to tell, added up."""
+        return self.ranks.sum_numbers(self.engine.take_metrics())
+
+
+def shared_engine(engine: Engine, ranks: Ranks) -> Engine:
+    """The engine as all ranks have it together; itself where there is one."""
+    return engine if ranks.size == 1 else SharedEngine(engine, ranks)

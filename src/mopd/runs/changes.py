@@ -23,6 +23,10 @@ FREE = (
     "compute.compile",
     "compute.sampling_rows",
     "verification.workers",
+    "engine.",
+    "teacher.servers",
+    "teacher.timeout_s",
+    "teacher.retries",
 )
 """Keys that may change: how long a run is, what is measured beside it, where it is kept, and what it is computed with.
 

@@ -23,15 +23,15 @@ from mopd.config import CheckpointConfig
 from mopd.core.errors import CheckpointError, MopdError, RunError, StudentError
 from mopd.core.files import advice, dump_json, remove_folder, write_folder_atomically
 from mopd.learning.optimizer import AdamW
-from mopd.learning.teacher import LocalTeacher
+from mopd.learning.teacher import Teacher
 from mopd.models.adapter_files import read_adapter
 from mopd.models.adapters import KEPT_BASE, load_adapter, save_base
 from mopd.models.student import Student
 from mopd.models.weights import bits_of, in_full
 from mopd.parallel.ranks import ONE, Ranks
-from mopd.parallel.sharded import local, ranks_of, share_of
+from mopd.parallel.sharded import gathered, local, ranks_of, share_of
 from mopd.runs.records import best_step
-from mopd.runs.sharded_files import SHARES, gathered, read_shares, write_shares
+from mopd.runs.sharded_files import SHARES, read_shares, write_shares
 
 _NAME = re.compile(r"step-(\d+)")
 
@@ -54,7 +54,7 @@ def save_checkpoint(
     folder: Path,
     cursor: Cursor,
     student: Student,
-    teacher: LocalTeacher | None,
+    teacher: Teacher | None,
     optimizer: AdamW,
     ranks: Ranks = ONE,
 ) -> Path:
@@ -75,7 +75,7 @@ def save_checkpoint(
     return ranks.first(lambda: _save_around(folder, cursor, student, state, teacher, shares))
 
 
-def _save_whole(folder: Path, cursor: Cursor, student: Student, teacher: LocalTeacher | None, optimizer: AdamW) -> Path:
+def _save_whole(folder: Path, cursor: Cursor, student: Student, teacher: Teacher | None, optimizer: AdamW) -> Path:
 
     def fill(target: Path) -> None:
         student.save(target)
@@ -97,7 +97,7 @@ def _save_around(
     cursor: Cursor,
     student: Student,
     state: dict[str, Any] | None,
-    teacher: LocalTeacher | None,
+    teacher: Teacher | None,
     shares: Path,
 ) -> Path:
     """The checkpoint whose shares are written already: the student, whole, and the cursor."""
@@ -113,7 +113,7 @@ def _save_around(
     return path
 
 
-def _shares(student: Student, teacher: LocalTeacher | None, optimizer: AdamW) -> dict[str, Any]:
+def _shares(student: Student, teacher: Teacher | None, optimizer: AdamW) -> dict[str, Any]:
     named = {f"optimizer/{name}": tensor for name, tensor in optimizer.state_tensors().items()}
     if teacher is not None and teacher.has_own_weights:
         taught = _named_tensors(teacher.model, _trained(student))
@@ -128,7 +128,7 @@ def _make_anew(folder: Path, shares: Path) -> None:
     shares.mkdir(parents=True)
 
 
-def _write_cursor(target: Path, cursor: Cursor, teacher: LocalTeacher | None) -> None:
+def _write_cursor(target: Path, cursor: Cursor, teacher: Teacher | None) -> None:
     files = [path for path in sorted(target.rglob("*")) if path.is_file()]
     sizes = {str(path.relative_to(target)): path.stat().st_size for path in files}
     whole = replace(cursor, file_bytes=sizes, teacher={} if teacher is None else teacher.state)
@@ -152,7 +152,7 @@ def _told_of_writing(folder: Path, step: int) -> Iterator[None]:
         ) from error
 
 
-def load_checkpoint(path: Path, student: Student, teacher: LocalTeacher | None, optimizer: AdamW) -> Cursor:
+def load_checkpoint(path: Path, student: Student, teacher: Teacher | None, optimizer: AdamW) -> Cursor:
     """Restore student, teacher and optimiser in place and return the cursor. Raises CheckpointError."""
     with from_checkpoint(path):
         load_weights(student, path)

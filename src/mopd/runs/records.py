@@ -31,6 +31,7 @@ def _describe_rollout(group: Group, record: LessonRecord, index: int) -> dict[st
         "index": index,
         "completion": rollout.text,
         "token_count": len(rollout.token_ids),
+        **({} if rollout.weights_version is None else {"weights_version": rollout.weights_version}),
         **describe_verdict(group, index),
         "peers": shown,
         "context_tokens": record.context.token_count if record.context else None,

@@ -19,7 +19,7 @@ from mopd.core.errors import MopdError, RunError
 from mopd.core.files import dump_json, finite, remove_left_aside, write_atomically
 from mopd.core.types import Group, LessonRecord
 from mopd.learning.optimizer import AdamW
-from mopd.learning.teacher import LocalTeacher
+from mopd.learning.teacher import Teacher
 from mopd.models.student import Student
 from mopd.parallel.ranks import ONE, Ranks
 from mopd.runs import checkpoint
@@ -191,7 +191,7 @@ class Run:
 
     # --- state ------------------------------------------------------------------------------------------------------
 
-    def restore(self, student: Student, teacher: LocalTeacher | None, optimizer: AdamW) -> int | None:
+    def restore(self, student: Student, teacher: Teacher | None, optimizer: AdamW) -> int | None:
         """Load the newest checkpoint and cut the logs back to it; steps done, or None where there is no checkpoint."""
         newest = self.newest
         sizes = dict.fromkeys(LOGS, 0)
@@ -207,7 +207,7 @@ class Run:
                 self._log(name).cut(sizes[name])
         drop_other_completions(self.path, {figures["step"] for figures in self.evaluations()})
 
-    def save(self, step: int, student: Student, teacher: LocalTeacher | None, optimizer: AdamW) -> Path:
+    def save(self, step: int, student: Student, teacher: Teacher | None, optimizer: AdamW) -> Path:
         """A checkpoint after `step` steps; older ones beyond `checkpoint.keep` are removed once it is complete."""
         cursor = Cursor(step, self._synced_logs())
         path = checkpoint.save_checkpoint(self.checkpoints, cursor, student, teacher, optimizer, self.ranks)

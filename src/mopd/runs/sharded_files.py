@@ -13,8 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mopd.parallel.ranks import Ranks
-from mopd.parallel.sharded import as_share, local, ranks_of, whole
+from mopd.parallel.sharded import as_share, local, ranks_of
 
 SHARES = "shares"
 """The folder within a checkpoint."""
@@ -50,14 +49,3 @@ def _empty(known: Any, like: Tensor | None) -> Tensor:
     if like is None or like.shape != known.size:
         return torch.empty(known.size, dtype=known.properties.dtype)
     return as_share(torch.empty_like(local(like), dtype=known.properties.dtype), like)
-
-
-@torch.no_grad()
-def gathered(model: Any, ranks: Ranks) -> dict[str, Tensor] | None:
-    """A model's state in main memory, whole, in the first rank; None in the others, which take part."""
-    found: dict[str, Tensor] = {}
-    for name, tensor in model.state_dict().items():
-        full = whole(tensor)
-        if ranks.is_first:
-            found[name] = full.cpu()
-    return found if ranks.is_first else None

@@ -40,3 +40,10 @@ def of_known_tokens(model: Any, logits: Tensor) -> Tensor:
     if not known.gaps:
         return logits
     return logits.index_fill(-1, torch.tensor(known.gaps, device=logits.device), -torch.inf)
+
+
+def unknown_ids(model: Any) -> list[int]:
+    """The rows of a model's head that belong to no token."""
+    known: _Known | None = getattr(model, "mopd_known", None)
+    rows = int(model.get_output_embeddings().weight.shape[0])
+    return [] if known is None else [*known.gaps, *range(known.size, rows)]

@@ -24,9 +24,10 @@ from dataclasses import dataclass
 
 from mopd.core.types import Group, LessonRecord
 from mopd.evaluation.from_contexts import accuracy_from_contexts
+from mopd.learning.choosing import open_teacher
 from mopd.learning.learner import Learner
 from mopd.learning.splitting import split_over_ranks
-from mopd.learning.teacher import Health, LocalTeacher
+from mopd.learning.teacher import Health
 from mopd.method.lessons import LessonMaker
 from mopd.models.devices import peak_memory_bytes
 from mopd.models.memory import told_if_full
@@ -87,18 +88,8 @@ class Stepper:
         config, student = setup.config, setup.student
         scorer = Scorer.of(config.compute, student.dtype)
         self.setup, self.config = setup, config
-        self.teacher = (
-            LocalTeacher(
-                (setup.external or student).model,
-                config.teacher,
-                scorer,
-                config.sampling.temperature,
-                config.compute.teacher,
-                config.seed,
-            )
-            if config.objective.kind == "distill"
-            else None
-        )
+        begins_as, known = (setup.external or student).model, student.tokenizer.token_ids
+        self.teacher = open_teacher(config, begins_as, known, scorer, setup.ranks)
         split_over_ranks(student.model, self.teacher, config.parallel, setup.ranks)
         self.learner = Learner(student.model, config, scorer, setup.ranks)
         self.notice = EarlyNotice(config)
@@ -125,7 +116,7 @@ class Stepper:
             health = Health(metrics["reward/success_share"], metrics["completion/tokens_p95"])
             with clock("update"):
                 metrics |= self.teacher.follow(self.setup.student.model, health, step)
-        metrics |= nonfinite_metrics(metrics)
+        metrics |= self.setup.engine_metrics() | nonfinite_metrics(metrics)
         if told := self.notice.after(step, metrics):
             say(told)  # whatever is quiet: it is no progress
         durations = {f"time/{phase}_s": seconds for phase, seconds in clock.seconds.items()}

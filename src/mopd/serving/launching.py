@@ -1,0 +1,160 @@
+"""Servers as processes of `mopd serve`: started, watched, started again where one ends, and ended with it."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import socket
+import subprocess
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from types import FrameType
+from urllib.parse import urlsplit
+
+from mopd.core.errors import ConfigError, ServerError
+from mopd.serving.command import ServerCommand
+
+RESTARTS = 3
+"""How often a server that ends by itself is started again."""
+
+GRACE_S = 20.0
+"""How long a server has to end before it is killed."""
+
+PR_SET_PDEATHSIG = 1
+
+
+class Ended(SystemExit):
+    """A signal asked `mopd serve` to end; Python exits with 128 and its number."""
+
+
+class ServerProcess:
+    """One server and whatever it starts: a process group of its own, which ends with this process."""
+
+    def __init__(self, command: ServerCommand) -> None:
+        self.command = command
+        self.starts = 0
+        self.is_ready = False
+        self.start()
+
+    def start(self) -> None:
+        """Start it. Raises ConfigError where vLLM is not installed where the configuration says."""
+        self.starts, self.is_ready = self.starts + 1, False
+        self.process = subprocess.Popen(
+            self.command.words,
+            env=os.environ | dict(self.command.environment),
+            stdin=subprocess.DEVNULL,
+            process_group=0,
+            preexec_fn=_end_with_parent,
+        )
+
+    def answers(self) -> bool:
+        """Whether it serves by now."""
+        with suppress(urllib.error.URLError, OSError), urllib.request.urlopen(f"{self.command.url}/health", timeout=5):
+            self.is_ready = True
+        return self.is_ready
+
+    def end(self) -> None:
+        """End the group: it is asked first, then killed."""
+        for number, patience_s in ((signal.SIGTERM, GRACE_S), (signal.SIGKILL, GRACE_S)):
+            with suppress(ProcessLookupError):
+                os.killpg(self.process.pid, number)
+            until = time.monotonic() + patience_s
+            while self._is_there() and time.monotonic() < until:
+                time.sleep(0.1)
+
+    def _is_there(self) -> bool:
+        self.process.poll()
+        try:
+            os.killpg(self.process.pid, 0)
+        except ProcessLookupError:
+            return False
+        return True
+
+
+def _end_with_parent() -> None:
+    """In the child: the system ends it where its parent dies, even where that is killed."""
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+
+
+def check_can_start(commands: Sequence[ServerCommand]) -> None:
+    """Raises ConfigError where vLLM is not where it should be, ServerError where a port is taken."""
+    for command in commands:
+        if not Path(command.words[0]).is_file():
+            raise ConfigError(
+                "vLLM is installed in an environment of its own (engine.environment)",
+                f"there is no {command.words[0]}",
+                "`make vllm` makes .venv-vllm in a clone; docs/serving.md says how to make one elsewhere",
+            )
+        parts = urlsplit(command.url)
+        with socket.socket(socket.AF_INET6 if ":" in str(parts.hostname) else socket.AF_INET) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind((str(parts.hostname), int(parts.port or 0)))
+            except OSError as error:
+                raise ServerError(
+                    "the port of a server is free",
+                    f"{command.url}: {error.strerror}",
+                    "end what listens there, or name another port",
+                ) from error
+
+
+@contextmanager
+def _ended_by_signals() -> Iterator[None]:
+    """Within the block SIGTERM, SIGHUP and SIGINT raise Ended once; later ones are for who tidies up to outlast."""
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        for other in before:
+            signal.signal(other, signal.SIG_IGN)
+        raise Ended(128 + number)
+
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT)}
+    for number in before:
+        signal.signal(number, handle)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def serve(commands: Sequence[ServerCommand], tell: Callable[[str], object]) -> None:
+    """Start all servers and stay until a signal comes, or one of them has ended too often. All have ended then.
+
+    Raises ConfigError, or ServerError naming a server that ended too often.
+    """
+    check_can_start(commands)
+    servers: list[ServerProcess] = []
+    with _ended_by_signals():
+        try:
+            for command in commands:
+                servers.append(ServerProcess(command))
+                tell(f"starts {command.url}")
+            while True:
+                _watch(servers, tell)
+                time.sleep(1.0)
+        finally:
+            for server in servers:
+                server.end()
+
+
+def _watch(servers: Sequence[ServerProcess], tell: Callable[[str], object]) -> None:
+    for server in servers:
+        status, url = server.process.poll(), server.command.url
+        if status is None:
+            if not server.is_ready and server.answers():
+                tell(f"serves {url}")
+            continue
+        if server.starts > RESTARTS:
+            raise ServerError(
+                "a server stays",
+                f"{url} ended {server.starts} times, the last time with {status}",
+                "see what it printed, and docs/serving.md",
+            )
+        server.end()  # what it has started
+        tell(f"{url} ended with {status}; it is started again")
+        server.start()
