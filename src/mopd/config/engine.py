@@ -66,6 +66,9 @@ class VllmEngineConfig(Table):
     older: Literal["weight", "refuse"] = "refuse"
     """What becomes of a server that cannot be given new weights and still has older ones of this run. `weight`: its
     rollouts are trained on, by their importance weights, and counted; only for training. `refuse`: it is left out."""
+    ahead: Annotated[int, Field(ge=0, le=1)] = 0
+    """Steps that sampling is ahead of learning. 1: while the learner learns from a step's rollouts, the servers write
+    the next step's by weights that are one update older, for which importance weights correct."""
     environment: str = ".venv-vllm"
     """For `mopd serve`: the virtual environment that vLLM is installed in, apart from this one."""
     arguments: tuple[str, ...] = ()

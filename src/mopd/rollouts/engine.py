@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from mopd.config import Sampling
 from mopd.core.types import Group, Messages, Problem, Rollout
@@ -48,6 +48,51 @@ class Engine(Protocol):
         ...
 
 
+class BegunRollouts(Protocol):
+    """Rollouts that are being written."""
+
+    def result(self) -> list[list[Rollout]]:
+        """The rollouts, waited for. Raises what writing them raised."""
+        ...
+
+    def end(self) -> None:
+        """Break it off."""
+        ...
+
+
+@runtime_checkable
+class EngineAhead(Engine, Protocol):
+    """An engine that writes while the caller does something else."""
+
+    def begin(self, requests: Sequence[SamplingRequest], sampling: Sampling) -> BegunRollouts:
+        """As `sample`, with the weights as they are now. What is asked of the engine next waits for it."""
+        ...
+
+
+def requests_of(
+    problems: Sequence[Problem],
+    encode: Callable[[Messages], Sequence[int]],
+    count: int,
+    key: Callable[[Problem], RolloutKey],
+) -> list[SamplingRequest]:
+    """One request for `count` rollouts of each problem."""
+    return [SamplingRequest(tuple(encode(problem.messages)), count, key(problem)) for problem in problems]
+
+
+def groups_of(
+    problems: Sequence[Problem],
+    requests: Sequence[SamplingRequest],
+    rollouts: Sequence[Sequence[Rollout]],
+    step: int = 0,
+    success_reward: float = 1.0,
+) -> list[Group]:
+    """One unverified group for each problem."""
+    return [
+        Group(step, problem, request.prompt_ids, tuple(found), success_reward=success_reward)
+        for problem, request, found in zip(problems, requests, rollouts, strict=True)
+    ]
+
+
 def sample_groups(
     engine: Engine,
     encode: Callable[[Messages], Sequence[int]],
@@ -61,9 +106,5 @@ def sample_groups(
     on_batch: Callable[[int], None] = tell_nobody,
 ) -> list[Group]:
     """One unverified group of `count` rollouts for each problem, sampled by the engine's weights as they are."""
-    requests = [SamplingRequest(tuple(encode(problem.messages)), count, key(problem)) for problem in problems]
-    rollouts = engine.sample(requests, sampling, on_batch)
-    return [
-        Group(step, problem, request.prompt_ids, tuple(found), success_reward=success_reward)
-        for problem, request, found in zip(problems, requests, rollouts, strict=True)
-    ]
+    requests = requests_of(problems, encode, count, key)
+    return groups_of(problems, requests, engine.sample(requests, sampling, on_batch), step, success_reward)

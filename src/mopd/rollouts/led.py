@@ -15,6 +15,28 @@ from mopd.parallel.ranks import Ranks
 from mopd.parallel.sharded import gathered, ranks_of
 from mopd.rollouts.engine import SamplingRequest, tell_nobody
 from mopd.rollouts.served import ServedEngine
+from mopd.serving.client import Work
+
+
+class LedWork:
+    """Rollouts that are being written, `work` in the first rank."""
+
+    def __init__(self, work: Work[list[list[Rollout]]] | None, ranks: Ranks) -> None:
+        self._work, self._ranks = work, ranks
+
+    def result(self) -> list[list[Rollout]]:
+        """The rollouts, in every rank, waited for."""
+        return self._ranks.first(lambda: self._begun.result())
+
+    def end(self) -> None:
+        """Break it off; others need not know."""
+        if self._work is not None:
+            self._work.end()
+
+    @property
+    def _begun(self) -> Work[list[list[Rollout]]]:
+        assert self._work is not None
+        return self._work
 
 
 class LedEngine:
@@ -39,6 +61,10 @@ class LedEngine:
     ) -> list[list[Rollout]]:
         """For each request its rollouts, in every rank."""
         return self.ranks.first(lambda: self._own.sample(requests, sampling, on_batch))
+
+    def begin(self, requests: Sequence[SamplingRequest], sampling: Sampling) -> LedWork:
+        """The same, begun by the first rank."""
+        return LedWork(self.ranks.only_first(lambda: self._own.begin(requests, sampling)), self.ranks)
 
     def take_metrics(self) -> dict[str, float]:
         """As the first rank's engine tells them."""

@@ -25,7 +25,7 @@ from mopd.scoring.rows import Row
 from mopd.scoring.scorer import Scorer
 from mopd.scoring.vocabulary import unknown_ids
 from mopd.serving.answers import Written, prompt_body, read_completions, read_prompt
-from mopd.serving.client import Client, Unanswered
+from mopd.serving.client import Client, Unanswered, Work
 from mopd.serving.fleet import Ask, Fleet, Server
 from mopd.serving.identity import identify
 from mopd.serving.weights import Pushed, WeightsFolder, push, version_on
@@ -112,6 +112,7 @@ class ServedEngine:
         self.current: Pushed | None = None
         self.of_student: set[str] = set()
         self.push_s = 0.0
+        self.begun: Work[list[list[Rollout]]] | None = None
         self.sync(student.model)
         self._check_agrees(Scorer.of(compute, student.dtype, may_compile=False))
 
@@ -120,6 +121,7 @@ class ServedEngine:
 
         `state` are those of a model that is split over ranks, whole.
         """
+        self._settle()
         began = time.perf_counter()
         before, self.current = self.current, self.folder.write(model, self.current, state)
         if model is self.student.model:
@@ -132,8 +134,21 @@ class ServedEngine:
         self, requests: Sequence[SamplingRequest], sampling: Sampling, on_batch: Callable[[int], None] = tell_nobody
     ) -> list[list[Rollout]]:
         """For each request its rollouts. Raises ServerError where no server answers one."""
+        return self.begin(requests, sampling, on_batch).result()
+
+    def begin(
+        self, requests: Sequence[SamplingRequest], sampling: Sampling, on_batch: Callable[[int], None] = tell_nobody
+    ) -> Work[list[list[Rollout]]]:
+        """The same, begun with the weights as they are: servers write while the caller does something else. What is
+        asked of this engine meanwhile waits until they have."""
+        self._settle()
         may_be_older = self.config.older == "weight" and all(request.key[1] == TRAINING for request in requests)
-        return self.fleet.ask_all([self._asking(r, sampling, on_batch, may_be_older) for r in requests])
+        self.begun = self.fleet.begin([self._asking(r, sampling, on_batch, may_be_older) for r in requests])
+        return self.begun
+
+    def _settle(self) -> None:
+        if self.begun is not None:
+            self.begun.settle()
 
     def take_metrics(self) -> dict[str, float]:
         """What went wrong with servers, and the seconds that writing and reading weights took."""

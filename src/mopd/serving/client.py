@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Coroutine
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import asynccontextmanager, suppress
 from threading import Event
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from mopd.core.errors import ConfigError, ServerError
 
@@ -93,25 +93,40 @@ def needed_httpx() -> Any:
     return httpx
 
 
-def wait_for(work: Coroutine[Any, Any, T]) -> T:
-    """What `work` comes to. Whatever interrupts the wait, such as a signal, cancels the work.
+class Work(Generic[T]):
+    """Work that goes on in an event loop of its own, in a thread of its own: whoever begins it may stand in another
+    loop, as notebooks do, and may do something else meanwhile."""
 
-    The event loop runs in a thread of its own: the caller may stand in another one, as notebooks do.
-    """
-    begun, running = Event(), list[tuple[asyncio.AbstractEventLoop, asyncio.Task[Any] | None]]()
+    def __init__(self, work: Coroutine[Any, Any, T]) -> None:
+        self._work = work
+        self._begun = Event()
+        self._running: tuple[asyncio.AbstractEventLoop, asyncio.Task[Any] | None] | None = None
+        self._pool = ThreadPoolExecutor(1)
+        self._found = self._pool.submit(asyncio.run, self._run())
+        self._pool.shutdown(wait=False)
 
-    async def run() -> T:
-        running.append((asyncio.get_running_loop(), asyncio.current_task()))
-        begun.set()
-        return await work
+    async def _run(self) -> T:
+        self._running = asyncio.get_running_loop(), asyncio.current_task()
+        self._begun.set()
+        return await self._work
 
-    with ThreadPoolExecutor(1) as pool:
-        found = pool.submit(asyncio.run, run())
+    def result(self) -> T:
+        """What it comes to, waited for. Whatever interrupts the wait, such as a signal, ends the work."""
         try:
-            return found.result()
+            return self._found.result()
         except BaseException:
-            begun.wait()
-            ((loop, task),) = running
-            with suppress(RuntimeError):  # the loop is closed: the work itself raised
-                loop.call_soon_threadsafe(task.cancel if task is not None else loop.stop)
+            self.end()
             raise
+
+    def end(self) -> None:
+        """Break it off, and wait until it is; nothing where it is done."""
+        self._begun.wait()
+        assert self._running is not None
+        loop, task = self._running
+        with suppress(RuntimeError):  # the loop is closed: the work is done
+            loop.call_soon_threadsafe(task.cancel if task is not None else loop.stop)
+        wait([self._found])
+
+    def settle(self) -> None:
+        """Wait until it is done, whatever it comes to."""
+        wait([self._found])

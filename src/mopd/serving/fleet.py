@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import TypeVar
 
 from mopd.core.errors import ServerError
-from mopd.serving.client import Client, Unanswered, connected, wait_for
+from mopd.serving.client import Client, Unanswered, Work, connected
 
 T = TypeVar("T")
 
@@ -58,7 +58,11 @@ class Fleet:
 
     def ask_all(self, asks: Sequence[Ask[T]]) -> list[T]:
         """The answers, in order. Raises ServerError where a request found none in 1 + `retries` attempts."""
-        return wait_for(self._ask_all(asks))
+        return self.begin(asks).result()
+
+    def begin(self, asks: Sequence[Ask[T]]) -> Work[list[T]]:
+        """The same, begun: its result is waited for when it is needed. Nothing else is asked before."""
+        return Work(self._ask_all(asks))
 
     def ask_each(self, ask: Ask[T]) -> list[T]:
         """What each server answers, once and at once: before a run begins. Raises ServerError naming one that does not
@@ -69,7 +73,7 @@ class Fleet:
                 return await asyncio.gather(*(ask(client, Server(url)) for url in self.urls))
 
         try:
-            return wait_for(each())
+            return Work(each()).result()
         except Unanswered as error:
             raise ServerError(
                 "every server is there before a run begins, and lets a run see its weights and change them",

@@ -225,6 +225,8 @@ class _Training:
         except Terminated as ended:
             self._save_at_end(stepper, ended.name)
             raise
+        finally:
+            stepper.attempts.end()
         self.seconds["total"] = time.perf_counter() - self.began
         failed = self.tracker.failed_count
         summary = self.ranks.first(lambda: summary_of(self.run, self.config, self.setup.problems, self.seconds, failed))

@@ -32,9 +32,9 @@ from mopd.method.lessons import LessonMaker
 from mopd.models.devices import peak_memory_bytes
 from mopd.models.memory import told_if_full
 from mopd.preflight.setup import Setup
-from mopd.rollouts.engine import sample_groups
 from mopd.runs.progress import Phase, say
 from mopd.scoring.scorer import Scorer
+from mopd.training.attempts import Attempts
 from mopd.training.metrics import group_metrics, lesson_metrics, nonfinite_metrics
 from mopd.training.nothing_learnt import EarlyNotice
 from mopd.training.pausing import Pausing
@@ -92,6 +92,7 @@ class Stepper:
         self.teacher = open_teacher(config, begins_as, known, scorer, setup.ranks)
         split_over_ranks(student.model, self.teacher, config.parallel, setup.ranks)
         self.learner = Learner(student.model, config, scorer, setup.ranks)
+        self.attempts = Attempts(setup)
         self.notice = EarlyNotice(config)
         self.pausing = Pausing()
         self.lesson_maker = LessonMaker(config, student.tokenizer.encode_prompt, student.template)
@@ -127,22 +128,12 @@ class Stepper:
         return StepResult(groups, records, metrics | durations | machine)
 
     def attempt(self, step: int, clock: StepClock) -> tuple[list[Group], dict[str, float]]:
-        """The step's verified groups, and the judge's metrics."""
-        setup, config = self.setup, self.config
+        """The step's verified groups, and what there is to tell of them."""
         with clock("sample"):
-            setup.engine.sync(setup.student.model)
-            groups = sample_groups(
-                setup.engine,
-                setup.student.tokenizer.encode_prompt,
-                setup.problems.take(step, config.problems_per_step, config.seed),
-                config.group_size,
-                config.sampling,
-                key=lambda problem: (config.seed, "rollout", step, problem.id),
-                step=step,
-                success_reward=config.success_reward,
-            )
+            groups, figures = self.attempts.take(step)
         with clock("verify"):
-            return setup.judge(groups, step)
+            groups, judging = self.setup.judge(groups, step)
+        return groups, judging | figures
 
     def _teacher_accuracy(
         self, groups: Sequence[Group], records: Sequence[Sequence[LessonRecord]], step: int, clock: StepClock
