@@ -32,6 +32,7 @@ from mopd.preflight.setup import prepare
 from mopd.problems import load_problems
 from mopd.runs.progress import ProgressDisplay
 from mopd.warmup.warmup import warm_up
+from tests.servers import serving
 
 torch.set_num_threads(1)
 
@@ -41,6 +42,13 @@ settings.register_profile("fuzz", max_examples=2000, deadline=None, suppress_hea
 needs_torchao = pytest.mark.skipif(find_spec("torchao") is None, reason="without torchao; `make test-lean` has it")
 
 TINY = Path(__file__).parent / "configs" / "tiny.toml"
+
+
+@pytest.fixture(scope="session")
+def two_servers(tmp_path_factory):
+    """(config file, urls, the process of `mopd serve`): two vLLM servers with SmolLM2."""
+    with serving(tmp_path_factory.mktemp("servers"), 2) as found:
+        yield found
 
 
 @pytest.fixture

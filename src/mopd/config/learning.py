@@ -62,7 +62,7 @@ class ServedTeacher(Table):
     probable tokens: `divergence.support` must be `teacher_top_k`, unless `divergence.kind` is `sampled_reverse_kl`."""
 
     kind: Literal["served"] = "served"
-    servers: Servers
+    servers: Servers = ("http://127.0.0.1:8100",)
     """Where the servers are, all with the same model. They need no development mode, and get no weights."""
     model: str = ""
     """For `mopd serve`: the model to start them with, a folder or a hub id. Empty: somebody else starts them."""

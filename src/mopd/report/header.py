@@ -34,10 +34,14 @@ def header_lines(
     if external is not None and config.external_teacher is not None:
         many = _many(_parameter_count(external))
         teacher = [f"teacher   {config.external_teacher.model}: {many} parameters, external"]
+    if config.served_teacher is not None:
+        teacher = [f"teacher   served at {', '.join(config.served_teacher.servers)}"]
+    engine = [] if config.engine.kind == "local" else [f"engine    vLLM at {', '.join(config.engine.servers)}"]
     return [
         f"student   {config.student}: {_many(count)} parameters, {products} products, on {device_name(device)}"
         + (f", in {devices} processes ({config.parallel.strategy})" if devices > 1 else ""),
         *teacher,
+        *engine,
         *_adapter_lines(config, student),
         f"problems  {len(problems.train):,} to train on, {len(problems.held_out):,} held out",
         f"work      {config.objective.kind}: {config.steps} steps x {config.problems_per_step} problems x "
