@@ -238,6 +238,12 @@ def test_shards_are_gathered_for_every_microbatch_and_once_for_the_engine():
     assert found["exchange"] == pytest.approx(moved / 2 / (0.6 * 450e9))
 
 
+def test_a_server_gets_weights_in_the_dtype_of_products_through_a_folder_that_each_reads():
+    servers = "['http://127.0.0.1:8000', 'http://127.0.0.1:8001']"
+    found, count = exchanged(["student='a-model'", "engine.kind='vllm'", f"engine.servers={servers}"], 1)
+    assert found == {"push": pytest.approx(4 * count * 3 / 1e9)}
+
+
 def test_a_step_of_several_devices_is_that_of_the_largest_share():
     config = build_config({"problems_per_step": 5, "problems": {"held_out": 8}})
     one, two = estimate(config), estimate(config, devices=2)

@@ -6,7 +6,7 @@ twice as many to give all of them its sum. Nothing is taken to be hidden behind 
 
 from __future__ import annotations
 
-from mopd.config import Config
+from mopd.config import Config, VllmEngineConfig
 from mopd.estimating.devices import Device
 from mopd.estimating.layout import Layout
 from mopd.estimating.plan import Keeping
@@ -18,6 +18,9 @@ from mopd.scoring.scorer import PACKS_WITHOUT_GRADIENT
 LINK_SHARE = 0.6
 """Of a link's published rate: assumed, not measured."""
 
+FOLDER = 1e9
+"""Bytes a second into and out of the folder through which servers get weights: assumed, of a disk of flash memory."""
+
 NUMBER = 4
 """Bytes of a number: gradients and shares are sent in float32."""
 
@@ -25,16 +28,28 @@ NUMBER = 4
 def exchange_seconds(
     config: Config, shapes: Shapes, layout: Layout, device: Device, keeping: Keeping, devices: int
 ) -> dict[str, float]:
-    """Seconds of `exchange` in a step on some devices of one host; none on one device."""
-    if devices == 1:
-        return {}
+    """Seconds of `exchange`, where several devices of one host share a step, and `push`, where servers sample."""
+    found = {} if devices == 1 else {"exchange": _exchange(config, shapes, layout, device, keeping, devices)}
+    if isinstance(config.engine, VllmEngineConfig):
+        found["push"] = _pushed(shapes, keeping) * (1 + len(config.engine.servers)) / FOLDER
+    return found
+
+
+def _pushed(shapes: Shapes, keeping: Keeping) -> int:
+    """Bytes that a server is given: the student in the dtype of products, or an adapter's float32."""
+    if keeping.adapter is not None:
+        return NUMBER * sum(keeping.adapter)
+    return shapes.count * (2 if keeping.products == "bfloat16" else 4)
+
+
+def _exchange(config: Config, shapes: Shapes, layout: Layout, device: Device, keeping: Keeping, devices: int) -> float:
     updates = config.optimizer.updates_per_step * config.optimizer.minibatches
     whole, layers = sum(keeping.adapter or shapes.parameters), 0
     if keeping.shards > 1:
         whole, layers = shapes.count - sum(shapes.by_layer), sum(shapes.by_layer)
-    times = 1 + gathered_times(config, layout)  # once for the engine
+    times = gathered_times(config, layout) + 1  # once for the engine
     moved = NUMBER * (2 * updates * whole + times * layers)
-    return {"exchange": moved * (devices - 1) / devices / (LINK_SHARE * device.link)}
+    return moved * (devices - 1) / devices / (LINK_SHARE * device.link)
 
 
 def gathered_times(config: Config, layout: Layout) -> float:
