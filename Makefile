@@ -8,7 +8,7 @@ STAMP := .venv/installed
 # Small models on a shared machine: a second thread of one process costs more than it brings.
 ONE_THREAD := OMP_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false
 
-.PHONY: help setup demo vllm test-vllm smollm2 qwen-coder qwen-coder-1.5b demo-smollm2 mbpp demo-code steady-table test test-long test-lean fuzz check format docs bench bench-peer bench-full demo-table smollm2-table second-task picture proof-resume proof-same-numbers proof-demo proof-exact proof-verdicts proof-hostile proof-sandbox bench-sandbox audit-reasoning-gym proof-first-hour dist site clean
+.PHONY: help setup demo vllm test-vllm smollm2 qwen-coder qwen-coder-1.5b demo-smollm2 mbpp demo-code steady-table test test-long test-lean fuzz check format docs bench bench-peer bench-full demo-table smollm2-table second-task picture proof-resume proof-same-numbers test-hosts proof-demo proof-exact proof-verdicts proof-hostile proof-sandbox bench-sandbox audit-reasoning-gym proof-first-hour dist site clean
 
 help: ## this list
 	@grep -E '^[a-z0-9.-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 22
@@ -121,6 +121,9 @@ proof-resume: $(STAMP) ## kill a run KILLS times at random moments; it must equa
 AGAINST ?= HEAD
 proof-same-numbers: $(STAMP) ## short runs of this source and of a commit (AGAINST=...) are equal, bit for bit
 	$(BIN)/python scripts/same_numbers.py --against $(AGAINST)
+
+test-hosts: $(STAMP) ## two hosts as network namespaces train one run; one is killed, the cable is pulled (root, iproute2)
+	$(ONE_THREAD) $(BIN)/python scripts/hosts.py
 
 proof-demo: $(STAMP) ## the demo's promise for seeds 0, 1, 2, with the control of unrelated peers
 	$(ONE_THREAD) $(BIN)/python benchmarks/demo_table.py --seeds 0 1 2 --promise --methods mopd "mopd, peers of other problems"

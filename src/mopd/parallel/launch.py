@@ -32,8 +32,11 @@ def launched() -> Launch | None:
         rank, size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
         local_rank = int(os.environ.get("LOCAL_RANK", rank))
         local_size = int(os.environ.get("LOCAL_WORLD_SIZE", size))
+        port = int(os.environ["MASTER_PORT"])
     except ValueError as error:
         raise _senseless(str(error)) from error
+    if port < 1:
+        raise _senseless(f"MASTER_PORT={port}, at which nobody can meet")
     if not 0 <= rank < size or not 0 <= local_rank < local_size:
         raise _senseless(f"RANK={rank} of WORLD_SIZE={size}, LOCAL_RANK={local_rank} of LOCAL_WORLD_SIZE={local_size}")
     return Launch(rank, size, local_rank, local_size) if size > 1 else None

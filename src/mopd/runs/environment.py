@@ -1,4 +1,4 @@
-"""What produced a run's numbers: versions, processor, threads, commit."""
+"""What produced a run's numbers: versions, processor, threads, ranks, commit."""
 
 from __future__ import annotations
 
@@ -10,16 +10,20 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from mopd.parallel.launch import launched
+
 
 def describe_environment() -> dict[str, Any]:
-    """What produced a run's numbers: versions, processor, threads, commit."""
+    """What produced a run's numbers: versions, processor, threads, ranks, commit."""
     import torch
 
+    own = launched()
     return {
         "python": platform.python_version(),
         "platform": platform.platform(),
         "processors": os.cpu_count(),
         "torch_threads": torch.get_num_threads(),
+        "ranks": 1 if own is None else own.size,
         "cuda": torch.version.cuda if torch.cuda.is_available() else None,
         "gpus": [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())],
         "packages": package_versions(),

@@ -175,7 +175,7 @@ class Run:
             say(f"warning: {path} is missing or damaged: what the first steps were computed with is no longer known")
             write_atomically(path, dump_json(now))
             return {"environment": [None, now]}
-        old, new = ({**found, **found.get("packages", {})} for found in (before, now))
+        old, new = ({"ranks": 1, **found, **found.get("packages", {})} for found in (before, now))
         changed = {k: [old.get(k), new.get(k)] for k in new if k not in ("packages", "commit") and old.get(k) != new[k]}
         if changed:
             shown = ", ".join(f"{name} {was} is now {is_now}" for name, (was, is_now) in changed.items())

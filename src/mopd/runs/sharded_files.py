@@ -21,9 +21,9 @@ SHARES = "shares"
 
 def write_shares(folder: Path, tensors: Mapping[str, Tensor]) -> None:
     """Write named tensors, in all ranks together, to a folder that is there."""
-    from torch.distributed import checkpoint
+    from torch.distributed.checkpoint.state_dict_saver import save
 
-    checkpoint.save(dict(tensors), checkpoint_id=folder)
+    save(dict(tensors), checkpoint_id=folder)
 
 
 @torch.no_grad()
@@ -32,15 +32,16 @@ def read_shares(folder: Path, prefix: str, model: Any) -> dict[str, Tensor]:
 
     Where the model is split each rank reads its shares, else everything.
     """
-    from torch.distributed import checkpoint
+    from torch.distributed.checkpoint.filesystem import FileSystemReader
+    from torch.distributed.checkpoint.state_dict_loader import load
 
     like = dict(model.named_parameters())
     found: dict[str, Tensor] = {}
-    described = checkpoint.FileSystemReader(folder).read_metadata().state_dict_metadata
+    described = FileSystemReader(folder).read_metadata().state_dict_metadata
     for name, known in described.items():
         if name.startswith(prefix):
             found[name] = _empty(known, like.get(name.removeprefix(prefix).rpartition("/")[2]))
-    checkpoint.load(found, checkpoint_id=folder, no_dist=ranks_of(model).size == 1)
+    load(found, checkpoint_id=folder, no_dist=ranks_of(model).size == 1)
     return {name.removeprefix(prefix): tensor for name, tensor in found.items()}
 
 
