@@ -54,9 +54,7 @@ def test_a_run_on_servers_learns_what_a_local_one_learns(two_servers, warmed_up,
         rows = read_jsonl(tmp_path / name / "metrics.jsonl")
         gap = max(row["importance/logprob_gap_nats"] for row in rows)
         before, (gain, (low, high)), seconds = summary["before"]["mean_at_4"], found[name], time.monotonic() - began
-        print(
-            f"{name}: {before:.3f} {gain:+.3f} [{low:+.3f}, {high:+.3f}], {seconds:.0f} s, {gap:.1e} nats"
-        )
+        print(f"{name}: {before:.3f} {gain:+.3f} [{low:+.3f}, {high:+.3f}], {seconds:.0f} s, {gap:.1e} nats")
         assert gap < 1e-3
     (local, local_interval), (served, served_interval) = found["local"], found["served"]
     assert local_interval[0] <= served <= local_interval[1] or served_interval[0] <= local <= served_interval[1]

@@ -36,5 +36,5 @@ def open_teacher_engine(config: Config, student: Student) -> tuple[Engine, Reade
     if config.served_teacher is None:
         return None
     engine = ServedTeacherEngine(config.served_teacher, student, config.compute.sampling_rows)
-    reader = Reader(student.tokenizer, student.template, engine.window, " (that of the teacher's servers)")
+    reader = Reader(student.tokenizer, student.template, engine.window, "")
     return engine, reader

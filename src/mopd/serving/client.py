@@ -48,21 +48,25 @@ class Client:
             answer = await self._http.request(method, server + path, json=body)
         except httpx.HTTPError as error:
             raise Unanswered(f"{server}{path}: {type(error).__name__} {error}".rstrip()) from error
-        text = " ".join(answer.text.split())[:300]
         if answer.status_code in FAULTY_REQUEST:
             raise ServerError(
                 "a server takes what it is asked for",
-                f"{server}{path} refuses it (HTTP {answer.status_code}): {text}",
+                f"{server}{path} refuses it (HTTP {answer.status_code}): {_begin(answer)}",
                 "see how it was started: `mopd serve CONFIG.toml --print` says how it should be (docs/serving.md)",
             )
         if not answer.is_success:
-            raise Unanswered(f"{server}{path}: HTTP {answer.status_code}: {text}")
+            raise Unanswered(f"{server}{path}: HTTP {answer.status_code}: {_begin(answer)}")
         if not is_json:
             return None
         try:
             return answer.json()
         except ValueError as error:
-            raise Unanswered(f"{server}{path}: what is no JSON: {text[:80]!r}") from error
+            raise Unanswered(f"{server}{path}: what is no JSON: {_begin(answer, 80)!r}") from error
+
+
+def _begin(answer: httpx.Response, most: int = 300) -> str:
+    """The begin of what a server wrote, on one line."""
+    return " ".join(answer.text.split())[:most]
 
 
 def said(answer: Any, name: str) -> Any:
@@ -98,12 +102,12 @@ def wait_for(work: Coroutine[Any, Any, T]) -> T:
 
     The event loop runs in a thread of its own: the caller may stand in another one, as notebooks do.
     """
-    begun, running = Event(), list[tuple[asyncio.AbstractEventLoop, asyncio.Task[Any] | None]]()
+    begun, tasks = Event(), list[asyncio.Task[T]]()
 
     async def run() -> T:
-        running.append((asyncio.get_running_loop(), asyncio.current_task()))
+        tasks.append(asyncio.ensure_future(work))
         begun.set()
-        return await work
+        return await tasks[0]
 
     with ThreadPoolExecutor(1) as pool:
         found = pool.submit(asyncio.run, run())
@@ -111,7 +115,6 @@ def wait_for(work: Coroutine[Any, Any, T]) -> T:
             return found.result()
         except BaseException:
             begun.wait()
-            ((loop, task),) = running
             with suppress(RuntimeError):  # the loop is closed: the work itself raised
-                loop.call_soon_threadsafe(task.cancel if task is not None else loop.stop)
+                tasks[0].get_loop().call_soon_threadsafe(tasks[0].cancel)
             raise
