@@ -58,22 +58,30 @@ class ServerProcess:
             self.is_ready = True
         return self.is_ready
 
-    def end(self) -> None:
-        """End the group: it is asked first, then killed."""
-        for number, patience_s in ((signal.SIGTERM, GRACE_S), (signal.SIGKILL, GRACE_S)):
-            with suppress(ProcessLookupError):
-                os.killpg(self.process.pid, number)
-            until = time.monotonic() + patience_s
-            while self._is_there() and time.monotonic() < until:
-                time.sleep(0.1)
+    def signal(self, number: int) -> None:
+        """Send a signal to the whole group."""
+        with suppress(ProcessLookupError):
+            os.killpg(self.process.pid, number)
 
-    def _is_there(self) -> bool:
-        self.process.poll()
+    def is_there(self) -> bool:
+        """Whether any process of the group is left."""
+        self.process.poll()  # of the dead this process is told, and they are gone
         try:
             os.killpg(self.process.pid, 0)
         except ProcessLookupError:
             return False
         return True
+
+
+def end_all(servers: Sequence[ServerProcess]) -> None:
+    """End servers, all at once: they are asked first, then killed."""
+    for number, patience_s in ((signal.SIGTERM, GRACE_S), (signal.SIGKILL, GRACE_S)):
+        left = [server for server in servers if server.is_there()]
+        for server in left:
+            server.signal(number)
+        until = time.monotonic() + patience_s
+        while any(server.is_there() for server in left) and time.monotonic() < until:
+            time.sleep(0.1)
 
 
 def _end_with_parent() -> None:
@@ -138,8 +146,7 @@ def serve(commands: Sequence[ServerCommand], tell: Callable[[str], object]) -> N
                 _watch(servers, tell)
                 time.sleep(1.0)
         finally:
-            for server in servers:
-                server.end()
+            end_all(servers)
 
 
 def _watch(servers: Sequence[ServerProcess], tell: Callable[[str], object]) -> None:
@@ -155,6 +162,6 @@ def _watch(servers: Sequence[ServerProcess], tell: Callable[[str], object]) -> N
                 f"{url} ended {server.starts} times, the last time with {status}",
                 "see what it printed, and docs/serving.md",
             )
-        server.end()  # what it has started
+        end_all([server])  # what it has started
         tell(f"{url} ended with {status}; it is started again")
         server.start()
