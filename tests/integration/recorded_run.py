@@ -1,5 +1,7 @@
-"""A run whose gradients and weights are kept: `python recorded_run.py CONFIG FOLDER [KEY=VALUE ...]`, under a launcher or
-not. `FOLDER/gradients-N.safetensors` is the whole gradient before update N, as every rank has it or holds a share."""
+"""A run whose gradients are kept: `python recorded_run.py CONFIG FOLDER [KEY=VALUE ...]`, perhaps under a launcher.
+
+`FOLDER/gradients-N.safetensors` is the whole gradient before update N, whichever way ranks hold it.
+"""
 
 from __future__ import annotations
 
