@@ -201,6 +201,8 @@ class _Training:
         where = str(self.run.path)
         for line in header_lines(self.config, setup.student, setup.problems, where, self.process, setup.external):
             self.tell(line)
+        if self.ranks.size > 1:
+            self.tell(f"processes {self.ranks.size}, by {self.config.parallel.strategy}")
         if is_new:
             self.ranks.copy_from_first(held_tensors(setup.student.model))
             self._warm_up()  # before there is a teacher, which begins as the warmed-up student
