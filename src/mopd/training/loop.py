@@ -204,8 +204,6 @@ class _Training:
         )
         for line in said:
             self.tell(line)
-        if self.ranks.size > 1:
-            self.tell(f"processes {self.ranks.size}, by {self.config.parallel.strategy}")
         if is_new:
             self.ranks.copy_from_first(held_tensors(setup.student.model))
             self._warm_up()  # before there is a teacher, which begins as the warmed-up student
