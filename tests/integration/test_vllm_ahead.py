@@ -17,7 +17,7 @@ pytestmark = pytest.mark.vllm
 SETTINGS = [
     *("problems_per_step=4", "group_size=4", "preflight.action='off'", "peers.recipe='fixed'", "peers.successes=1"),
     *("peers.failures=0", "evaluation.contexts_every=0", "problems.held_out=2", "evaluation.rollouts=1", "seed=3"),
-    *("objective.kind='grpo'", "rewards.functions=['tests.served.test_ahead:varied']", "alarms.action='off'"),
+    *("objective.kind='grpo'", "rewards.functions=['tests.integration.test_vllm_ahead:varied']", "alarms.action='off'"),
 ]
 """Every rollout has an advantage, whatever it says, so that every step learns."""
 
