@@ -7,10 +7,10 @@ import sys
 from statistics import fmean
 
 import pytest
-from tests.servers import ROOT
 
 from mopd import load_config, train
 from mopd.runs.records import read_jsonl
+from tests.servers import ROOT
 
 pytestmark = pytest.mark.vllm
 
