@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
 import signal
 import socket
 import subprocess
+import sys
 import time
 import urllib.error
 import urllib.request
@@ -17,15 +17,11 @@ from types import FrameType
 from urllib.parse import urlsplit
 
 from mopd.core.errors import ConfigError, ServerError
+from mopd.serving import guard
 from mopd.serving.command import ServerCommand
 
 RESTARTS = 3
 """How often a server that ends by itself is started again."""
-
-GRACE_S = 20.0
-"""How long a server has to end before it is killed."""
-
-PR_SET_PDEATHSIG = 1
 
 
 class Ended(SystemExit):
@@ -33,7 +29,7 @@ class Ended(SystemExit):
 
 
 class ServerProcess:
-    """One server and whatever it starts: a process group of its own, which ends with this process."""
+    """One server and whatever it starts: a process group of its own, which ends with this process (`guard`)."""
 
     def __init__(self, command: ServerCommand) -> None:
         self.command = command
@@ -49,8 +45,9 @@ class ServerProcess:
             env=os.environ | dict(self.command.environment),
             stdin=subprocess.DEVNULL,
             process_group=0,
-            preexec_fn=_end_with_parent,
         )
+        words = [sys.executable, "-I", guard.__file__, str(self.process.pid)]
+        self.guard = subprocess.Popen(words, stdin=subprocess.PIPE, start_new_session=True)
 
     def answers(self) -> bool:
         """Whether it serves by now."""
@@ -75,18 +72,15 @@ class ServerProcess:
 
 def end_all(servers: Sequence[ServerProcess]) -> None:
     """End servers, all at once: they are asked first, then killed."""
-    for number, patience_s in ((signal.SIGTERM, GRACE_S), (signal.SIGKILL, GRACE_S)):
+    for number in (signal.SIGTERM, signal.SIGKILL):
         left = [server for server in servers if server.is_there()]
         for server in left:
             server.signal(number)
-        until = time.monotonic() + patience_s
+        until = time.monotonic() + guard.GRACE_S
         while any(server.is_there() for server in left) and time.monotonic() < until:
             time.sleep(0.1)
-
-
-def _end_with_parent() -> None:
-    """In the child: the system ends it where its parent dies, even where that is killed."""
-    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+    for server in servers:
+        server.guard.communicate()  # closes its input: it finds nothing left to end
 
 
 def check_can_start(commands: Sequence[ServerCommand]) -> None:
