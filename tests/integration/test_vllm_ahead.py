@@ -61,10 +61,10 @@ def test_rollouts_that_are_written_ahead_are_one_update_older_and_weighted(two_s
 def test_two_processes_speak_to_a_server_through_the_first(two_servers, tmp_path, strategy):
     run = tmp_path / "run"
     overrides = [*SETTINGS, "steps=3", f"parallel.strategy='{strategy}'", "engine.ahead=1", f"run={run}"]
-    command = ["torchrun", "--nproc-per-node", "2", "--master-port", "0", "-m", "mopd", "train", str(two_servers[0])]
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT / "src"), str(ROOT)]), "OMP_NUM_THREADS": "1"}
     done = subprocess.run(
-        [sys.executable, "-m", "torch.distributed.run", *command[1:], *overrides, "--quiet"],
+        [*launcher, "-m", "mopd", "train", str(two_servers[0]), *overrides, "--quiet"],
         cwd=ROOT,
         env=environment,
         capture_output=True,
