@@ -39,7 +39,7 @@ def _pushed(shapes: Shapes, keeping: Keeping) -> int:
     """Bytes that a server is given: the student in the dtype of products, or an adapter's float32."""
     if keeping.adapter is not None:
         return NUMBER * sum(keeping.adapter)
-    return shapes.count * (2 if keeping.products == "bfloat16" else 4)
+    return shapes.count * keeping.product_bytes
 
 
 def _exchange(config: Config, shapes: Shapes, layout: Layout, device: Device, keeping: Keeping, devices: int) -> float:

@@ -57,6 +57,11 @@ class Keeping:
     external: int = 0
     shards: int = 1
 
+    @property
+    def product_bytes(self) -> int:
+        """Bytes of a number in the dtype of products."""
+        return 2 if self.products == "bfloat16" else 4
+
 
 def keeping_of(config: Config, shapes: Shapes, products: str, devices: int = 1) -> Keeping:
     """What a configuration says of `Keeping`: the one place that reads its keys."""
@@ -99,7 +104,7 @@ def kept_parts(shapes: Shapes, keeping: Keeping) -> list[Part]:
     count, moments = sum(trained), moment_bytes(trained, keeping.moments)
     is_offloaded = keeping.weights == "offloaded"
     weight = 4 if keeping.weights == "float32" else 2
-    base = 0 if keeping.adapter is None else shapes.count * (2 if keeping.products == "bfloat16" else 4)
+    base = 0 if keeping.adapter is None else shapes.count * keeping.product_bytes
     learning: frozenset[Phase] = frozenset({"other microbatches", "update"})
     parts = [
         Part("base weights", base),
@@ -107,7 +112,7 @@ def kept_parts(shapes: Shapes, keeping: Keeping) -> list[Part]:
         Part("gradients", weight * count, learning),
         Part("optimiser's moments", moments * (not is_offloaded), host_bytes=moments * is_offloaded),
         *_teacher(shapes, keeping),
-        Part("another model that teaches", keeping.external * (2 if keeping.products == "bfloat16" else 4)),
+        Part("another model that teaches", keeping.external * keeping.product_bytes),
         _before(count, weight, is_offloaded, keeping),
         Part("engine's copy", _engines_copy(shapes, keeping)),
         *_gathered(shapes, keeping),
@@ -129,7 +134,7 @@ def _engines_copy(shapes: Shapes, keeping: Keeping) -> int:
     if not keeping.samples_here:
         return 0
     if keeping.shards > 1:
-        return shapes.count * (2 if keeping.products == "bfloat16" else 4)
+        return shapes.count * keeping.product_bytes
     is_rounded = keeping.weights == "float32" and keeping.products == "bfloat16"
     return 2 * shapes.count if is_rounded and keeping.adapter is None else 0
 
@@ -160,7 +165,7 @@ def _teacher(shapes: Shapes, keeping: Keeping) -> list[Part]:
     the dtype of products, while it reads; of that copy the output embedding stays until the update."""
     count = sum(keeping.adapter or _of_one_device(shapes, keeping))
     if keeping.teacher == "offloaded":
-        each = 2 if keeping.products == "bfloat16" else 4
+        each = keeping.product_bytes
         learning: frozenset[Phase] = frozenset({"first microbatch", "other microbatches"})
         return [
             Part("teacher", each * count, frozenset({"teacher"}), 4 * count),

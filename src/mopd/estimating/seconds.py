@@ -78,7 +78,7 @@ def _sampling(
     each = per_prompt or config.group_size
     count = (config.problems_per_step if per_prompt is None else len(prompts)) * each
     batches = math.ceil(count / max(each, config.compute.sampling_rows))
-    size = 2 if keeping.products == "bfloat16" else 4
+    size = keeping.product_bytes
     rows, length = count / batches, sum(map(len, prompts)) / len(prompts)
     weights = shapes.linear_weights + shapes.head_weights
     flops = completion * rows * 2 * weights + attention_flops(

@@ -4,30 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
 
 from mopd.core.types import Group, Verdict
-from mopd.judging.verdicts import Judge, by_verifiers
+from mopd.judging.verdicts import Judge, OuterJudge, by_verifiers
 from mopd.parallel.ranks import Ranks
 from mopd.parallel.sharing import shared_out
 
 
-class SharedJudge:
+class SharedJudge(OuterJudge):
     """Verifiers judge in every rank, each rank some of the groups. Reward functions judge in the first one alone: they
     are given all rollouts at once, which they may compare, and may keep what they like from call to call."""
 
     def __init__(self, judge: Judge, ranks: Ranks) -> None:
-        self.judge, self.ranks = judge, ranks
-
-    @property
-    def fingerprint(self) -> str:
-        """As the judge's own."""
-        return getattr(self.judge, "fingerprint", "")
-
-    @property
-    def functions(self) -> Sequence[Any]:
-        """The judge's reward functions; none where verifiers judge."""
-        return getattr(self.judge, "functions", ())
+        super().__init__(judge)
+        self.ranks = ranks
 
     def __call__(self, groups: Sequence[Group], step: int) -> tuple[list[Group], dict[str, float]]:
         """What the judge gives, in every rank."""

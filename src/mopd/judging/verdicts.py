@@ -19,6 +19,24 @@ from mopd.verifiers.pool import GraderFailure, pool_size
 Judge = Callable[[Sequence[Group], int], tuple[list[Group], dict[str, float]]]
 """(groups, steps done) -> (the groups with a verdict for every rollout, metrics of the judging). Never raises."""
 
+
+class OuterJudge:
+    """A judge around another one, as which it is known."""
+
+    def __init__(self, judge: Judge) -> None:
+        self.judge = judge
+
+    @property
+    def fingerprint(self) -> str:
+        """As the judge's own."""
+        return getattr(self.judge, "fingerprint", "")
+
+    @property
+    def functions(self) -> Sequence[Any]:
+        """The judge's reward functions; none where verifiers judge."""
+        return getattr(self.judge, "functions", ())
+
+
 CUT = "The completion was cut at its length limit."
 """The feedback on a truncated completion."""
 

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 from mopd.core.errors import VerdictError
 from mopd.core.types import Group, Verdict
-from mopd.judging.verdicts import Judge
+from mopd.judging.verdicts import Judge, OuterJudge
 
 FAILURES_BEFORE_ANY_VERDICT = 8
 """Failed gradings that stop a run in which no verdict ever came, also where most completions were cut unjudged."""
@@ -16,7 +15,7 @@ JUDGINGS_IN_A_ROW = 3
 """Judgings without a verdict that stop a run in which verdicts came before: graders may be away for a step."""
 
 
-class WatchedJudge:
+class WatchedJudge(OuterJudge):
     """The judge of a run, which raises VerdictError where it is asked again and again and never gives a verdict.
 
     A failed grading now and then is a verdict of kind `error`, counted, and the run goes on. Completions that were cut
@@ -24,20 +23,10 @@ class WatchedJudge:
     """
 
     def __init__(self, judge: Judge) -> None:
-        self.judge = judge
+        super().__init__(judge)
         self._has_had_verdict = False
         self._failures: list[Verdict] = []  # since the last verdict
         self._judgings = 0
-
-    @property
-    def fingerprint(self) -> str:
-        """As the judge's own."""
-        return getattr(self.judge, "fingerprint", "")
-
-    @property
-    def functions(self) -> Sequence[Any]:
-        """The judge's reward functions; none where verifiers judge."""
-        return getattr(self.judge, "functions", ())
 
     def __call__(self, groups: Sequence[Group], step: int) -> tuple[list[Group], dict[str, float]]:
         """What the judge gives. Raises VerdictError."""
