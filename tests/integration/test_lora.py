@@ -13,12 +13,14 @@ from mopd.cli import main
 from mopd.config import ComputeConfig, LoraConfig, Sampling
 from mopd.core.errors import AdapterError, ConfigError, StudentError
 from mopd.evaluation.generating import Asked, generate
+from mopd.judging.verdicts import by_verifiers
 from mopd.learning.optimizer import AdamW
 from mopd.learning.teacher import LocalTeacher
 from mopd.models.adapter_files import PREFIX
 from mopd.models.adapters import adapter_tensors
 from mopd.models.masters import spread_masters
 from mopd.models.student import copy_model, load_reader, load_student
+from mopd.preflight.setup import Setup
 from mopd.report.header import header_lines
 from mopd.rollouts.engine import SamplingRequest
 from mopd.rollouts.local import LocalEngine
@@ -315,7 +317,7 @@ def test_an_adapter_of_pefts_own_is_merged_or_trained_on(tmp_path, name):
     assert all(parameter.requires_grad for parameter in merged.model.parameters())
     config, problems = config_for(tmp_path, folder), type("None", (), {"train": (), "held_out": ()})
     assert "merged into its base; all weights are trained" in "\n".join(
-        header_lines(config, merged, problems, "run", 0)
+        header_lines(Setup(config, problems, by_verifiers, merged, None), "run", 0)
     )
     merged.save(tmp_path / "saved")
     torch.testing.assert_close(logits(AutoModelForCausalLM.from_pretrained(tmp_path / "saved")), logits(wrapped))

@@ -10,29 +10,23 @@ from mopd.estimating.plan import plan_of
 from mopd.estimating.sizes import empty_model, shapes_of
 from mopd.models.devices import BFLOAT16_PAYS_PARAMETERS, device_name
 from mopd.models.student import Student
+from mopd.preflight.setup import Setup
 from mopd.problems import ProblemSet
 
 
-def header_lines(
-    config: Config,
-    student: Student,
-    problems: ProblemSet,
-    run: str,
-    process: int,
-    external: Student | None = None,
-    devices: int = 1,
-) -> list[str]:
+def header_lines(setup: Setup, run: str, process: int) -> list[str]:
     """Lines for a person, before the first step.
 
-    `process` are the bytes that this process held without a student; `external` is the run's external teacher;
-    `devices` how many share the run, for one of which memory is told.
+    `process` are the bytes that this process held without a student. Where several share the run, memory is told of
+    one.
     """
+    config, student, problems, devices = setup.config, setup.student, setup.problems, setup.ranks.size
     count, products = _parameter_count(student), products_of(student.dtype)
     device = next(student.model.parameters()).device
     rollouts = config.steps * config.problems_per_step * config.group_size
     teacher = []
-    if external is not None and config.external_teacher is not None:
-        many = _many(_parameter_count(external))
+    if setup.external is not None and config.external_teacher is not None:
+        many = _many(_parameter_count(setup.external))
         teacher = [f"teacher   {config.external_teacher.model}: {many} parameters, external"]
     if config.served_teacher is not None:
         teacher = [f"teacher   served at {', '.join(config.served_teacher.servers)}"]

@@ -21,8 +21,11 @@ def open_engine(config: Config, student: Student, ranks: Ranks = ONE) -> Engine:
     if isinstance(config.engine, LocalEngineConfig):
         return open_local_engine(config, student, ranks)
     asked = config.engine
-    opened = ranks.only_first(lambda: ServedEngine(asked, student, config.compute))
-    engine = opened if opened is not None and ranks.size == 1 else LedEngine(opened, ranks)
+    engine: ServedEngine | LedEngine
+    if ranks.size == 1:
+        engine = ServedEngine(asked, student, config.compute)
+    else:
+        engine = LedEngine(ranks.only_first(lambda: ServedEngine(asked, student, config.compute)), ranks)
     if engine.window < student.window:
         student.window_note = f" (of {student.window}: that of the servers of [engine] is shorter)"
         student.window = engine.window

@@ -30,22 +30,23 @@ class Attempts:
         self.setup, self.config = setup, setup.config
         engine = self.config.engine
         self.ahead = 0 if isinstance(engine, LocalEngineConfig) else engine.ahead
-        self._begun: tuple[int, BegunRollouts] | None = None
+        self._begun: tuple[_Asked, BegunRollouts] | None = None
 
     def take(self, step: int) -> tuple[list[Group], dict[str, float]]:
         """The groups of a step, by the student as it is, or was one update ago; and how many, where that may be."""
-        asked, engine = self._asked(step), self.setup.engine
+        engine, sampling = self.setup.engine, self.config.sampling
         begun, self._begun = self._begun, None
-        rollouts = begun[1].result() if begun is not None and begun[0] == step else None
-        behind = float(rollouts is not None)
+        asked = self._asked(step) if begun is None else begun[0]
+        rollouts = None if begun is None else begun[1].result()
         engine.sync(self.setup.student.model)
         if rollouts is None:
-            rollouts = engine.sample(asked.requests, self.config.sampling)
+            rollouts = engine.sample(asked.requests, sampling)
         if self.ahead and step + 1 < self.config.steps:
             assert isinstance(engine, EngineAhead)
-            self._begun = step + 1, engine.begin(self._asked(step + 1).requests, self.config.sampling)
+            later = self._asked(step + 1)
+            self._begun = later, engine.begin(later.requests, sampling)
         groups = groups_of(asked.problems, asked.requests, rollouts, step, self.config.success_reward)
-        return groups, {"importance/updates_behind": behind} if self.ahead else {}
+        return groups, {"importance/updates_behind": float(begun is not None)} if self.ahead else {}
 
     def _asked(self, step: int) -> _Asked:
         config = self.config

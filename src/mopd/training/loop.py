@@ -197,20 +197,14 @@ class _Training:
 
     def _go(self) -> dict[str, Any]:
         is_new = self.run.newest is None
-        setup = self.setup
-        where = str(self.run.path)
-        said = header_lines(
-            *(self.config, setup.student, setup.problems, where, self.process, setup.external, self.ranks.size)
-        )
-        for line in said:
+        for line in header_lines(self.setup, str(self.run.path), self.process):
             self.tell(line)
         if is_new:
-            self.ranks.copy_from_first(held_tensors(setup.student.model))
+            self.ranks.copy_from_first(held_tensors(self.setup.student.model))
             self._warm_up()  # before there is a teacher, which begins as the warmed-up student
             self._preflight()
-        self.tracker = (
-            self.ranks.only_first(lambda: open_tracker(self.run.config)) or Tracker()
-        )  # not before: of a run that is refused it would leave files
+        # not before: of a run that is refused it would leave files
+        self.tracker = self.ranks.only_first(lambda: open_tracker(self.run.config)) or Tracker()
         config = in_force(self.setup.config, self.run.preflight())
         self.setup = dataclasses.replace(self.setup, config=config)
         with told_if_full(self.config, lambda: "update"):
