@@ -11,6 +11,7 @@ from mopd.models.student import as_student
 from mopd.rollouts.drawing import sample_tokens
 from mopd.rollouts.engine import SamplingRequest
 from mopd.rollouts.local import LocalEngine
+from mopd.scoring import self_check
 from mopd.scoring.head import row_logprobs
 from mopd.scoring.rows import Row
 from mopd.scoring.self_check import check_scoring
@@ -97,6 +98,26 @@ def test_a_model_with_attention_of_its_own_is_scored_row_by_row_and_rightly():
 
     layer.forward = shifted
     with pytest.warns(UserWarning, match="cannot share prefixes .hidden states differ by"):
+        check_scoring(model)
+
+
+def test_a_model_that_rounds_much_by_itself_is_compared_in_double_precision():
+    """What stands for rounding here: errors of float32 alone that depend on how many rows are read at once."""
+    model, _ = EMBEDDED["digits"].build(seed=0)
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    layer = model.get_decoder().layers[0]
+
+    def rounding(hidden, *args, **rest):
+        out = type(layer).forward(layer, hidden, *args, **rest)
+        return out * (1 + 1e-3 * len(hidden.flatten(0, 1)) * (out.dtype == torch.float32))
+
+    layer.forward = rounding
+    gap, largest = self_check._gap(model)
+    assert gap > 1e-4 * largest
+    check_scoring(model)
+    assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
+    model.config.logits_scaling = 1.01  # a fault of a hundredth is found among that rounding
+    with pytest.raises(StudentError, match="differ by"):
         check_scoring(model)
 
 

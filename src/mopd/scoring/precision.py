@@ -1,4 +1,4 @@
-"""Matrix products in half precision on weights that stay as they are."""
+"""Matrix products in half precision on weights that stay as they are; a model in double precision for a comparison."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
 
 
@@ -57,3 +57,16 @@ class _Conversion:
 
 def _restore(kept: _Conversion | Tensor) -> Tensor:
     return kept.again() if isinstance(kept, _Conversion) else kept
+
+
+@contextmanager
+def in_double_precision(model: nn.Module) -> Iterator[None]:
+    """The model with its float32 numbers in double precision, and back: neither way rounds any of them."""
+    single = [tensor for tensor in (*model.parameters(), *model.buffers()) if tensor.dtype == torch.float32]
+    try:
+        for tensor in single:
+            tensor.data = tensor.data.double()
+        yield
+    finally:
+        for tensor in single:
+            tensor.data = tensor.data.float()
