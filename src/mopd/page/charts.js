@@ -46,7 +46,7 @@ function axes(scale) {
 }
 
 function curve(line, place, scale) {
-  const colour = `var(--c${place % 6})`, parts = [];
+  const colour = `var(--c${place % 8})`, parts = [];
   if (line.band) {
     const up = line.points.map(([step], i) => `${scale.x(step)},${scale.y(line.band[i][1])}`);
     const down = line.points.map(([step], i) => `${scale.x(step)},${scale.y(line.band[i][0])}`).reverse();
@@ -97,7 +97,7 @@ function chart(found, alarms) {
 function legend(lines) {
   return h("div", { class: "legend" }, lines.map((line, place) => {
     const colour = h("i");
-    colour.style.background = `var(--c${place % 6})`;
+    colour.style.background = `var(--c${place % 8})`;
     return h("span", null, colour, line.name);
   }));
 }
@@ -109,7 +109,7 @@ function parts_bar(parts, write) {
   parts.forEach((part, place) => {
     const piece = h("i", { title: part.name });
     piece.style.width = `${(100 * part.value) / whole}%`;
-    piece.style.background = part.colour || `var(--c${place % 6})`;
+    piece.style.background = part.colour || `var(--c${place % 8})`;
     bar.append(piece);
   });
   const coloured = legend(parts);

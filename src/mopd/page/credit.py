@@ -1,13 +1,14 @@
 """What the teacher says of every token of some groups, by the models of the run's newest checkpoint.
 
 Each rollout is scored with the context that it had, with the successful peers left out of it, and with the failed peers
-left out. The differences are what those peers contribute.
+left out: the differences are what those peers contribute. It is scored as well from one success alone and from one
+failure alone, whatever its context showed: what both do to a token is style, what parts them content.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from mopd.learning.choosing import open_teacher
 from mopd.learning.teacher import Reading, Teacher
 from mopd.method.divergence import token_divergence
 from mopd.method.lessons import LessonMaker
+from mopd.method.peers import choose_peers, cleaner
 from mopd.method.predictions import Predictions
 from mopd.models.external import load_external
 from mopd.models.student import Student
@@ -74,19 +76,9 @@ class Models:
         return cls(config, student, teacher, scorer, maker, cursor.step)
 
 
-@dataclass(frozen=True)
-class Variants:
-    """The contexts of one rollout as lessons: the one that it had, and those without its successes or its failures,
-    where it had such peers."""
-
-    whole: Lesson
-    without_successes: Lesson | None
-    without_failures: Lesson | None
-
-    @property
-    def lessons(self) -> list[Lesson]:
-        """Those there are, `whole` first."""
-        return [lesson for lesson in (self.whole, self.without_successes, self.without_failures) if lesson]
+Contexts = dict[str, Lesson]
+"""Of one rollout: `whole`, the context that it had; `without_successes` and `without_failures`, where it had such
+peers; `success` and `failure`, one peer alone, where its group has both."""
 
 
 def choose_to_score(recorded: Sequence[Row], count: int) -> list[int]:
@@ -112,16 +104,15 @@ def score_group(models: Models, recorded: Row, neighbours: Sequence[Group]) -> l
     for rollout in group.rollouts:
         record = models.maker.make_one(group, rollout.index, others) if rollout.index in had else None
         if record is not None and record.lesson is not None and record.lesson.context_ids is not None:
-            found[rollout.index] = _variants(models.maker, group, rollout, record, record.lesson)
-    lessons = [lesson for variants in found.values() for lesson in variants.lessons]
+            found[rollout.index] = _contexts(models.maker, group, rollout, record, record.lesson)
+    lessons = [lesson for contexts in found.values() for lesson in contexts.values()]
     if not lessons:
         return []
-    reading = models.teacher.read(lessons)
-    place, told = 0, []
-    for index, variants in found.items():
-        places = list(range(place, place + len(variants.lessons)))
-        place += len(places)
-        told.append(_told(models, group, recorded, index, _columns(models, variants, reading, places)))
+    reading, numbers = models.teacher.read(lessons), iter(range(len(lessons)))
+    told = []
+    for index, contexts in found.items():
+        columns = _columns(models, contexts["whole"], reading, {name: next(numbers) for name in contexts})
+        told.append(_told(models, group, recorded, index, columns))
     return told
 
 
@@ -139,56 +130,59 @@ def _with_tokens(recorded: Row, models: Models) -> Group:
     return replace(group, rollouts=tuple(rollouts), prompt_ids=prompt)
 
 
-def _variants(maker: LessonMaker, group: Group, rollout: Rollout, record: LessonRecord, lesson: Lesson) -> Variants:
-    """The contexts of a rollout. In a contrast of teachers one context has successes, the other failures."""
-    peers: Peers = record.peers
-    if maker.contrast is not None:
-        failing = lesson.failure_context_ids
-        other = None if failing is None else replace(lesson, context_ids=failing)
-        return Variants(lesson, other, lesson if other else None)
-    feedback = next((b.text for b in record.context.blocks if b.kind == "feedback"), "") if record.context else ""
+def _contexts(maker: LessonMaker, group: Group, rollout: Rollout, record: LessonRecord, whole: Lesson) -> Contexts:
+    """The contexts of a rollout that had the context of `whole`, as lessons."""
+    peers, blocks = record.peers, record.context.blocks if record.context else ()
+    feedback = next((block.text for block in blocks if block.kind == "feedback"), "")
 
-    def without(kind: str) -> Lesson | None:
-        if not (peers.successes if kind == "success" else peers.failures):
-            return None
-        left = {"successes": (), "success_texts": ()} if kind == "success" else {"failures": (), "failure_texts": ()}
-        context = maker.render(group, rollout.index, replace(peers, **left), feedback)
-        return replace(lesson, context_ids=context.token_ids)
+    def showing(successes: int, failures: int, of: Peers) -> Lesson:
+        shown = Peers(of.successes[:successes], of.failures[:failures])
+        texts = {"success_texts": of.success_texts[:successes], "failure_texts": of.failure_texts[:failures]}
+        return replace(whole, context_ids=maker.render(group, rollout.index, replace(shown, **texts), feedback).token_ids)
 
-    return Variants(lesson, without("success"), without("failure"))
+    found = {"whole": whole}
+    shown_kinds = {block.kind for block in blocks}
+    if "success" in shown_kinds:
+        found["without_successes"] = showing(0, len(peers.failures) if "failure" in shown_kinds else 0, peers)
+    if "failure" in shown_kinds:
+        found["without_failures"] = showing(len(peers.successes), 0, peers)
+    both = maker.config.peers.model_copy(update={"successes": 1, "failures": 1, "show_failures": "always"})
+    pair = choose_peers(group, rollout.index, both, maker.config.seed, cleaner(maker.config.context))
+    if pair.successes and pair.failures:
+        found |= {"success": showing(1, 0, pair), "failure": showing(0, 1, pair)}
+    return found
 
 
 @dataclass
 class Columns:
-    """Of one rollout, for each of its tokens: log t(y) - log s(y) under the whole context and without some peers, the
-    divergence, all in nats; and what the teacher thinks most probable: (token id, its probability, the student's)."""
+    """Of one rollout, for each of its tokens y, in nats: log t(y) - log s(y) under each context; the divergence under
+    the whole one, and by how much another token is more probable to its teacher than y. And the teacher's most probable
+    tokens: (token id, its probability, the student's)."""
 
-    gain: list[float]
-    without_successes: list[float] | None
-    without_failures: list[float] | None
-    divergence: list[float]
-    tops: list[list[tuple[int, float, float]]]
+    gains: dict[str, list[float]]
+    divergence: list[float] = field(default_factory=list)
+    doubt: list[float] = field(default_factory=list)
+    tops: list[list[tuple[int, float, float]]] = field(default_factory=list)
 
 
 @torch.no_grad()
-def _columns(models: Models, variants: Variants, reading: Reading, places: Sequence[int]) -> Columns:
-    lesson = variants.whole
+def _columns(models: Models, lesson: Lesson, reading: Reading, numbers: Mapping[str, int]) -> Columns:
+    """The scores of a rollout, whose contexts have these numbers in a reading."""
     states = models.scorer.read(models.student.model, [student_row(lesson)])[0]
     ids = torch.tensor(lesson.rollout.token_ids, device=states.device)
-    taught = [reading([place]) for place in places]
-    gains: list[list[float]] = [[] for _ in places]
-    found = Columns(gains[0], None, None, [], [])
+    taught = {name: reading([number]) for name, number in numbers.items()}
+    found = Columns({name: [] for name in numbers})
     for part in loss_parts(models.student.model, len(ids)):
         student = models.scorer.predict(models.student.model, states[part], models.config.sampling.temperature)
-        numbers = list(range(part.start, part.stop))
-        teachers = [of_tokens(numbers) for of_tokens in taught]
-        for column, teacher in zip(gains, teachers, strict=True):
-            column += (teacher.of(ids[part]) - student.of(ids[part])).tolist()
-        found.divergence += token_divergence(student, teachers[0], _divergence(models.config)).tolist()
-        found.tops += list(_tops(student, teachers[0]))
-    rest = iter(gains[1:])
-    found.without_successes = next(rest) if variants.without_successes else None
-    found.without_failures = next(rest) if variants.without_failures else None
+        places = list(range(part.start, part.stop))
+        for name, of_tokens in taught.items():
+            teacher = of_tokens(places)
+            found.gains[name] += (teacher.of(ids[part]) - student.of(ids[part])).tolist()
+            if name == "whole":
+                found.divergence += token_divergence(student, teacher, _divergence(models.config)).tolist()
+                best = teacher.at(teacher.top(1)).squeeze(-1)
+                found.doubt += (best - teacher.of(ids[part])).tolist()
+                found.tops += list(_tops(student, teacher))
     return found
 
 
@@ -206,32 +200,32 @@ def _tops(student: Predictions, teacher: Predictions) -> Iterator[list[tuple[int
 
 def _told(models: Models, group: Group, recorded: Row, index: int, columns: Columns) -> dict[str, Any]:
     """One rollout as JSON. Contributions are the whole context's log-probability minus that without the peers."""
-    rollout, tokenizer = group.rollouts[index], models.student.tokenizer
-    pieces = text_pieces(tokenizer, rollout.token_ids)
+    rollout, tokenizer, gains = group.rollouts[index], models.student.tokenizer, columns.gains
     texts = {r.index: r.text for r in group.rollouts if group.is_success(r.index) and r.index != index}
-    place = None if not group.is_failure(index) else first_wrong(columns.gain)
-    beside = nearest(rollout.text, texts) if group.is_failure(index) else None
+    has_failed = group.is_failure(index)
+    beside = nearest(rollout.text, texts) if has_failed else None
     names: dict[int, str] = {}
-    for top in columns.tops:
-        names |= {token: shown(tokenizer.inner.decode([token]), 60) for token, *_ in top if token not in names}
+    for token in {token for top in columns.tops for token, *_ in top}:
+        names[token] = shown(tokenizer.inner.decode([token]), 60)
     told: dict[str, Any] = {
         "index": index,
-        "pieces": [shown(piece) for piece in pieces],
+        "pieces": [shown(piece) for piece in text_pieces(tokenizer, rollout.token_ids)],
         "is_same_length": len(rollout.token_ids) == recorded["rollouts"][index].get("token_count"),
-        "gain": _rounded(columns.gain),
+        "gain": _rounded(gains["whole"]),
         "divergence": _rounded(columns.divergence),
+        "doubt": _rounded(columns.doubt),
         "tops": [[[names[token], round(t, 4), round(s, 4)] for token, t, s in top] for top in columns.tops],
-        "here": place,
+        "here": first_wrong(columns.doubt) if has_failed else None,
         "beside": None if beside is None else {"index": beside[0], "shared": len(shown(rollout.text[: beside[1]]))},
     }
-    for name, column in (("of_successes", columns.without_successes), ("of_failures", columns.without_failures)):
-        if column is not None:
-            told[name] = _rounded([a - b for a, b in zip(columns.gain, column, strict=True)])
-    if columns.without_successes is not None and columns.without_failures is not None:
-        success, failure = columns.without_failures, columns.without_successes
-        told["alike"] = _rounded([(a + b) / 2 for a, b in zip(success, failure, strict=True)])
-        told["apart"] = _rounded([(a - b) / 2 for a, b in zip(success, failure, strict=True)])
-        told["moved"] = alike_and_apart(success, failure)
+    for name, left_out in (("of_successes", "without_successes"), ("of_failures", "without_failures")):
+        if left_out in gains:
+            told[name] = _rounded([a - b for a, b in zip(gains["whole"], gains[left_out], strict=True)])
+    if "success" in gains:
+        pairs = list(zip(gains["success"], gains["failure"], strict=True))
+        told["alike"] = _rounded([(a + b) / 2 for a, b in pairs])
+        told["apart"] = _rounded([(a - b) / 2 for a, b in pairs])
+        told["moved"] = alike_and_apart(gains["success"], gains["failure"])
     return told
 
 

@@ -10,22 +10,22 @@ from collections.abc import Mapping, Sequence
 from os.path import commonprefix
 
 LEAST = math.log(2)
-"""A teacher disagrees with a token that it gives at most half of the student's probability."""
+"""A teacher doubts a token where another one is at least twice as probable to it."""
 
 PART = 0.5
-"""The first token counts with which it disagrees by this part of its strongest disagreement: what follows a mistake may
-be doubted even more."""
+"""The first token counts that a teacher doubts by this part of its strongest doubt: what follows a mistake may be doubted
+even more."""
 
 
-def first_wrong(gains: Sequence[float]) -> int | None:
-    """The first token at which a teacher disagrees with a rollout; None where it agrees throughout.
+def first_wrong(doubts: Sequence[float]) -> int | None:
+    """The first token that a teacher doubts; None where it doubts none.
 
-    `gains` are log t(y) - log s(y) at the tokens y of the rollout.
+    `doubts` are log t(best) - log t(y) at the tokens y of a rollout: by how much another token is more probable.
     """
-    strongest = min(gains, default=0.0)
-    if strongest > -LEAST:
+    strongest = max(doubts, default=0.0)
+    if strongest < LEAST:
         return None
-    return next(place for place, gain in enumerate(gains) if gain <= min(strongest * PART, -LEAST))
+    return next(place for place, doubt in enumerate(doubts) if doubt >= max(strongest * PART, LEAST))
 
 
 def nearest(text: str, others: Mapping[int, str]) -> tuple[int, int] | None:

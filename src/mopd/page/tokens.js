@@ -4,7 +4,7 @@
 const STRONG = 3; // nats at which a colour is full
 
 const MODES = {
-  gain: "teacher − student: blue where the teacher gives the token more probability, orange where less",
+  gain: "teacher − student: blue where the teacher gives the token more probability, orange where less; full colour from 3 nats on",
   divergence: "divergence between teacher and student, over all tokens that could stand there",
   of_successes: "contribution of the successful peers: with them, minus without them",
   of_failures: "contribution of the failed peers: with them, minus without them",
@@ -96,10 +96,10 @@ function here_element(scores, group) {
   const beside = peer ? [h("p", null, `Its nearest successful peer, rollout ${peer.index}, with a mark where the two part:`),
     h("pre", { dir: "auto" }, peer.text.slice(0, scores.beside.shared), h("mark", null, peer.text.slice(scores.beside.shared, scores.beside.shared + 1) || "(its end)"),
       peer.text.slice(scores.beside.shared + 1))] : [h("p", { class: "pale" }, "No rollout of its group succeeded.")];
-  if (scores.here === null) return [h("p", null, "The teacher gives no token less than half of the student's probability: it does not say where this goes wrong."), beside];
+  if (scores.here === null) return [h("p", null, "To the teacher no other token is twice as probable as what was written: it does not say where this goes wrong."), beside];
   const [best, chance] = scores.tops[scores.here][0];
-  return [h("p", null, h("strong", { class: "bad" }, "Here: "), "the teacher gives ", quoted(scores.pieces[scores.here]), ` ${times(scores.gain[scores.here])} (${signed(scores.gain[scores.here], 2)} nats). It would rather write `,
-    quoted(best), ` (${share(chance)}).`), beside];
+  return [h("p", null, h("strong", { class: "bad" }, "Here: "), "instead of ", quoted(scores.pieces[scores.here]), " the teacher would write ", quoted(best),
+    ` (${share(chance)}), which it holds to be ${number(Math.exp(scores.doubt[scores.here]))} times as probable (${number(scores.doubt[scores.here])} nats).`), beside];
 }
 
 function scored_element(scores, group, place) {
@@ -122,9 +122,9 @@ function show_scores(place, index) {
 }
 
 function moved_section(scores) {
-  if (!scores.moved_rollouts) return h("p", { class: "pale" }, "Style and content cannot be told apart: no scored rollout had both a successful and a failed peer.");
+  if (!scores.moved_rollouts) return h("p", { class: "pale" }, "Style and content cannot be told apart: no scored rollout has both a successful and a failed peer.");
   return h("section", null, h("h2", null, "What contexts do besides telling"),
-    h("p", null, `Over ${number(scores.moved_rollouts)} rollouts that had peers of both kinds: how far a context with the successes alone and one with the failures alone move the written tokens alike (style: any context does that), and how far apart (content).`),
+    h("p", null, `Over ${number(scores.moved_rollouts)} rollouts with peers of both kinds: how far a context with one success alone and one with one failure alone move the written tokens alike (style: any context does that), and how far apart (content).`),
     parts_bar([{ name: "alike: style", value: scores.alike, colour: "var(--style)" }, { name: "apart: content", value: scores.apart, colour: "var(--spread)" }],
       (value) => `${number(value)} nats`));
 }
