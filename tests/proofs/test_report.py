@@ -13,10 +13,8 @@ import time
 
 import pytest
 
-from mopd import load_config, train
 from mopd.page.report import write_report
-from tests.conftest import TINY
-from tests.report_pages import HOSTILE, with_hostile_text
+from tests.report_pages import HOSTILE, train_byte_student, with_hostile_text
 
 pytestmark = pytest.mark.slow
 GIGABYTES = float(os.environ.get("GIGABYTES", "5"))
@@ -30,19 +28,18 @@ LONGEST_S = 2.0
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("browsed") / "run"
-    train(load_config(TINY, [f"run='{folder}'", "steps=4"]), quiet=True)
-    return folder
+    return train_byte_student(tmp_path_factory.mktemp("browsed"))
 
 
 @pytest.fixture(scope="module")
 def page(run, tmp_path_factory):
-    """The page of a run with 2,000 hostile rollouts beside one without; its first groups are scored."""
+    """The page of a run with 2,000 hostile rollouts beside one without."""
     folder = tmp_path_factory.mktemp("hostile")
     hostile = with_hostile_text(run, folder / "</script><script>window.hacked=1<".replace("/", "\u2215"), 2000)
     target, missing = write_report([hostile, run], folder / "page.html", score=12, quiet=True)
     print(f"{target.stat().st_size / 2**20:.1f} MiB; missing: {missing}")
     assert target.stat().st_size < 20 * 2**20
+    assert not any("scores" in told for told in missing)
     return target
 
 
@@ -115,8 +112,8 @@ def test_everything_is_reached_by_keyboard(opened):
     tab.keyboard.press("Enter")
     assert tab.locator("details.item[open]").count() == 1
     tab.keyboard.press("/")
-    tab.keyboard.type("sort-digits")
-    assert "of 500" in tab.locator("main output").first.inner_text()
+    tab.keyboard.type("plain-")
+    assert tab.locator("main output").first.inner_text() == "4 of 500"
     tab.keyboard.press("Tab")
     tab.keyboard.type("mixed")
     tab.locator("nav button").first.focus()
@@ -133,10 +130,11 @@ def test_everything_is_reached_by_keyboard(opened):
 
 def test_groups_are_filtered_and_sorted(opened):
     tab = opened("groups")
-    tab.get_by_label("verdicts").select_option("failed")
-    tab.get_by_label("order").select_option("problem")
-    marks = [text for text in tab.locator("details.item .verdicts").all_inner_texts()]
-    assert marks and not any("✓" in text for text in marks)
+    tab.get_by_label("verdicts").select_option("mixed")
+    tab.get_by_label("order").select_option("fewest")
+    marks = tab.locator("details.item .verdicts").all_inner_texts()
+    assert marks and all("✓" in text and "✗" in text for text in marks)
+    assert [text.count("✓") for text in marks] == sorted(text.count("✓") for text in marks)
     tab.get_by_label("verdicts").select_option("any")
     tab.get_by_label("order").select_option("most")
     shares = [text.count("✓") for text in tab.locator("details.item .verdicts").all_inner_texts()]
@@ -149,7 +147,7 @@ def test_a_rollout_is_followed_to_its_tokens_and_its_context(opened):
     tab = opened("groups")
     tab.locator("details.item > summary").first.click()
     tab.locator("article details summary").first.click()
-    assert tab.locator("article .shown.success").count() >= 1
+    tab.locator("article .shown.success").first.wait_for()
     tab.get_by_role("button", name="token by token").first.click()
     assert tab.evaluate("location.hash") == "#tokens"
     assert tab.locator(".tokens:focus").count() == 1

@@ -41,6 +41,9 @@ from mopd.scoring.scorer import Scorer
 ALTERNATIVES = 5
 """Tokens that the teacher would rather have written, at most, for each token."""
 
+LONGEST = 8192
+"""Tokens of a rollout and of each of its contexts that are scored at most, if the student's window allows as many."""
+
 MOST_TOKENS = 30_000
 """Tokens that a page has scores of."""
 
@@ -95,25 +98,31 @@ def _evenly(items: Sequence[int], count: int) -> list[int]:
     return [items[len(items) * n // count] for n in range(count)] if len(items) > count else list(items)
 
 
-def score_group(models: Models, recorded: Row, neighbours: Sequence[Group]) -> list[dict[str, Any]]:
-    """What there is to tell of each rollout that had a context, token by token."""
+def score_group(models: Models, recorded: Row, neighbours: Sequence[Group]) -> tuple[list[dict[str, Any]], int]:
+    """What there is to tell of each rollout that had a context, token by token; and how many are too long for it."""
     group = _with_tokens(recorded, models)
     others = neighbours or [group]
     had = {r["index"] for r in recorded["rollouts"] if r.get("context_tokens")}
-    found = {}
+    found, too_long = {}, 0
+    room = min(LONGEST, models.student.window)
     for rollout in group.rollouts:
         record = models.maker.make_one(group, rollout.index, others) if rollout.index in had else None
         if record is not None and record.lesson is not None and record.lesson.context_ids is not None:
-            found[rollout.index] = _contexts(models.maker, group, rollout, record, record.lesson)
+            contexts = _contexts(models.maker, group, rollout, record, record.lesson)
+            longest = max(len(lesson.context_ids or ()) for lesson in contexts.values())
+            if longest + len(rollout.token_ids) > room:
+                too_long += 1
+            else:
+                found[rollout.index] = contexts
     lessons = [lesson for contexts in found.values() for lesson in contexts.values()]
     if not lessons:
-        return []
+        return [], too_long
     reading, numbers = models.teacher.read(lessons), iter(range(len(lessons)))
     told = []
     for index, contexts in found.items():
         columns = _columns(models, contexts["whole"], reading, {name: next(numbers) for name in contexts})
         told.append(_told(models, group, recorded, index, columns))
-    return told
+    return told, too_long
 
 
 def _with_tokens(recorded: Row, models: Models) -> Group:

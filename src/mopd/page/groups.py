@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from mopd.core.types import Block, Group, Peers
+from mopd.core.types import Block, Group, LessonRecord, Messages, Peers
 from mopd.method.lessons import LessonMaker
 from mopd.page.sampling import Budget, Lines, Row, shown, spread
 from mopd.runs.records import rebuild_group
@@ -61,6 +61,31 @@ def outcome_of(outcomes: Sequence[bool]) -> str:
     return "mixed" if len(set(outcomes)) == 2 else "solved" if outcomes[0] else "failed"
 
 
+MOST_ENCODED = 40_000_000
+"""Characters that are encoded at most while contexts are rendered again: a long peer is shortened in some fifteen tries."""
+
+
+class Contexts:
+    """Contexts as they were read, while there is room for the work; then with whole peers, which is counted."""
+
+    def __init__(self, maker: LessonMaker) -> None:
+        self.maker, self.left, self.differing, self.unmeasured = maker, MOST_ENCODED, 0, 0
+        self._exact = LessonMaker(maker.config, self._encode, maker.template)
+        self._whole = LessonMaker(maker.config, lambda messages: (), maker.template)
+
+    def _encode(self, messages: Messages) -> Sequence[int]:
+        self.left -= sum(len(turn["content"]) for turn in messages)
+        return self.maker.encode(messages)
+
+    def of(self, group: Group, index: int, groups: Sequence[Group], tokens: int) -> LessonRecord:
+        """The record of a rollout whose context had so many tokens. Raises whatever a template raises."""
+        is_exact = self.left > 0
+        record = (self._exact if is_exact else self._whole).make_one(group, index, groups)
+        self.unmeasured += not is_exact
+        self.differing += record.context is not None and 0 < record.context.token_count != tokens
+        return record
+
+
 @dataclass
 class Chosen:
     """The groups that a page shows, in the order of the log: as recorded, and as JSON."""
@@ -71,19 +96,19 @@ class Chosen:
     drawn: list[dict[str, Any]]
     neighbours: list[list[Group]]
     """The groups of the step of each, where contexts show peers of other problems; else none."""
-    differing_contexts: int = 0
+    contexts: Contexts
 
 
 def choose_groups(path: Path, maker: LessonMaker, budget: Budget) -> Chosen:
     """Scan groups.jsonl and choose groups within a budget. Raises OSError."""
     tally = Tally()
     lines = Lines.scan(path, tally.add)
-    found = Chosen(tally, lines, [], [], [])
+    found = Chosen(tally, lines, [], [], [], Contexts(maker))
     drawn: dict[int, tuple[Row, dict[str, Any], list[Group]]] = {}
     for index in spread(len(lines.offsets)):
         recorded = lines.read(index)
         neighbours = _neighbours(lines, tally, index, maker)
-        group = _drawn(recorded, maker, neighbours, found)
+        group = _drawn(recorded, found.contexts, neighbours)
         group["gain"] = tally.gain(recorded["problem_id"])
         if not budget.takes(group, len(recorded["rollouts"])):
             break
@@ -102,10 +127,11 @@ def _neighbours(lines: Lines, tally: Tally, index: int, maker: LessonMaker) -> l
     return [rebuild_group(lines.read(i), reward) for i, other in enumerate(tally.steps) if other == step]
 
 
-def _drawn(recorded: Row, maker: LessonMaker, neighbours: Sequence[Group], found: Chosen) -> dict[str, Any]:
+def _drawn(recorded: Row, contexts: Contexts, neighbours: Sequence[Group]) -> dict[str, Any]:
     """One group as JSON."""
     outcomes = [bool(r["is_success"]) for r in recorded["rollouts"] if r["kind"] != "error"]
-    group = _rebuilt(recorded, maker)
+    group = _rebuilt(recorded, contexts.maker.config.success_reward)
+    groups = neighbours or ([] if group is None else [group])
     return {
         "step": recorded["step"],
         "problem": shown(recorded["problem_id"], 200),
@@ -115,8 +141,7 @@ def _drawn(recorded: Row, maker: LessonMaker, neighbours: Sequence[Group], found
         "successes": sum(outcomes),
         "judged": len(outcomes),
         "rollouts": [
-            rollout_of(rollout) | _context(rollout, group, maker, neighbours or [group] if group else [], found)
-            for rollout in recorded["rollouts"]
+            rollout_of(rollout) | _context(rollout, group, groups, contexts) for rollout in recorded["rollouts"]
         ],
     }
 
@@ -141,17 +166,15 @@ def rollout_of(recorded: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _rebuilt(recorded: Row, maker: LessonMaker) -> Group | None:
+def _rebuilt(recorded: Row, success_reward: float) -> Group | None:
     """The group that contexts are made from; None where the record is an earlier version's and lacks something."""
     try:
-        return rebuild_group(recorded, maker.config.success_reward)
+        return rebuild_group(recorded, success_reward)
     except (KeyError, TypeError):
         return None
 
 
-def _context(
-    recorded: Row, group: Group | None, maker: LessonMaker, groups: Sequence[Group], found: Chosen
-) -> dict[str, Any]:
+def _context(recorded: Row, group: Group | None, groups: Sequence[Group], contexts: Contexts) -> dict[str, Any]:
     """What became of a rollout: its lesson or the reason for none, its peers, and its context where it had one."""
     peers = recorded.get("peers") or {}
     told = {
@@ -164,13 +187,12 @@ def _context(
     if tokens is None or group is None:
         return told
     try:
-        record = maker.make_one(group, recorded["index"], groups)
+        record = contexts.of(group, recorded["index"], groups, tokens)
     except Exception as error:  # a template is a program, and an older run's recipe may not be read as it was
         return told | {"context": {"tokens": tokens, "unread": f"{type(error).__name__}: {shown(error, 300)}"}}
     if record.context is None:
         return told
-    found.differing_contexts += bool(record.context.token_ids) and record.context.token_count != tokens
-    blocks = [_block(block, record.peers, maker.template.marker) for block in record.context.blocks]
+    blocks = [_block(block, record.peers, contexts.maker.template.marker) for block in record.context.blocks]
     lost = {"shortened": recorded.get("shortened_count", 0), "dropped": recorded.get("dropped_count", 0)}
     return told | {"context": {"tokens": tokens, "blocks": blocks, **lost}}
 

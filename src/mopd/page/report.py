@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,7 +15,7 @@ from mopd.method.contexts import ENGLISH
 from mopd.method.lessons import LessonMaker
 from mopd.method.recipes import in_force
 from mopd.page.comparison import Figures, compare
-from mopd.page.credit import MOST_TOKENS, Models, choose_to_score, score_group
+from mopd.page.credit import LONGEST, MOST_TOKENS, Models, choose_to_score, score_group
 from mopd.page.groups import Chosen, choose_groups
 from mopd.page.held_out import before_and_after_by_problem
 from mopd.page.html import document
@@ -81,10 +82,9 @@ def write_report(runs: Sequence[str | Path], out: Path | None, score: int, quiet
     figures = [_figures(each, name) for each, name in zip(gathered, _names(loaded), strict=True)]
     first = gathered[0]
     data = _data(first, figures, score, ProgressDisplay(quiet))
-    data["overview"]["missing"] = [
-        *first.missing,
-        *(f"{other.run.path.name}: {told}" for other in gathered[1:] for told in other.missing),
-    ]
+    others = [f"{other.run.path.name}: {told}" for other in gathered[1:] for told in other.missing]
+    counts = Counter([*first.missing, *others])
+    data["overview"]["missing"] = [f"{told} ({n} times)" if n > 1 else told for told, n in counts.items()]
     with written(target):
         write_file(target, document(f"mopd: {figures[0].name}", data).decode())
     return target, data["overview"]["missing"]
@@ -168,9 +168,11 @@ def _groups(first: _Gathering, maker: LessonMaker) -> Chosen:
         first.missing.append("groups: none is recorded")
     elif not chosen.tally.groups["mixed"] + chosen.tally.groups["solved"]:
         first.missing.append("successes: no rollout of this run succeeded")
-    if chosen.differing_contexts:
-        told = f"{chosen.differing_contexts} contexts have another length than when they were read"
+    if count := chosen.contexts.differing:
+        told = f"{count} have another length than when they were read"
         first.missing.append(f"contexts as they were: {told}; another version, template or tokenizer made them")
+    if count := chosen.contexts.unmeasured:
+        first.missing.append(f"shortened parts of {count} contexts: to find them again would take too long")
     return chosen
 
 
@@ -222,7 +224,12 @@ def _scores(
     with progress.phase("score tokens", len(asked)) as phase:
         for place in asked:
             recorded = chosen.recorded[place]
-            rollouts = first.tried("scores of a group", lambda: score_group(models, recorded, chosen.neighbours[place]), [])
+            neighbours = chosen.neighbours[place]
+            rollouts, too_long = first.tried(
+                "scores of a group", lambda: score_group(models, recorded, neighbours), ([], 0)  # noqa: B023
+            )
+            if too_long:
+                first.missing.append(f"scores of long rollouts: {too_long} of a group do not fit {LONGEST} tokens")
             left -= sum(len(rollout["pieces"]) for rollout in rollouts)
             if left < 0:
                 first.missing.append(f"scores: the page has room for {len(scored)} of {len(asked)} groups' tokens")
