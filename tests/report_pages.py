@@ -28,7 +28,9 @@ HOSTILE = (
 
 def blocks_of(page: Path) -> dict:
     """The blocks of data of a page, by name."""
-    found = re.findall(r'<script type="application/json" id="data-([a-z-]+)">(.*?)</script>', page.read_text(), re.DOTALL)
+    found = re.findall(
+        r'<script type="application/json" id="data-([a-z-]+)">(.*?)</script>', page.read_text(), re.DOTALL
+    )
     return {name: json.loads(text) for name, text in found}
 
 
@@ -87,7 +89,7 @@ def train_byte_student(folder: Path) -> Path:
 
 
 def with_hostile_text(run: Path, folder: Path, rollouts: int) -> Path:
-    """A copy of a run whose recorded groups have so many rollouts in ten steps, with hostile completions, prompts and feedback."""
+    """A copy of a run with so many recorded rollouts in ten steps: hostile completions, prompts and feedback."""
     copied = shutil.copytree(run, folder)
     groups = [json.loads(line) for line in (run / "groups.jsonl").read_text().splitlines()]
     size = len(groups[0]["rollouts"])

@@ -82,9 +82,7 @@ def test_contexts_are_what_show_context_prints(run, page):
             if "context" not in rollout:
                 continue
             context, _, _ = rendered_context(run, group["step"], group["problem_id"], rollout["index"])
-            blocks = "".join(
-                template[b["kind"]].replace("{text}", b["text"]) for b in rollout["context"]["blocks"]
-            )
+            blocks = "".join(template[b["kind"]].replace("{text}", b["text"]) for b in rollout["context"]["blocks"])
             turn = template["turn"].replace("{problem}", drawn["prompt"][-1][1]).replace("{blocks}", blocks)
             assert turn == context.messages[-1]["content"]
             assert rollout["context"]["tokens"] == context.token_count
@@ -147,7 +145,9 @@ def test_what_peers_contribute_is_with_them_minus_without(run, page):
                 assert found["moved"] == pytest.approx(sums, abs=1e-2)
     assert both
     scores = data["overview"]["scores"]
-    assert scores["step"] == 4 and scores["alike"] > 0 and scores["apart"] > 0
+    assert scores["step"] == 4
+    assert scores["alike"] > 0
+    assert scores["apart"] > 0
 
 
 def test_failed_rollouts_have_a_nearest_success_and_a_place(page):
@@ -161,7 +161,8 @@ def test_failed_rollouts_have_a_nearest_success_and_a_place(page):
                 continue
             peer = rollouts[found["beside"]["index"]]
             shared = found["beside"]["shared"]
-            assert peer["success"] and peer["text"][:shared] == rollout["text"][:shared]
+            assert peer["success"]
+            assert peer["text"][:shared] == rollout["text"][:shared]
             if found["here"] is not None:
                 assert found["doubt"][found["here"]] >= math.log(2) - 1e-3
                 places += 1
@@ -181,7 +182,8 @@ def test_runs_are_compared_with_paired_intervals(run, copied, tmp_path):
     expected = sum(min(8, count + 2) - count for count in better.values()) / 8 / len(better)
     beside = found["runs"][1]["beside_first"]
     assert beside["mean"] == pytest.approx(expected)
-    assert beside["interval"][0] <= expected <= beside["interval"][1] and beside["problems"] == 16
+    assert beside["interval"][0] <= expected <= beside["interval"][1]
+    assert beside["problems"] == 16
     assert {row["key"] for row in found["settings"]} == {"optimizer.learning_rate"}
     assert found["runs"][0]["name"] != found["runs"][1]["name"]
     assert missing == ""
@@ -193,7 +195,8 @@ def test_a_run_as_data_has_verdicts_lessons_and_completions(run):
     assert len(verdicts) == len(lessons) == len(loaded.groups) == 4 * 4 * 4
     assert verdicts["is_success"].tolist() == loaded.groups["is_success"].tolist()
     assert set(lessons["no_lesson_reason"].dropna()) <= {"no_success", "no_peers"}
-    assert "completion" not in verdicts and "reward" not in lessons
+    assert "completion" not in verdicts
+    assert "reward" not in lessons
     assert len([*loaded.completion_rows(0)]) == 16 * 8
     assert [*loaded.completion_rows(3)] == []
 
@@ -255,8 +258,10 @@ def test_a_run_that_has_done_nothing_is_a_page(run, tmp_path):
     (tmp_path / "run").mkdir()
     shutil.copy(run / "config.json", tmp_path / "run")
     data, missing = made(tmp_path / "run", score=2, tmp_path=tmp_path)
-    assert data["groups"] == [] and data["overview"]["charts"] == []
-    assert "steps: none is recorded" in missing and "groups: none is recorded" in missing
+    assert data["groups"] == []
+    assert data["overview"]["charts"] == []
+    assert "steps: none is recorded" in missing
+    assert "groups: none is recorded" in missing
 
 
 def test_a_run_without_a_teacher_says_so(copied, tmp_path):
@@ -280,7 +285,8 @@ def test_hostile_text_stays_text_and_groups_beyond_the_budget_are_counted(run, t
     assert any(text.startswith(HOSTILE[0]) for text in texts)
     assert any("characters are left out here" in text for text in texts)
     page = (tmp_path / "page.html").read_text()
-    assert "<img" not in page and 'id="evil"' not in page
+    assert "<img" not in page
+    assert 'id="evil"' not in page
     assert page.count("<script") == page.count("</script>") == 5
     assert len(page.encode()) < 20 * 2**20
 

@@ -74,7 +74,9 @@ def test_no_text_of_a_model_ends_a_script_or_hides_in_the_page():
     hostile = "</script><!-- \x1b[31m \u202egnp.exe \ud800 \x00 <b>🙂"
     written = dumped({"text": shown(hostile), "number": math.nan})
     assert b"<" not in written
-    assert "\\\\u202e" in written.decode() and "\\\\x1b" in written.decode() and "🙂" in written.decode()
+    assert "\\\\u202e" in written.decode()
+    assert "\\\\x1b" in written.decode()
+    assert "🙂" in written.decode()
     assert b'"number":null' in written
 
 
@@ -82,4 +84,5 @@ def test_of_a_long_text_the_middle_is_left_out_and_counted():
     text = shown("a" * LONGEST_TEXT + "b" * 80_000)
     assert len(text) < LONGEST_TEXT + 100
     assert "80,000 characters are left out" in text
-    assert text.startswith("aaa") and text.endswith("bbb")
+    assert text.startswith("aaa")
+    assert text.endswith("bbb")

@@ -63,7 +63,9 @@ class Models:
     def open(cls, run: Path, config: Config) -> Models:
         """Of the run's newest checkpoint; `config` is in force. Raises MopdError."""
         if config.objective.kind != "distill":
-            raise ConfigError("a teacher reads contexts", f"objective.kind = {config.objective.kind}", "nothing is wrong")
+            raise ConfigError(
+                "a teacher reads contexts", f"objective.kind = {config.objective.kind}", "nothing is wrong"
+            )
         folder, cursor = newest_of_run(run)
         config = settled(config.model_copy(update={"student": str(folder)}))
         with from_checkpoint(folder):
@@ -145,9 +147,13 @@ def _contexts(maker: LessonMaker, group: Group, rollout: Rollout, record: Lesson
     feedback = next((block.text for block in blocks if block.kind == "feedback"), "")
 
     def showing(successes: int, failures: int, of: Peers) -> Lesson:
-        shown = Peers(of.successes[:successes], of.failures[:failures])
-        texts = {"success_texts": of.success_texts[:successes], "failure_texts": of.failure_texts[:failures]}
-        return replace(whole, context_ids=maker.render(group, rollout.index, replace(shown, **texts), feedback).token_ids)
+        shown = Peers(
+            of.successes[:successes],
+            of.failures[:failures],
+            of.success_texts[:successes],
+            of.failure_texts[:failures],
+        )
+        return replace(whole, context_ids=maker.render(group, rollout.index, shown, feedback).token_ids)
 
     found = {"whole": whole}
     shown_kinds = {block.kind for block in blocks}

@@ -19,7 +19,7 @@ FIRST, LAST = 0, 1
 
 @dataclass
 class Tally:
-    """What all groups of a run are, seen one line at a time: kinds of verdicts and groups, and how often each problem
+    """What all groups of a run are, seen line by line: kinds of verdicts and groups, and how often each problem
     succeeded when it first came and when it last came."""
 
     rollouts: int = 0
@@ -31,7 +31,7 @@ class Tally:
     steps: array[int] = field(default_factory=lambda: array("q"))
 
     def add(self, group: Row) -> None:
-        """Count one line of groups.jsonl. Raises KeyError or TypeError where it is none, and has then counted nothing."""
+        """Count one line of groups.jsonl. Raises KeyError or TypeError where it is none; nothing is counted then."""
         step, problem, rollouts = int(group["step"]), str(group["problem_id"]), group["rollouts"]
         outcomes = [bool(r["is_success"]) for r in rollouts if r["kind"] != "error"]
         kinds, reasons = [r["kind"] for r in rollouts], [r.get("no_lesson_reason") for r in rollouts]
@@ -62,7 +62,7 @@ def outcome_of(outcomes: Sequence[bool]) -> str:
 
 
 MOST_ENCODED = 40_000_000
-"""Characters that are encoded at most while contexts are rendered again: a long peer is shortened in some fifteen tries."""
+"""Characters encoded at most while contexts are rendered again: a long peer is shortened in some fifteen tries."""
 
 
 class Contexts:
@@ -113,9 +113,10 @@ def choose_groups(path: Path, maker: LessonMaker, budget: Budget) -> Chosen:
         if not budget.takes(group, len(recorded["rollouts"])):
             break
         drawn[index] = (recorded, group, neighbours)
-    for index in sorted(drawn):
-        for kept, value in zip((found.recorded, found.drawn, found.neighbours), drawn[index], strict=True):
-            kept.append(value)  # type: ignore[arg-type]
+    in_order = [drawn[index] for index in sorted(drawn)]
+    found.recorded = [recorded for recorded, _, _ in in_order]
+    found.drawn = [group for _, group, _ in in_order]
+    found.neighbours = [neighbours for _, _, neighbours in in_order]
     return found
 
 

@@ -27,7 +27,7 @@ def document(title: str, data: Mapping[str, Any]) -> bytes:
         f'<meta http-equiv="Content-Security-Policy" content="{policy}; form-action \'none\'">'
         '<meta name="viewport" content="width=device-width, initial-scale=1"><meta name="color-scheme" '
         f'content="light dark"><title>{html.escape(title)}</title><style>{style}</style></head>\n<body>'
-        '<noscript>This page draws itself with JavaScript that is in the file; it loads nothing.</noscript>\n'
+        "<noscript>This page draws itself with JavaScript that is in the file; it loads nothing.</noscript>\n"
     )
     blocks = [
         f'<script type="application/json" id="data-{name}">'.encode() + dumped(value) + b"</script>\n"

@@ -110,7 +110,8 @@ def cost(rows: Sequence[Row], summary: Row) -> dict[str, Any]:
     whole = _total(rows, "time/step_s")
     phases["other"] = max(0.0, whole - sum(phases.values()))
     written = sum(
-        (row.get("completion/tokens_mean") or 0.0) * sum(row.get(f"verdicts/{kind}_count") or 0 for kind in VERDICT_KINDS)
+        (row.get("completion/tokens_mean") or 0.0)
+        * sum(row.get(f"verdicts/{kind}_count") or 0 for kind in VERDICT_KINDS)
         for row in rows
     )
     return {

@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from os.path import commonprefix
+from itertools import takewhile
 
 LEAST = math.log(2)
 """A teacher doubts a token where another one is at least twice as probable to it."""
 
 PART = 0.5
-"""The first token counts that a teacher doubts by this part of its strongest doubt: what follows a mistake may be doubted
-even more."""
+"""The first token counts that a teacher doubts by this part of its strongest doubt: what follows a mistake may be
+doubted even more."""
 
 
 def first_wrong(doubts: Sequence[float]) -> int | None:
@@ -31,7 +31,10 @@ def first_wrong(doubts: Sequence[float]) -> int | None:
 def nearest(text: str, others: Mapping[int, str]) -> tuple[int, int] | None:
     """Of other rollouts (index -> text) the one that begins like `text` for longest, and for how many characters; the
     first of several."""
-    shared = {index: len(commonprefix([text, other])) for index, other in others.items()}
+    shared = {
+        index: sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(text, other, strict=False)))
+        for index, other in others.items()
+    }
     best = max(shared, key=lambda index: shared[index], default=None)
     return None if best is None else (best, shared[best])
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -45,14 +46,14 @@ class _Gathering:
     config: Config
     missing: list[str] = field(default_factory=list)
 
-    def tried(self, what: str, read: Callable[[], Found], otherwise: Found) -> Found:
+    def tried(self, what: str, read: Callable[[], Found], otherwise: Any) -> Found:
         """What `read` gives; where it fails, `otherwise`, and `what` is named as missing with the reason."""
         try:
             return read()
         except Exception as error:  # of a damaged or older run any part may be unlike what this version writes
             told = error.got if isinstance(error, MopdError) else f"{type(error).__name__}: {error}"
             self.missing.append(f"{what}: {shown(told, 500)}")
-            return otherwise
+            return otherwise  # type: ignore[no-any-return]
 
     def rows(self, what: str, read: Callable[[], Any]) -> list[Row]:
         """The lines of a log up to the first that is damaged."""
@@ -68,7 +69,9 @@ def _with_step(row: Row) -> Row:
     return row
 
 
-def write_report(runs: Sequence[str | Path], out: Path | None, score: int, quiet: bool = False) -> tuple[Path, list[str]]:
+def write_report(
+    runs: Sequence[str | Path], out: Path | None, score: int, quiet: bool = False
+) -> tuple[Path, list[str]]:
     """Write the page of the first run, beside which the others are set, to `out` (its directory, unless told).
 
     `score` groups are scored token by token. Gives the file, and what is missing from it. Raises RunError where a
@@ -127,7 +130,9 @@ def _overview(first: _Gathering, figures: Figures) -> dict[str, Any]:
     run, config = first.run, first.config
     summary = first.tried("the summary", lambda: run.summary, None)
     if summary is None:
-        first.missing.append(f"the end: the run is not finished; {len(figures.rows)} of {config.steps} steps are recorded")
+        first.missing.append(
+            f"the end: the run is not finished; {len(figures.rows)} of {config.steps} steps are recorded"
+        )
     if not figures.rows:
         first.missing.append("steps: none is recorded")
     summary = summary or {}
@@ -151,7 +156,7 @@ def _overview(first: _Gathering, figures: Figures) -> dict[str, Any]:
 
 
 def _maker(first: _Gathering, config: Config) -> LessonMaker:
-    """What makes contexts again; without the student's tokenizer their lengths are not known, and nothing is shortened."""
+    """What makes contexts again. Without the student's tokenizer their lengths are not known: nothing is shortened."""
     reader = first.tried(
         "shortened peers and the student's own wording in contexts", lambda: reader_of(first.run.path, config), None
     )
@@ -223,11 +228,8 @@ def _scores(
     left = MOST_TOKENS
     with progress.phase("score tokens", len(asked)) as phase:
         for place in asked:
-            recorded = chosen.recorded[place]
-            neighbours = chosen.neighbours[place]
-            rollouts, too_long = first.tried(
-                "scores of a group", lambda: score_group(models, recorded, neighbours), ([], 0)  # noqa: B023
-            )
+            shown = chosen.recorded[place], chosen.neighbours[place]
+            rollouts, too_long = first.tried("scores of a group", partial(score_group, models, *shown), ([], 0))
             if too_long:
                 first.missing.append(f"scores of long rollouts: {too_long} of a group do not fit {LONGEST} tokens")
             left -= sum(len(rollout["pieces"]) for rollout in rollouts)
