@@ -37,7 +37,7 @@ def page(run):
 
 @pytest.fixture
 def copied(run, tmp_path):
-    return shutil.copytree(run, tmp_path / "run")
+    return shutil.copytree(run, tmp_path / "run", ignore=shutil.ignore_patterns("report.html"))
 
 
 def made(run, *others, score=0, tmp_path):
