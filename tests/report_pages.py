@@ -67,8 +67,9 @@ def is_even(completions, **_):
     return [float(len(text) % 2 == 0) for text in texts]
 
 
-def train_byte_student(folder: Path) -> Path:
-    """A run of two steps of a student that reads any text, with peers of both kinds."""
+def train_byte_student(folder: Path, **overrides: object) -> Path:
+    """A run of two steps of a student that reads any text, with peers of both kinds; keys of `overrides` have `__` for
+    a dot."""
     student = save_byte_student(folder / "student")
     config = load_config(
         {"student": str(student), "run": str(folder / "run"), "steps": 2, "group_size": 4, "problems_per_step": 4},
@@ -81,6 +82,7 @@ def train_byte_student(folder: Path) -> Path:
             "checkpoint.every": 2,
             "success_reward": 1.0,
             "compute.threads": 1,
+            **{key.replace("__", "."): value for key, value in overrides.items()},
         },
     )
     problems = [{"id": f"plain-{n}", "prompt": f"Say {n}.", "answer": str(n)} for n in range(16)]

@@ -18,7 +18,7 @@ from mopd.runs.reading import read_config
 from mopd.scoring.head import row_logprobs
 from mopd.scoring.rows import Row
 from tests.conftest import TINY
-from tests.report_pages import HOSTILE, blocks_of, with_hostile_text
+from tests.report_pages import HOSTILE, blocks_of, save_byte_student, train_byte_student, with_hostile_text
 
 
 @pytest.fixture(scope="module")
@@ -199,6 +199,43 @@ def test_a_run_as_data_has_verdicts_lessons_and_completions(run):
     assert "reward" not in lessons
     assert len([*loaded.completion_rows(0)]) == 16 * 8
     assert [*loaded.completion_rows(3)] == []
+
+
+def test_parts_of_peers_that_were_cut_out_are_marked(tmp_path):
+    run = train_byte_student(tmp_path, context__tokens=150, peers__successes=1)
+    data, missing = made(run, tmp_path=tmp_path)
+    contexts = [r["context"] for group in data["groups"] for r in group["rollouts"] if "context" in r]
+    short = [block for context in contexts for block in context["blocks"] if block["short"]]
+    assert len(short) == sum(context["shortened"] for context in contexts) > 0
+    assert all(data["overview"]["template"]["marker"] in block["text"] for block in short)
+    assert missing == ""
+
+
+VARIANTS = {
+    "lora": {"lora__rank": 4},
+    "contrast": {"objective": {"kind": "distill", "contrast": {}}, "peers__successes": 1},
+    "external": {},
+    "unrelated": {"peers__control": "unrelated_problem"},
+    "sampled": {"divergence__kind": "sampled_reverse_kl"},
+}
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("name", VARIANTS)
+def test_every_kind_of_teacher_is_asked(name, tmp_path):
+    overrides = dict(VARIANTS[name])
+    if name == "external":
+        overrides["teacher"] = {"kind": "external", "model": str(save_byte_student(tmp_path / "teacher"))}
+    data, missing = made(train_byte_student(tmp_path, **overrides), score=4, tmp_path=tmp_path)
+    assert missing == ""
+    scores = data["overview"]["scores"]
+    assert scores["groups"] == 4
+    assert scores["rollouts"] >= 8
+    assert scores["alike"] + scores["apart"] > 0
+    for scored in data["tokens"]:
+        for found in scored["rollouts"]:
+            assert len(found["pieces"]) == len(found["gain"]) == len(found["tops"]) == len(found["divergence"])
+            assert all(value >= -1e-3 for value in found["divergence"])
 
 
 # --- what is missing ------------------------------------------------------------------------------------------------

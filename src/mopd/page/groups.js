@@ -59,7 +59,8 @@ function group_item(group) {
   const summary = [`step ${group.step} · `, h("bdi", null, group.problem), " · ",
     h("span", { class: "verdicts" }, group.rollouts.map(sign)), ` · ${group.successes} of ${group.judged}`,
     group.gain === null ? "" : ` · gain ${signed(group.gain, 2)}`];
-  return fold({ class: "item", "data-group": place }, summary, () => [
+  return fold({ class: "item" }, summary, () => [
+    group.domain ? h("p", { class: "pale" }, "domain ", h("bdi", null, group.domain)) : null,
     prompt_element(group.prompt),
     h("div", { class: "grid" }, group.rollouts.map((rollout) => h("article", null, completion(rollout), lesson_element(rollout, group, place)))),
   ]);

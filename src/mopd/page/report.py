@@ -243,7 +243,6 @@ def _scores(
     return {
         "step": models.step,
         "teacher": config.teacher.kind,
-        "divergence": config.divergence.kind,
         "groups": len(scored),
         "rollouts": len(every),
         "otherwise_encoded": sum(not rollout["is_same_length"] for rollout in every),
