@@ -62,7 +62,7 @@ $(VLLM): constraints-vllm.txt
 	touch $(VLLM)
 
 test-vllm: smollm2 vllm ## rollouts, pushes, killed servers, a served teacher and a whole run on real vLLM servers
-	$(ONE_THREAD) $(BIN)/python -m pytest -s -m vllm tests/served
+	$(ONE_THREAD) $(BIN)/python -m pytest -s -m vllm tests/integration/test_vllm_*.py
 
 fuzz: $(STAMP) ## the laws of verifiers on twenty times as many texts, and of math on 20,000 pairs of expressions
 	$(ONE_THREAD) $(BIN)/python -m pytest -n 2 --hypothesis-profile=fuzz tests/property/test_verifier_fuzz.py tests/property/test_math_law.py

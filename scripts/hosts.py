@@ -26,6 +26,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from safetensors.torch import load_file
+from torch import Tensor
 
 HERE = Path(__file__).resolve().parents[1]
 CONFIG = HERE / "tests" / "configs" / "tiny.toml"
@@ -116,7 +117,7 @@ def when_saved(run: Path, step: int, then: Callable[[], None]) -> Callable[[], N
     return disturb
 
 
-def weights(run: Path, step: int = STEPS) -> dict[str, object]:
+def weights(run: Path, step: int = STEPS) -> dict[str, Tensor]:
     """The student's weights after some steps."""
     return dict(load_file(run / "checkpoints" / f"step-{step}" / "model.safetensors"))
 
@@ -124,8 +125,8 @@ def weights(run: Path, step: int = STEPS) -> dict[str, object]:
 def apart(ours: Path, theirs: Path) -> float:
     """The difference of two runs' weights, as a share of how far those of the second moved."""
     a, b, start = weights(ours), weights(theirs), weights(theirs, 0)
-    square = [sum(float(((x[k] - y[k]) ** 2).sum()) for k in y) for x, y in ((a, b), (b, start))]  # type: ignore[operator]
-    return float((square[0] / square[1]) ** 0.5)
+    difference, moved = (sum(float((x[k] - y[k]).square().sum()) for k in y) for x, y in ((a, b), (b, start)))
+    return float((difference / moved) ** 0.5)
 
 
 def check(is_so: bool, told: str) -> None:
@@ -153,8 +154,9 @@ def prove(hosts: tuple[Host, Host], folder: Path, strategy: str) -> None:
         ends[0][0] != 0 and told, f"{strategy}: a host was killed, and the other says so{'' if told else _said(ends)}"
     )
     ends = on_both(hosts, ["--resume", str(killed), "--quiet"])
-    same = {name: bool((value == weights(both)[name]).all()) for name, value in weights(killed).items()}  # type: ignore[attr-defined]
-    check(all(same.values()), f"{strategy}: resumed, the weights are those of the undisturbed run, bit for bit")
+    undisturbed = weights(both)
+    same = [value.equal(undisturbed[name]) for name, value in weights(killed).items()]
+    check(all(same), f"{strategy}: resumed, the weights are those of the undisturbed run, bit for bit")
 
     pull = when_saved(pulled, 1, lambda: ip("-n", hosts[1].name, "link", "set", hosts[1].cable, "down"))
     ends = on_both(hosts, [str(CONFIG), *words, "parallel.timeout_s=15", f"run='{pulled}'"], pull)

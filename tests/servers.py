@@ -32,6 +32,7 @@ kind = "vllm"
 servers = {servers}
 environment = "{environment}"
 retries = 10
+arguments = ["--enforce-eager"]   # nothing is compiled, which takes longer than all that is written here
 
 [problems]
 source = "tool-calls"

@@ -14,14 +14,9 @@ pytestmark = pytest.mark.vllm
 
 SMALL = (
     *("problems_per_step=6", "group_size=8", "problems.held_out=24", "evaluation.rollouts=4", "compute.threads=1"),
-    *(
-        "peers.successes=1",
-        "peers.failures=0",
-        "preflight.action='off'",
-        "lessons.pause=false",
-        "compute.dtype='float32'",
-    ),
-    *("evaluation.contexts_every=4", "compute.sampling_rows=256", "evaluation.reading_contexts=8"),
+    *("peers.recipe='fixed'", "peers.successes=1", "peers.failures=0", "preflight.action='off'", "lessons.pause=false"),
+    *("compute.dtype='float32'", "compute.sampling_rows=256"),
+    *("evaluation.contexts_every=4", "evaluation.reading_contexts=8"),
 )
 STEPS = 4
 

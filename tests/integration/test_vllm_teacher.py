@@ -98,10 +98,18 @@ def test_a_teacher_that_dies_is_named_after_bounded_attempts_and_one_that_lies_i
 def test_a_run_under_a_served_teacher(two_servers, student, tmp_path):
     """Its teacher is the student itself, which tells the student nothing new: the loss is rounding alone."""
     config, urls, _ = two_servers
-    overrides = [*TEACHER, f"teacher.servers=['{urls[0]}']", "engine.kind='local'", f"run='{tmp_path / 'run'}'"]
-    overrides += ["peers.successes=0", "peers.failures=0", "preflight.action='off'", "steps=1", "group_size=2"]
+    overrides = ["divergence.support='teacher_top_k'", f"divergence.k={K}", f"run='{tmp_path / 'run'}'"]
+    overrides += [
+        "peers={recipe='fixed', successes=0, failures=0, require_success=false}",
+        "preflight.action='off'",
+        "steps=1",
+        "group_size=2",
+    ]
     overrides += ["problems.held_out=2", "evaluation.rollouts=1", "sampling.completion_tokens=8", "problems_per_step=2"]
-    values = load_config(config).model_dump(mode="json") | {"engine": {"kind": "local"}}
+    values = load_config(config).model_dump(mode="json") | {
+        "engine": {"kind": "local"},
+        "teacher": {"kind": "served", "servers": [urls[0]]},
+    }
     train(load_config(values, overrides), quiet=True)
     (row,) = read_jsonl(tmp_path / "run" / "metrics.jsonl")
     assert row["lessons/count"] == 4

@@ -1,4 +1,4 @@
-"""What processes of a run do apart from one another: who does what, what a launcher says, what they may be asked for."""
+"""Processes of a run, without any: who does what, what a launcher says, and what they may be asked for."""
 
 import pickle
 

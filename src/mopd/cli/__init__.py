@@ -48,8 +48,9 @@ def _status_of(options: argparse.Namespace) -> int:
         _tell(error)
         return error.exit_status
     except KeyboardInterrupt:
-        text = f"interrupted; {options.after_interrupt}"
-        Console(stderr=True).print(text, markup=False, highlight=False, soft_wrap=True)
+        if may_tell():
+            text = f"interrupted; {options.after_interrupt}"
+            Console(stderr=True).print(text, markup=False, highlight=False, soft_wrap=True)
         return 130
 
 

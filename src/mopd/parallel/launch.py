@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from mopd.core.errors import RankError
 
 VARIABLES = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
 """Set, all of them, where a launcher started this process."""
+
+
+LOCAL = ("LOCAL_RANK", "LOCAL_WORLD_SIZE")
+"""The same among the processes of one host."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,17 +33,15 @@ def launched() -> Launch | None:
     """
     if not all(name in os.environ for name in VARIABLES):
         return None
+    said = {name: os.environ[name] for name in (*VARIABLES, *LOCAL) if name in os.environ and name != "MASTER_ADDR"}
     try:
-        rank, size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
-        local_rank = int(os.environ.get("LOCAL_RANK", rank))
-        local_size = int(os.environ.get("LOCAL_WORLD_SIZE", size))
-        port = int(os.environ["MASTER_PORT"])
+        numbers = {name: int(text) for name, text in said.items()}
     except ValueError as error:
-        raise _senseless(str(error)) from error
-    if port < 1:
-        raise _senseless(f"MASTER_PORT={port}, at which nobody can meet")
-    if not 0 <= rank < size or not 0 <= local_rank < local_size:
-        raise _senseless(f"RANK={rank} of WORLD_SIZE={size}, LOCAL_RANK={local_rank} of LOCAL_WORLD_SIZE={local_size}")
+        raise _senseless(said) from error
+    rank, size = numbers["RANK"], numbers["WORLD_SIZE"]
+    local_rank, local_size = numbers.get("LOCAL_RANK", rank), numbers.get("LOCAL_WORLD_SIZE", size)
+    if not (0 <= rank < size and 0 <= local_rank < local_size <= size and 0 < numbers["MASTER_PORT"] < 2**16):
+        raise _senseless(said)
     return Launch(rank, size, local_rank, local_size) if size > 1 else None
 
 
@@ -48,9 +51,9 @@ def is_first() -> bool:
     return own is None or own.rank == 0
 
 
-def _senseless(got: str) -> RankError:
+def _senseless(said: Mapping[str, str]) -> RankError:
     return RankError(
-        "a launcher tells each process its number, below the number of processes",
-        got,
+        "a launcher tells each process its number, below the number of processes, and a port to meet at",
+        ", ".join(f"{name}={text}" for name, text in said.items()),
         "start with torchrun or accelerate launch, or unset RANK, WORLD_SIZE, MASTER_ADDR and MASTER_PORT",
     )

@@ -40,13 +40,15 @@ def shard(model: Any, decoder: Any, layers: Sequence[Any], ranks: Ranks) -> None
 
     Gradients are added up over ranks as they are made, not averaged: the loss of a rank is its share of a sum.
     """
+    from torch.distributed.device_mesh import init_device_mesh
     from torch.distributed.fsdp import fully_shard
 
+    mesh = init_device_mesh(next(model.parameters()).device.type, (ranks.size,))
     of_layers = {id(parameter) for layer in layers for parameter in layer.parameters()}
     around = {parameter for parameter in decoder.parameters() if id(parameter) not in of_layers}
     for layer in layers:
-        fully_shard(layer)
-    fully_shard(decoder, ignored_params=around)
+        fully_shard(layer, mesh=mesh)
+    fully_shard(decoder, mesh=mesh, ignored_params=around)
     for module in (*layers, decoder):
         module.set_gradient_divide_factor(1.0)
         module.set_force_sum_reduction_for_comms(True)

@@ -43,5 +43,5 @@ def open_teacher_engine(config: Config, student: Student, ranks: Ranks = ONE) ->
     if config.served_teacher is None:
         return None
     engine = ServedTeacherEngine(config.served_teacher, student, config.compute.sampling_rows)
-    reader = Reader(student.tokenizer, student.template, engine.window, " (that of the teacher's servers)")
+    reader = Reader(student.tokenizer, student.template, engine.window, "")
     return shared_engine(engine, ranks), reader

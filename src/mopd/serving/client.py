@@ -48,21 +48,25 @@ class Client:
             answer = await self._http.request(method, server + path, json=body)
         except httpx.HTTPError as error:
             raise Unanswered(f"{server}{path}: {type(error).__name__} {error}".rstrip()) from error
-        text = " ".join(answer.text.split())[:300]
         if answer.status_code in FAULTY_REQUEST:
             raise ServerError(
                 "a server takes what it is asked for",
-                f"{server}{path} refuses it (HTTP {answer.status_code}): {text}",
+                f"{server}{path} refuses it (HTTP {answer.status_code}): {_begin(answer)}",
                 "see how it was started: `mopd serve CONFIG.toml --print` says how it should be (docs/serving.md)",
             )
         if not answer.is_success:
-            raise Unanswered(f"{server}{path}: HTTP {answer.status_code}: {text}")
+            raise Unanswered(f"{server}{path}: HTTP {answer.status_code}: {_begin(answer)}")
         if not is_json:
             return None
         try:
             return answer.json()
         except ValueError as error:
-            raise Unanswered(f"{server}{path}: what is no JSON: {text[:80]!r}") from error
+            raise Unanswered(f"{server}{path}: what is no JSON: {_begin(answer, 80)!r}") from error
+
+
+def _begin(answer: httpx.Response, most: int = 300) -> str:
+    """The begin of what a server wrote, on one line."""
+    return " ".join(answer.text.split())[:most]
 
 
 def said(answer: Any, name: str) -> Any:
@@ -98,17 +102,16 @@ class Work(Generic[T]):
     loop, as notebooks do, and may do something else meanwhile."""
 
     def __init__(self, work: Coroutine[Any, Any, T]) -> None:
-        self._work = work
-        self._begun = Event()
-        self._running: tuple[asyncio.AbstractEventLoop, asyncio.Task[Any] | None] | None = None
-        self._pool = ThreadPoolExecutor(1)
-        self._found = self._pool.submit(asyncio.run, self._run())
-        self._pool.shutdown(wait=False)
+        self._begun, self._tasks = Event(), list[asyncio.Task[T]]()
 
-    async def _run(self) -> T:
-        self._running = asyncio.get_running_loop(), asyncio.current_task()
-        self._begun.set()
-        return await self._work
+        async def run() -> T:
+            self._tasks.append(asyncio.ensure_future(work))
+            self._begun.set()
+            return await self._tasks[0]
+
+        pool = ThreadPoolExecutor(1)
+        self._found = pool.submit(asyncio.run, run())
+        pool.shutdown(wait=False)
 
     def result(self) -> T:
         """What it comes to, waited for. Whatever interrupts the wait, such as a signal, ends the work."""
@@ -121,11 +124,10 @@ class Work(Generic[T]):
     def end(self) -> None:
         """Break it off, and wait until it is; nothing where it is done."""
         self._begun.wait()
-        assert self._running is not None
-        loop, task = self._running
+        (task,) = self._tasks
         with suppress(RuntimeError):  # the loop is closed: the work is done
-            loop.call_soon_threadsafe(task.cancel if task is not None else loop.stop)
-        wait([self._found])
+            task.get_loop().call_soon_threadsafe(task.cancel)
+        self.settle()
 
     def settle(self) -> None:
         """Wait until it is done, whatever it comes to."""

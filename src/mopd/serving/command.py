@@ -79,7 +79,7 @@ def _words(served: Served) -> list[str]:
         words += ["--no-enable-chunked-prefill"]
     if served.told is not None:
         return [*words, "--max-logprobs", str(served.told)]
-    words += ["--logprobs-mode", "processed_logprobs"]
+    words += ["--logprobs-mode", "processed_logprobs", "--worker-extension-cls", "mopd_worker.WeightsReader"]
     if served.lora_rank is None:
         return words
     rank = next((room for room in LORA_RANKS if room >= served.lora_rank), None)
@@ -93,13 +93,15 @@ def _words(served: Served) -> list[str]:
 
 
 def _environment(served: Served, servers: int) -> dict[str, str]:
-    """What a server's environment holds besides; what is set in this process's own stays as it is."""
+    """What a server's environment holds besides; what is set in this process's own stays as it is, but for where the
+    part of mopd is that vLLM loads."""
     found = {"VLLM_NO_USAGE_STATS": "1"}
     if served.told is None:
         found["VLLM_SERVER_DEV_MODE"] = "1"  # without it nobody may give it weights
+        found["PYTHONPATH"] = str(Path(__file__).parent / "worker")
     if served.lora_rank is not None:
         found["VLLM_ALLOW_RUNTIME_LORA_UPDATING"] = "1"
     if served.gpus == 0:
         threads = max(1, len(os.sched_getaffinity(0)) // servers)
         found |= {"VLLM_CPU_KVCACHE_SPACE": "1", "VLLM_CPU_OMP_THREADS_BIND": "nobind", "OMP_NUM_THREADS": str(threads)}
-    return {name: os.environ.get(name, value) for name, value in found.items()}
+    return {name: value if name == "PYTHONPATH" else os.environ.get(name, value) for name, value in found.items()}

@@ -109,10 +109,10 @@ class Fleet:
         for attempt in range(1 + self.retries):
             self.counts["retries_count"] += attempt > 0
             server = _next(servers)
-            await asyncio.sleep(max(0.0, server.rests_until - time.monotonic()))
-            began = time.monotonic()
-            server.asked += 1
+            server.asked += 1  # before anything is waited for: others choose meanwhile
             try:
+                await asyncio.sleep(max(0.0, server.rests_until - time.monotonic()))
+                began = time.monotonic()
                 answer = await ask(client, server)
             except Unanswered as error:
                 said = str(error)

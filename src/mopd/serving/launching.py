@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
 import signal
 import socket
 import subprocess
+import sys
 import time
 import urllib.error
 import urllib.request
@@ -17,15 +17,11 @@ from types import FrameType
 from urllib.parse import urlsplit
 
 from mopd.core.errors import ConfigError, ServerError
+from mopd.serving import guard
 from mopd.serving.command import ServerCommand
 
 RESTARTS = 3
 """How often a server that ends by itself is started again."""
-
-GRACE_S = 20.0
-"""How long a server has to end before it is killed."""
-
-PR_SET_PDEATHSIG = 1
 
 
 class Ended(SystemExit):
@@ -33,7 +29,7 @@ class Ended(SystemExit):
 
 
 class ServerProcess:
-    """One server and whatever it starts: a process group of its own, which ends with this process."""
+    """One server and whatever it starts: a process group of its own, which ends with this process (`guard`)."""
 
     def __init__(self, command: ServerCommand) -> None:
         self.command = command
@@ -49,8 +45,9 @@ class ServerProcess:
             env=os.environ | dict(self.command.environment),
             stdin=subprocess.DEVNULL,
             process_group=0,
-            preexec_fn=_end_with_parent,
         )
+        words = [sys.executable, "-I", guard.__file__, str(self.process.pid)]
+        self.guard = subprocess.Popen(words, stdin=subprocess.PIPE, start_new_session=True)
 
     def answers(self) -> bool:
         """Whether it serves by now."""
@@ -58,17 +55,14 @@ class ServerProcess:
             self.is_ready = True
         return self.is_ready
 
-    def end(self) -> None:
-        """End the group: it is asked first, then killed."""
-        for number, patience_s in ((signal.SIGTERM, GRACE_S), (signal.SIGKILL, GRACE_S)):
-            with suppress(ProcessLookupError):
-                os.killpg(self.process.pid, number)
-            until = time.monotonic() + patience_s
-            while self._is_there() and time.monotonic() < until:
-                time.sleep(0.1)
+    def signal(self, number: int) -> None:
+        """Send a signal to the whole group."""
+        with suppress(ProcessLookupError):
+            os.killpg(self.process.pid, number)
 
-    def _is_there(self) -> bool:
-        self.process.poll()
+    def is_there(self) -> bool:
+        """Whether any process of the group is left."""
+        self.process.poll()  # of the dead this process is told, and they are gone
         try:
             os.killpg(self.process.pid, 0)
         except ProcessLookupError:
@@ -76,9 +70,17 @@ class ServerProcess:
         return True
 
 
-def _end_with_parent() -> None:
-    """In the child: the system ends it where its parent dies, even where that is killed."""
-    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+def end_all(servers: Sequence[ServerProcess]) -> None:
+    """End servers, all at once: they are asked first, then killed."""
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        left = [server for server in servers if server.is_there()]
+        for server in left:
+            server.signal(number)
+        until = time.monotonic() + guard.GRACE_S
+        while any(server.is_there() for server in left) and time.monotonic() < until:
+            time.sleep(0.1)
+    for server in servers:
+        server.guard.communicate()  # closes its input: it finds nothing left to end
 
 
 def check_can_start(commands: Sequence[ServerCommand]) -> None:
@@ -138,8 +140,7 @@ def serve(commands: Sequence[ServerCommand], tell: Callable[[str], object]) -> N
                 _watch(servers, tell)
                 time.sleep(1.0)
         finally:
-            for server in servers:
-                server.end()
+            end_all(servers)
 
 
 def _watch(servers: Sequence[ServerProcess], tell: Callable[[str], object]) -> None:
@@ -155,6 +156,6 @@ def _watch(servers: Sequence[ServerProcess], tell: Callable[[str], object]) -> N
                 f"{url} ended {server.starts} times, the last time with {status}",
                 "see what it printed, and docs/serving.md",
             )
-        server.end()  # what it has started
+        end_all([server])  # what it has started
         tell(f"{url} ended with {status}; it is started again")
         server.start()

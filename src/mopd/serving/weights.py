@@ -126,7 +126,7 @@ async def push(client: Client, server: Server, weights: Pushed) -> None:
         await _push_adapter(client, server, weights)
         return
     await _name(client, server, f"reading {weights.version}")
-    asked = {"method": "reload_weights", "kwargs": {"weights_path": str(weights.folder)}}
+    asked = {"method": "read_weights", "kwargs": {"folder": str(weights.folder)}}  # worker/mopd_worker.py
     await client.post(server.url, "/collective_rpc", asked)
     freed = await client.post(server.url, "/reset_prefix_cache?reset_running_requests=true")
     if not said(freed, "success"):  # keys and values of the old weights would go on beside the new ones

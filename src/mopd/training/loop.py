@@ -22,7 +22,7 @@ from mopd.method.recipes import in_force
 from mopd.models.memory import told_if_full
 from mopd.models.passed import StudentGiven, model_of, with_student
 from mopd.models.weights import held_tensors
-from mopd.parallel.ranks import open_ranks
+from mopd.parallel.ranks import open_ranks, told_if_rank_lost
 from mopd.preflight.checks import check_compiler, check_moments, check_parallel, check_paths
 from mopd.preflight.setup import Setup, prepare, prepare_problems
 from mopd.problems import Passed, ProblemSet, ProblemsGiven, check_passed_again, with_passed
@@ -190,7 +190,8 @@ class _Training:
         if (summary := self.run.finished()) is not None:
             return summary
         try:
-            return self._go()
+            with told_if_rank_lost():
+                return self._go()
         finally:
             self.tracker.close()
 

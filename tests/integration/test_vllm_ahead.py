@@ -7,17 +7,17 @@ import sys
 from statistics import fmean
 
 import pytest
-from tests.servers import ROOT
 
 from mopd import load_config, train
 from mopd.runs.records import read_jsonl
+from tests.servers import ROOT
 
 pytestmark = pytest.mark.vllm
 
 SETTINGS = [
     *("problems_per_step=4", "group_size=4", "preflight.action='off'", "peers.recipe='fixed'", "peers.successes=1"),
     *("peers.failures=0", "evaluation.contexts_every=0", "problems.held_out=2", "evaluation.rollouts=1", "seed=3"),
-    *("objective.kind='grpo'", "rewards.functions=['tests.served.test_ahead:varied']", "alarms.action='off'"),
+    *("objective.kind='grpo'", "rewards.functions=['tests.integration.test_vllm_ahead:varied']", "alarms.action='off'"),
 ]
 """Every rollout has an advantage, whatever it says, so that every step learns."""
 
@@ -61,10 +61,10 @@ def test_rollouts_that_are_written_ahead_are_one_update_older_and_weighted(two_s
 def test_two_processes_speak_to_a_server_through_the_first(two_servers, tmp_path, strategy):
     run = tmp_path / "run"
     overrides = [*SETTINGS, "steps=3", f"parallel.strategy='{strategy}'", "engine.ahead=1", f"run={run}"]
-    command = ["torchrun", "--nproc-per-node", "2", "--master-port", "0", "-m", "mopd", "train", str(two_servers[0])]
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT / "src"), str(ROOT)]), "OMP_NUM_THREADS": "1"}
     done = subprocess.run(
-        [sys.executable, "-m", "torch.distributed.run", *command[1:], *overrides, "--quiet"],
+        [*launcher, "-m", "mopd", "train", str(two_servers[0]), *overrides, "--quiet"],
         cwd=ROOT,
         env=environment,
         capture_output=True,
