@@ -8,7 +8,7 @@ STAMP := .venv/installed
 # Small models on a shared machine: a second thread of one process costs more than it brings.
 ONE_THREAD := OMP_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false
 
-.PHONY: help setup demo vllm test-vllm smollm2 qwen-coder qwen-coder-1.5b demo-smollm2 mbpp demo-code steady-table test test-long test-lean fuzz check format docs bench bench-peer bench-full demo-table smollm2-table second-task picture proof-resume proof-same-numbers test-hosts proof-demo proof-exact proof-verdicts proof-hostile proof-sandbox bench-sandbox audit-reasoning-gym proof-first-hour dist site clean
+.PHONY: help setup demo vllm test-vllm smollm2 qwen-coder qwen-coder-1.5b demo-smollm2 mbpp demo-code steady-table test test-long test-lean fuzz check format docs bench bench-peer bench-full demo-table smollm2-table second-task picture proof-resume proof-same-numbers test-hosts proof-demo proof-exact proof-verdicts proof-report proof-hostile proof-sandbox bench-sandbox audit-reasoning-gym proof-first-hour dist site clean
 
 help: ## this list
 	@grep -E '^[a-z0-9.-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 22
@@ -134,6 +134,9 @@ proof-exact: smollm2 ## gradients of a step beside TRL's, float32 and bfloat16; 
 proof-verdicts: $(STAMP) ## completions of public bug reports, HumanEval's and MBPP's own solutions, all tests of programs
 	$(ONE_THREAD) $(BIN)/python -m pytest -n 2 --dist loadfile -m "slow or not slow" tests/proofs/test_verdicts.py \
 		tests/integration/test_code.py tests/integration/test_assertions.py
+
+proof-report: $(STAMP) ## the page of `mopd report` in Chromium with hostile text, and a log of GIGABYTES=5 read in bounded memory
+	$(ONE_THREAD) $(BIN)/python -m pytest -s -m slow tests/proofs/test_report.py
 
 proof-hostile: $(STAMP) ## two processes on one run, full disks, failing caches, signals at random moments, truncated files (ROUNDS=n)
 	ROUNDS=$(ROUNDS) $(ONE_THREAD) $(BIN)/python -m pytest -m slow -s tests/proofs/test_hostile.py

@@ -20,6 +20,21 @@ def export_command(options: argparse.Namespace) -> None:
     console.print(f"{checkpoint} as {options.dtype}: {options.out}", markup=False, highlight=False, soft_wrap=True)
 
 
+def report_command(options: argparse.Namespace) -> None:
+    """Write the page, and say what is missing from it."""
+    from mopd.page.report import write_report
+
+    if options.score < 0:
+        raise ConfigError("--score is a number of groups, at least 0", f"--score {options.score}", "change it")
+    out = Path(options.out) if options.out else None
+    target, missing = write_report([options.run, *options.others], out, options.score, options.quiet)
+    console = Console()
+    for told in missing:
+        console.print(f"missing: {told}", markup=False, highlight=False, soft_wrap=True)
+    size = target.stat().st_size / 2**20 if target.is_file() else 0.0
+    console.print(f"{target} ({size:.1f} MiB)", markup=False, highlight=False, soft_wrap=True)
+
+
 def estimate_command(options: argparse.Namespace) -> int:
     """1 where the run does not fit what is free."""
     from mopd.estimating.estimate import estimate

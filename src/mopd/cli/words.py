@@ -105,6 +105,7 @@ the first hour:
   mopd train --resume runs/mine    go on where a run was ended
   mopd generate runs/mine "2+2?"   what the model writes
   mopd evaluate runs/mine          figures on held-out problems
+  mopd report runs/mine            the whole run as a page for the browser
 completion in the shell: pip install argcomplete; eval "$(register-python-argcomplete mopd)"
 """
 
@@ -121,7 +122,8 @@ def _parser() -> argparse.ArgumentParser:
     subparsers = parser.add_subparsers(required=True, metavar="COMMAND")
     for add in (
         *(_add_init, _add_problems, _add_estimate, _add_preflight, _add_train, _add_evaluate),
-        *(_add_generate, _add_verify, _add_show_context, _add_export, _add_serve, _add_config, _add_cache),
+        *(_add_generate, _add_verify, _add_show_context, _add_report),
+        *(_add_export, _add_serve, _add_config, _add_cache),
     ):
         add(subparsers)
     return parser
@@ -247,6 +249,18 @@ def _add_show_context(subparsers: Any) -> None:
     show.add_argument("--problem", metavar="ID")
     show.add_argument("--rollout", type=int, metavar="INDEX")
     show.set_defaults(command=commands.show_context_command)
+
+
+def _add_report(subparsers: Any) -> None:
+    report = subparsers.add_parser("report", help="a run as one HTML file: figures, groups, what the teacher said")
+    report.add_argument("run", metavar="RUN")
+    report.add_argument("others", nargs="*", metavar="RUN2", help="runs to set beside it")
+    report.add_argument("--out", metavar="FILE", help="where to write it; RUN/report.html unless told")
+    report.add_argument(
+        "--score", type=int, default=4, metavar="N", help="groups to score token by token, 4 unless told; 0 for none"
+    )
+    report.add_argument("--quiet", action="store_true", help="show no progress")
+    report.set_defaults(command=upkeep.report_command, after_interrupt="nothing was written")
 
 
 def _add_export(subparsers: Any) -> None:

@@ -11,7 +11,7 @@ from mopd.core.errors import RunError
 from mopd.core.types import Context
 from mopd.method.lessons import LessonMaker
 from mopd.method.recipes import in_force
-from mopd.models.student import load_reader
+from mopd.models.student import Reader, load_reader
 from mopd.runs.checkpoint import latest_checkpoint
 from mopd.runs.inputs import freeze_day
 from mopd.runs.reading import moment_of, read_config, read_preflight
@@ -47,8 +47,7 @@ def rendered_context(
     """(context, its rendered text, the completion it is put before) of a recorded rollout, as the teacher read it."""
     config = read_config(run)
     recorded, rollout_index, step_groups = find_rollout(run, step, problem_id, index)
-    reader = load_reader(str(_tokenizer_home(run, config)), config.chat.options)
-    freeze_day(reader.tokenizer, moment_of(run))
+    reader = reader_of(run, config)
     maker = LessonMaker(in_force(config, read_preflight(run)), reader.tokenizer.encode_prompt, reader.template)
     groups = [rebuild_group(group, config.success_reward) for group in step_groups]
     group = next(g for g in groups if g.problem.id == recorded["problem_id"])
@@ -61,5 +60,8 @@ def rendered_context(
     return record.context, rendered, group.rollouts[rollout_index].text
 
 
-def _tokenizer_home(run: Path, config: Config) -> Path | str:
-    return latest_checkpoint(run / "checkpoints") or config.student
+def reader_of(run: Path, config: Config) -> Reader:
+    """How the student of a run reads, on the day on which the run began. Raises StudentError."""
+    reader = load_reader(str(latest_checkpoint(run / "checkpoints") or config.student), config.chat.options)
+    freeze_day(reader.tokenizer, moment_of(run))
+    return reader

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mopd.config import Config
+from mopd.runs.directory import EVALUATIONS
 from mopd.runs.logs import LOGS
 from mopd.runs.paths import absolute
 from mopd.runs.reading import read_config, read_preflight, read_summary
@@ -18,6 +19,11 @@ if TYPE_CHECKING:
     from pandas import DataFrame
 
 Row = dict[str, Any]
+
+WHOSE = ("step", "problem_id", "domain", "index")
+VERDICT = (*WHOSE, "kind", "is_success", "reward", "answer", "feedback")
+LESSON = (*WHOSE, "is_lesson", "no_lesson_reason", "peers", "context_tokens", "shortened_count", "dropped_count")
+"""Columns of rollouts; runs of earlier versions may lack some."""
 
 
 @dataclass(frozen=True)
@@ -53,9 +59,21 @@ class LoadedRun:
         """The groups with their rollouts, verdicts and peers as groups.jsonl has them, one line at a time."""
         return self._rows("groups.jsonl")
 
+    def verdict_rows(self) -> Iterator[Row]:
+        """The verdict on each rollout: its reward, kind, answer and feedback, and whose it is."""
+        return (_chosen(row, VERDICT) for row in _rollouts(self.iter_groups()))
+
+    def lesson_rows(self) -> Iterator[Row]:
+        """What became of each rollout: its lesson or the reason for none, its peers, and the size of its context."""
+        return (_chosen(row, LESSON) for row in _rollouts(self.iter_groups()))
+
     def evaluation_rows(self) -> Iterator[Row]:
         """The evaluations on held-out problems, one line at a time."""
         return self._rows("evaluations.jsonl")
+
+    def completion_rows(self, step: int) -> Iterator[Row]:
+        """The completions of held-out problems, with verdicts, of the evaluation after `step` steps; one at a time."""
+        return self._rows(f"{EVALUATIONS}/step-{step}.jsonl")
 
     @property
     def metrics(self) -> DataFrame:
@@ -66,6 +84,16 @@ class LoadedRun:
     def groups(self) -> DataFrame:
         """A row for each rollout of each group, with the group's `step`, `problem_id`, `domain` and `prompt`."""
         return _table(_rollouts(self.iter_groups()))
+
+    @property
+    def verdicts(self) -> DataFrame:
+        """A row for each rollout, with what its verdict says."""
+        return _table(self.verdict_rows())
+
+    @property
+    def lessons(self) -> DataFrame:
+        """A row for each rollout, with its lesson or the reason for none."""
+        return _table(self.lesson_rows())
 
     @property
     def evaluations(self) -> DataFrame:
@@ -99,6 +127,10 @@ def _rollouts(groups: Iterable[Row]) -> Iterator[Row]:
         shared = {name: value for name, value in group.items() if name != "rollouts"}
         for rollout in group["rollouts"]:
             yield shared | rollout
+
+
+def _chosen(row: Row, names: Iterable[str]) -> Row:
+    return {name: row[name] for name in names if name in row}
 
 
 def _table(rows: Iterable[Row]) -> DataFrame:

@@ -15,6 +15,8 @@ _SHOWN_AS_THEY_ARE = "\n\t\u200c\u200d"
 
 def visible(text: str) -> str:
     """`text` with an escape, as in `\\x1b`, for each character that a terminal would obey or hide."""
+    if text.replace("\n", "").isprintable():  # nearly all text
+        return text
     return "".join(
         char.encode("unicode_escape").decode()
         if unicodedata.category(char) in _HIDDEN and char not in _SHOWN_AS_THEY_ARE

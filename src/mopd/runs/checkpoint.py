@@ -156,13 +156,18 @@ def load_checkpoint(path: Path, student: Student, teacher: Teacher | None, optim
     """Restore student, teacher and optimiser in place and return the cursor. Raises CheckpointError."""
     with from_checkpoint(path):
         load_weights(student, path)
-        if teacher is not None and teacher.has_own_weights:
-            _restore(teacher.model, _stored(path, "teacher", teacher.model), _trained(student))
         optimizer.load_state_tensors(_stored(path, "optimizer", student.model))
         cursor = read_cursor(path)
         if teacher is not None:
-            teacher.restore(cursor.teacher)
+            load_teacher(path, cursor, student, teacher)
         return cursor
+
+
+def load_teacher(path: Path, cursor: Cursor, student: Student, teacher: Teacher) -> None:
+    """Restore the teacher of a checkpoint in place; called within `from_checkpoint`."""
+    if teacher.has_own_weights:
+        _restore(teacher.model, _stored(path, "teacher", teacher.model), _trained(student))
+    teacher.restore(cursor.teacher)
 
 
 def _stored(path: Path, name: str, model: Any) -> dict[str, Any]:

@@ -24,10 +24,13 @@ PREFLIGHT = "preflight.json"
 EVALUATIONS = "evaluations"
 """The folder with the completions of held-out problems."""
 
-_FILES = (*BEGUN_WITH, *LOGS, "config.json", "tracker.json", "warmup.json", PREFLIGHT, "summary.json", ".lock")
+REPORT = "report.html"
+"""The page that `mopd report` makes of a run."""
+
+_FILES = (*BEGUN_WITH, *LOGS, "config.json", "tracker.json", "warmup.json", PREFLIGHT, "summary.json", REPORT, ".lock")
 _OWN = re.compile(
     "|".join(map(re.escape, (*_FILES, "checkpoints", EVALUATIONS, "tensorboard", "wandb")))
-    + r"|summary-\d+\.json|\.[a-z]+\.json\.new"
+    + r"|summary-\d+\.json|\.[a-z]+\.(json|html)\.new"
 )
 
 MUST = "a new run has a directory of its own"

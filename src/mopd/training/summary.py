@@ -20,7 +20,7 @@ def summary_of(
 ) -> dict[str, Any]:
     """From the run's records: figures before and after, what was odd, and where the seconds of this process went."""
     summary: dict[str, Any] = {"run": str(run.path), "steps": config.steps, "seed": config.seed}
-    summary |= _before_and_after(run.evaluations())
+    summary |= before_and_after(run.evaluations())
     summary["split"] = dataclasses.asdict(problems.split)
     summary["seconds"] = seconds
     best = best_step(run.evaluations()) if config.checkpoint.keep_best else None
@@ -40,7 +40,7 @@ def summary_of(
     return summary
 
 
-def _before_and_after(evaluations: Sequence[dict[str, Any]]) -> dict[str, Any]:
+def before_and_after(evaluations: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """The first and the last evaluation and the gain between them, where they were measured alike."""
     if not evaluations:
         return {}

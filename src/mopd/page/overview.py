@@ -1,0 +1,128 @@
+"""The figures of a run as a page draws them: curves over steps, before and after, alarms, where the time went."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from mopd.config import Config
+from mopd.core.statistics import mean_or_zero
+from mopd.core.types import VERDICT_KINDS
+from mopd.runs.records import mean_key
+from mopd.training.alarms import Alarms, sharpening
+from mopd.training.step import PHASES
+
+Row = Mapping[str, Any]
+
+MOST_POINTS = 400
+"""Points of one curve; of a longer run each is the mean of several steps."""
+
+CURVES = (
+    ("success", "share of rollouts", {"successes": "reward/success_share", "mean reward": "reward/mean"}),
+    ("divergence", "nats a token (the objective's loss)", {"loss": "objective/loss"}),
+    (
+        "length",
+        "tokens",
+        {
+            "mean": "completion/tokens_mean",
+            "95th percentile": "completion/tokens_p95",
+            "longest": "completion/tokens_max",
+        },
+    ),
+    (
+        "cut and repeated",
+        "share",
+        {"cut at the limit": "completion/truncated_share", "repeated runs": "completion/repeated_share"},
+    ),
+    ("verdicts", "rollouts a step", {kind: f"verdicts/{kind}_count" for kind in VERDICT_KINDS}),
+    ("entropy", "nats a token", {"student": "student/entropy_nats"}),
+    ("teacher", "share of completions that are right", {"when it writes": "teacher/accuracy_from_contexts_share"}),
+    ("drift", "nats", {"student, by one update": "update/drift_nats"}),
+    ("lessons", "rollouts a step", {"lessons": "lessons/count"}),
+    ("memory", "GiB at most", {"peak": "memory/peak_gib"}),
+    ("seconds", "seconds a step", {"step": "time/step_s"}),
+)
+"""Of each chart: title, unit, and names of its curves with their metrics."""
+
+
+def curves(rows: Sequence[Row], evaluations: Sequence[Row]) -> list[dict[str, Any]]:
+    """Charts with at least one point: held-out figures first, then what metrics.jsonl has."""
+    found = [_held_out_chart(evaluations)] if evaluations else []
+    for title, unit, names in CURVES:
+        lines = [{"name": name, "points": _points(rows, key)} for name, key in names.items()]
+        drawn = [line for line in lines if any(value for _, value in line["points"])]
+        if drawn:
+            found.append({"title": title, "unit": unit, "lines": drawn})
+    return found
+
+
+def _points(rows: Sequence[Row], key: str) -> list[tuple[float, float]]:
+    points = [(float(row["step"]), float(row[key])) for row in rows if row.get(key) is not None]
+    size = -(-len(points) // MOST_POINTS) or 1
+    parts = [points[begin : begin + size] for begin in range(0, len(points), size)]
+    return [(part[len(part) // 2][0], mean_or_zero([value for _, value in part])) for part in parts]
+
+
+def _held_out_chart(evaluations: Sequence[Row]) -> dict[str, Any]:
+    """mean@k and pass@k over steps, with their 95 % intervals, of evaluations measured like the newest."""
+    alike = [row for row in evaluations if row.get("measured") == evaluations[-1].get("measured")]
+    mean = mean_key(alike[-1])
+    lines = [
+        {
+            "name": key.replace("_at_", "@"),
+            "points": [(row["step"], row[key]) for row in alike],
+            "band": [row[f"{key}_interval"] for row in alike],
+        }
+        for key in (mean, mean.replace("mean", "pass"))
+    ]
+    return {"title": "held-out problems", "unit": "share solved, 95 % intervals", "lines": lines}
+
+
+def figures_table(found: Row) -> list[dict[str, Any]]:
+    """Rows of the table of figures before and after, from what `before_and_after` found."""
+    if "after" not in found:
+        return []
+    mean = mean_key(found["after"])
+    rows = []
+    for key in (mean, mean.replace("mean", "pass")):
+        sides = {side: found[side] for side in ("before", "after") if side in found}
+        cells = {side: {"value": row[key], "interval": row[f"{key}_interval"]} for side, row in sides.items()}
+        rows.append({"name": key.replace("_at_", "@"), **cells})
+    return rows
+
+
+def alarms(config: Config, rows: Sequence[Row], evaluations: Sequence[Row]) -> list[dict[str, Any]]:
+    """What the run's alarms say of its records, whether or not they were set to stop it. Raises KeyError where an older
+    version recorded less than they look at."""
+    watch = Alarms(config.alarms)
+    found = [(int(row["step"]), alarm.told) for row in rows if (alarm := watch.after_step(row))]
+    for count in range(2, len(evaluations) + 1):
+        if alarm := watch.after_evaluation(evaluations[:count]):
+            found.append((int(evaluations[count - 1]["step"]), alarm.told))
+    if len(evaluations) > 1 and (told := sharpening(evaluations[0], evaluations[-1])):
+        found.append((int(evaluations[-1]["step"]), told))
+    return [{"step": step, "told": told} for step, told in found]
+
+
+def cost(rows: Sequence[Row], summary: Row) -> dict[str, Any]:
+    """Seconds of steps by phase, tokens written and learnt from, and the most memory held."""
+    phases = {name: _total(rows, f"time/{name}_s") for name in (*PHASES, "teacher_accuracy")}
+    whole = _total(rows, "time/step_s")
+    phases["other"] = max(0.0, whole - sum(phases.values()))
+    written = sum(
+        (row.get("completion/tokens_mean") or 0.0)
+        * sum(row.get(f"verdicts/{kind}_count") or 0 for kind in VERDICT_KINDS)
+        for row in rows
+    )
+    return {
+        "phases": [{"name": name.replace("_", " "), "seconds": s} for name, s in phases.items() if s > 0],
+        "step_seconds": whole,
+        "tokens_written": round(written),
+        "tokens_learnt": round(_total(rows, "objective/tokens_count")),
+        "peak_gib": max((row.get("memory/peak_gib") or 0.0 for row in rows), default=0.0),
+        "run_seconds": summary.get("seconds", {}),
+    }
+
+
+def _total(rows: Sequence[Row], key: str) -> float:
+    return sum(float(row.get(key) or 0.0) for row in rows)
