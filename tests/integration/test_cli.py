@@ -4,8 +4,10 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
+import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from mopd import load_config, train
@@ -121,6 +123,69 @@ def test_show_context_prints_what_the_teacher_read(finished, capsys):
     )
     assert f"^{expected.messages[-1]['content']}>" in printed
     assert f"{rollout['context_tokens']} tokens" in printed
+
+
+def test_show_context_names_the_rollout_its_verdict_and_reference(finished, capsys):
+    run, _ = finished
+    assert main(["show-context", str(run), "--step", "2"]) == 0
+    printed = capsys.readouterr().out
+    group = next(
+        g for g in read_jsonl(run / "groups.jsonl") if g["step"] == 2 and f"problem {g['problem_id']}," in printed
+    )
+    rollout = group["rollouts"][int(printed.split("rollout ")[1].split()[0])]
+    assert f"step 2, problem {group['problem_id']}, rollout {rollout['index']}\n" in printed
+    assert f"verdict: {rollout['kind']}, reward {rollout['reward']:g}" in printed
+    assert f"reference: {''.join(sorted(group['prompt'][-1]['content']))}\n" in printed
+
+
+def test_show_context_has_the_scores_that_student_and_teacher_give(finished, capsys):
+    """Student and teacher of the checkpoint, read by transformers alone."""
+    run, _ = finished
+    group, rollout = next(
+        (g, r)
+        for g in read_jsonl(run / "groups.jsonl")
+        for r in g["rollouts"]
+        if r["context_tokens"] and not r["is_success"]
+    )
+    place = ["--step", str(group["step"]), "--problem", group["problem_id"], "--rollout", str(rollout["index"])]
+    assert main(["show-context", str(run), *place, "--scores"]) == 0
+    printed = capsys.readouterr().out
+    lines = printed.split("teacher - student\n")[1].splitlines()
+    assert [line.split("'")[1] for line in lines[: len(rollout["completion"])]] == list(rollout["completion"])
+    checkpoint = run / "checkpoints" / "step-6"
+    model = AutoModelForCausalLM.from_pretrained(checkpoint, dtype=torch.float32)
+    tokenizer = AutoTokenizer.from_pretrained(checkpoint)
+    prompt = tokenizer.apply_chat_template(group["prompt"], add_generation_prompt=True, return_dict=False)
+    own = tokenizer.encode(rollout["completion"], add_special_tokens=False)
+    with torch.no_grad():
+        logprobs = model(torch.tensor([prompt + own])).logits[0, len(prompt) - 1 : -1].log_softmax(-1)
+    expected = logprobs[range(len(own)), own].tolist()
+    assert [float(line.split()[1]) for line in lines[: len(own)]] == pytest.approx(expected, abs=0.006)
+    for line in lines:
+        teacher, student, gain = map(float, line.split()[:3])
+        assert teacher - student == pytest.approx(gain, abs=0.011)
+    assert any(float(line.split()[2]) for line in lines)
+
+
+def test_a_picture_of_a_run_is_a_drawing_of_one_of_its_groups(finished, capsys):
+    run, _ = finished
+    assert main(["picture", str(run)]) == 0
+    drawn = ElementTree.fromstring(capsys.readouterr().out)
+    texts = [element.text for element in drawn.iter("{http://www.w3.org/2000/svg}text")]
+    groups = read_jsonl(run / "groups.jsonl")
+    index = int(next(text for text in texts if text.startswith("3  correct rollout")).split()[3])
+    group = next(g for g in groups if texts[0] == f"1  attempt: {g['prompt'][-1]['content']}")
+    assert not group["rollouts"][index]["is_success"]
+    assert {f"{r['index']}  {r['completion']}" for r in group["rollouts"]} <= set(texts)
+    assert any(text.startswith("success ") for text in texts)
+    bars = [text for text in texts if text[0] in "+-" and text[1:].replace(".", "").isdigit()]
+    assert len(bars) == group["rollouts"][index]["token_count"]
+
+
+def test_a_picture_of_a_run_without_a_failed_rollout_says_so(finished, capsys):
+    run, _ = finished
+    assert main(["picture", str(run), "--step", "99"]) == 2
+    assert "failed rollout" in capsys.readouterr().err
 
 
 def _digits_template():

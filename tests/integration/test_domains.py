@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 from scripts.write_stand_ins import files
 
 from mopd import load_config, train
-from mopd.report.contexts import rendered_context
+from mopd.report.contexts import read_again
 from mopd.runs.records import read_jsonl
 from tests.builders import UNMEASURED
 from tests.integration.test_sandbox import needs_sandbox
@@ -120,7 +120,8 @@ def test_a_lesson_s_context_holds_the_prompt_and_its_peers_whole(run):
     lessons = [(group, rollout) for group, rollout in rollouts(run) if rollout["is_lesson"]]
     assert len(lessons) == sum(metrics["lessons/count"] for metrics in read_jsonl(run / "metrics.jsonl")) > 0
     for group, rollout in lessons[:: max(1, len(lessons) // 3)]:
-        context, shown, _ = rendered_context(run, group["step"], group["problem_id"], rollout["index"])
+        asked = read_again(run, group["step"], group["problem_id"], rollout["index"])
+        context, shown = asked.context, asked.text
         assert group["prompt"][-1]["content"] in shown
         assert context.token_count == rollout["context_tokens"]
         for index in rollout["peers"]["successes"] + rollout["peers"]["failures"]:

@@ -12,7 +12,7 @@ from mopd.cli import main
 from mopd.core.errors import RunError
 from mopd.page.report import write_report
 from mopd.preflight.setup import open_student
-from mopd.report.contexts import rendered_context
+from mopd.report.contexts import read_again
 from mopd.runs.checkpoint import latest_checkpoint
 from mopd.runs.reading import read_config
 from mopd.scoring.head import row_logprobs
@@ -81,7 +81,7 @@ def test_contexts_are_what_show_context_prints(run, page):
         for rollout in drawn["rollouts"]:
             if "context" not in rollout:
                 continue
-            context, _, _ = rendered_context(run, group["step"], group["problem_id"], rollout["index"])
+            context = read_again(run, group["step"], group["problem_id"], rollout["index"]).context
             blocks = "".join(template[b["kind"]].replace("{text}", b["text"]) for b in rollout["context"]["blocks"])
             turn = template["turn"].replace("{problem}", drawn["prompt"][-1][1]).replace("{blocks}", blocks)
             assert turn == context.messages[-1]["content"]
@@ -114,7 +114,7 @@ def test_scores_of_tokens_are_those_of_the_models(run, page):
         prompt = tuple(student.tokenizer.encode_prompt([{"role": "user", "content": group["prompt"][-1][1]}]))
         for found in scored["rollouts"]:
             text = group["rollouts"][found["index"]]["text"]
-            context, _, _ = rendered_context(run, group["step"], group["problem"], found["index"])
+            context = read_again(run, group["step"], group["problem"], found["index"]).context
             ids = (*student.tokenizer.encode_completion(text), student.tokenizer.end_id)
             if len(ids) != len(found["pieces"]):  # it was cut, and has no end token
                 continue

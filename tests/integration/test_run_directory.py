@@ -16,7 +16,7 @@ from mopd import load_config, resume, train
 from mopd.config import build_config
 from mopd.core.errors import CheckpointError, ConfigError, MopdError, RunError
 from mopd.evaluation.target import evaluate
-from mopd.report.contexts import rendered_context
+from mopd.report.contexts import read_again
 from mopd.runs import progress, trackers
 from mopd.runs.directory import check_may_begin, new_directory
 from mopd.runs.paths import settled
@@ -256,7 +256,7 @@ def test_a_moved_run_is_whole_from_any_directory(finished, tmp_path, monkeypatch
     assert resume("../moved", quiet=True)["run"] == str(tmp_path / "elsewhere/../moved")
     figures = evaluate("../moved", None, None, quiet=True)
     assert figures["mean_at_2"] == resume(finished / "run", quiet=True)["after"]["mean_at_2"]
-    assert rendered_context(Path("../moved"), None, None, None)[0].token_count > 0
+    assert read_again(Path("../moved"), None, None, None).context.token_count > 0
 
 
 def test_a_moved_run_goes_on_with_its_problem_file_moved_too(finished, copied, tmp_path, monkeypatch):

@@ -305,14 +305,16 @@ def _audit(options: argparse.Namespace, config: Config, out: Path | None) -> int
 
 
 def show_context_command(options: argparse.Namespace) -> None:
-    from mopd.report.contexts import rendered_context
-    from mopd.report.showing import print_titled
+    """Opens the tokenizer alone; with --scores the models of the newest checkpoint, too."""
+    from mopd.report.contexts import print_context, read_again
 
-    context, rendered, completion = rendered_context(Path(options.run), options.step, options.problem, options.rollout)
+    asked = read_again(Path(options.run), options.step, options.problem, options.rollout)
     console = Console()
-    cut = f", {context.shortened_count} peers shortened, {context.dropped_count} dropped"
-    print_titled(console, f"what the teacher reads ({context.token_count} tokens{cut})", rendered)
-    print_titled(console, "the student's own completion, scored token by token", completion)
+    print_context(asked, console)
+    if options.scores:
+        from mopd.page.credit import print_scores
+
+        print_scores(asked, console)
 
 
 def config_command(options: argparse.Namespace) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
 
 from rich.console import Console
@@ -33,6 +34,13 @@ def report_command(options: argparse.Namespace) -> None:
         console.print(f"missing: {told}", markup=False, highlight=False, soft_wrap=True)
     size = target.stat().st_size / 2**20 if target.is_file() else 0.0
     console.print(f"{target} ({size:.1f} MiB)", markup=False, highlight=False, soft_wrap=True)
+
+
+def picture_command(options: argparse.Namespace) -> None:
+    """Print the drawing alone, so that it can be sent into a file."""
+    from mopd.page.picture import picture_of
+
+    sys.stdout.write(picture_of(Path(options.run), options.step, options.problem, options.rollout))
 
 
 def estimate_command(options: argparse.Namespace) -> int:

@@ -122,7 +122,7 @@ def _parser() -> argparse.ArgumentParser:
     subparsers = parser.add_subparsers(required=True, metavar="COMMAND")
     for add in (
         *(_add_init, _add_problems, _add_estimate, _add_preflight, _add_train, _add_evaluate),
-        *(_add_generate, _add_verify, _add_show_context, _add_report),
+        *(_add_generate, _add_verify, _add_show_context, _add_report, _add_picture),
         *(_add_export, _add_serve, _add_config, _add_cache),
     ):
         add(subparsers)
@@ -244,11 +244,23 @@ def _add_verify(subparsers: Any) -> None:
 
 def _add_show_context(subparsers: Any) -> None:
     show = subparsers.add_parser("show-context", help="print what the teacher read before one recorded rollout")
-    show.add_argument("run", metavar="RUN")
-    show.add_argument("--step", type=int)
-    show.add_argument("--problem", metavar="ID")
-    show.add_argument("--rollout", type=int, metavar="INDEX")
+    _add_rollout(show)
+    show.add_argument("--scores", action="store_true", help="what teacher and student say of each token (opens both)")
     show.set_defaults(command=commands.show_context_command)
+
+
+def _add_rollout(parser: argparse.ArgumentParser) -> None:
+    """A run, and one of its recorded rollouts."""
+    parser.add_argument("run", metavar="RUN")
+    parser.add_argument("--step", type=int)
+    parser.add_argument("--problem", metavar="ID")
+    parser.add_argument("--rollout", type=int, metavar="INDEX")
+
+
+def _add_picture(subparsers: Any) -> None:
+    picture = subparsers.add_parser("picture", help="a recorded group as a drawing (SVG), on standard output")
+    _add_rollout(picture)
+    picture.set_defaults(command=upkeep.picture_command)
 
 
 def _add_report(subparsers: Any) -> None:

@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from rich.console import Console
 
 from mopd.config import Config, DivergenceConfig
-from mopd.core.errors import ConfigError
+from mopd.core.errors import ConfigError, RunError
 from mopd.core.types import Group, Lesson, LessonRecord, Peers, Rollout
 from mopd.learning.choosing import open_teacher
 from mopd.learning.teacher import Reading, Teacher
@@ -29,6 +30,8 @@ from mopd.models.tokenizer import ChatTokenizer
 from mopd.page.places import alike_and_apart, first_wrong, nearest
 from mopd.page.sampling import Row, shown
 from mopd.preflight.setup import open_student
+from mopd.report.contexts import ReadAgain
+from mopd.report.showing import print_plain
 from mopd.runs.checkpoint import from_checkpoint, load_teacher, newest_of_run
 from mopd.runs.inputs import freeze_day
 from mopd.runs.paths import settled
@@ -127,6 +130,32 @@ def score_group(models: Models, recorded: Row, neighbours: Sequence[Group]) -> t
     return told, too_long
 
 
+def score_again(asked: ReadAgain, models: Models) -> dict[str, Any]:
+    """The same of one rollout of a run. Raises RunError where it is too long to be scored."""
+    others = [r if r["index"] == asked.index else {**r, "context_tokens": None} for r in asked.recorded["rollouts"]]
+    told, _ = score_group(models, {**asked.recorded, "rollouts": others}, asked.groups)
+    if not told:
+        raise RunError(
+            f"a rollout that is scored fits {min(LONGEST, models.student.window)} tokens with each of its contexts",
+            f"one of {asked.rollout['token_count']} tokens behind {asked.context.token_count}",
+            "choose another with --problem and --rollout",
+        )
+    return told[0]
+
+
+def print_scores(asked: ReadAgain, console: Console) -> None:
+    """A line for each token of a rollout: its log-probabilities under teacher and student, by the newest checkpoint."""
+    models = Models.open(asked.run, asked.config)
+    told = score_again(asked, models)
+    console.rule(f"log-probabilities of its tokens in nats, by the weights after {models.step} steps")
+    if not told["is_same_length"]:
+        print_plain(console, "encoded again it has another number of tokens than when it was sampled")
+    print_plain(console, "teacher  student  teacher - student")
+    for place, (piece, student, gain) in enumerate(zip(told["pieces"], told["student"], told["gain"], strict=True)):
+        here = "  <- here: the first token that the teacher strongly doubts" if place == told["here"] else ""
+        print_plain(console, f"{student + gain:7.2f}  {student:7.2f}  {gain:+7.2f}  {piece!r}{here}")
+
+
 def _with_tokens(recorded: Row, models: Models) -> Group:
     """The recorded group with token ids. They are not recorded: texts are encoded again, an end token behind each that
     was not cut."""
@@ -170,11 +199,12 @@ def _contexts(maker: LessonMaker, group: Group, rollout: Rollout, record: Lesson
 
 @dataclass
 class Columns:
-    """Of one rollout, for each of its tokens y, in nats: log t(y) - log s(y) under each context; the divergence under
-    the whole one, and by how much another token is more probable to its teacher than y. And the teacher's most probable
-    tokens: (token id, its probability, the student's)."""
+    """Of one rollout, for each of its tokens y, in nats: log t(y) - log s(y) under each context; log s(y); the
+    divergence under the whole context, and by how much another token is more probable to its teacher than y. And the
+    teacher's most probable tokens: (token id, its probability, the student's)."""
 
     gains: dict[str, list[float]]
+    student: list[float] = field(default_factory=list)
     divergence: list[float] = field(default_factory=list)
     doubt: list[float] = field(default_factory=list)
     tops: list[list[tuple[int, float, float]]] = field(default_factory=list)
@@ -190,9 +220,11 @@ def _columns(models: Models, lesson: Lesson, reading: Reading, numbers: Mapping[
     for part in loss_parts(models.student.model, len(ids)):
         student = models.scorer.predict(models.student.model, states[part], models.config.sampling.temperature)
         places = list(range(part.start, part.stop))
+        own = student.of(ids[part])
+        found.student += own.tolist()
         for name, of_tokens in taught.items():
             teacher = of_tokens(places)
-            found.gains[name] += (teacher.of(ids[part]) - student.of(ids[part])).tolist()
+            found.gains[name] += (teacher.of(ids[part]) - own).tolist()
             if name == "whole":
                 found.divergence += token_divergence(student, teacher, _divergence(models.config)).tolist()
                 best = teacher.at(teacher.top(1)).squeeze(-1)
@@ -226,6 +258,7 @@ def _told(models: Models, group: Group, recorded: Row, index: int, columns: Colu
         "index": index,
         "pieces": [shown(piece) for piece in text_pieces(tokenizer, rollout.token_ids)],
         "is_same_length": len(rollout.token_ids) == recorded["rollouts"][index].get("token_count"),
+        "student": _rounded(columns.student),
         "gain": _rounded(gains["whole"]),
         "divergence": _rounded(columns.divergence),
         "doubt": _rounded(columns.doubt),

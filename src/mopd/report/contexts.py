@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
+from rich.console import Console
+
 from mopd.config import Config
 from mopd.core.errors import RunError
-from mopd.core.types import Context
+from mopd.core.types import Context, Group
 from mopd.method.lessons import LessonMaker
 from mopd.method.recipes import in_force
 from mopd.models.student import Reader, load_reader
+from mopd.report.showing import print_plain, print_titled
 from mopd.runs.checkpoint import latest_checkpoint
 from mopd.runs.inputs import freeze_day
 from mopd.runs.reading import moment_of, read_config, read_preflight
-from mopd.runs.records import read_jsonl, rebuild_group
+from mopd.runs.records import iterate_jsonl, rebuild_group
 
 
 def find_rollout(
@@ -25,30 +31,54 @@ def find_rollout(
 
     Raises RunError where the run holds none.
     """
-    groups = read_jsonl(run / "groups.jsonl")
-    for group in groups:
-        if (step is not None and group["step"] != step) or (
-            problem_id is not None and group["problem_id"] != problem_id
-        ):
+    count = 0
+    for number, lines in groupby(iterate_jsonl(run / "groups.jsonl"), itemgetter("step")):
+        groups = list(lines)  # of one step: a log may be larger than memory
+        count += len(groups)
+        if step is not None and number != step:
             continue
-        for rollout in group["rollouts"]:
-            if rollout["context_tokens"] is not None and index in (None, rollout["index"]):
-                return group, rollout["index"], [g for g in groups if g["step"] == group["step"]]
+        for group in groups:
+            if problem_id is not None and group["problem_id"] != problem_id:
+                continue
+            for rollout in group["rollouts"]:
+                if rollout["context_tokens"] is not None and index in (None, rollout["index"]):
+                    return group, rollout["index"], groups
     raise RunError(
         "the run recorded a context for the rollout asked for",
-        f"no context for step {step}, problem {problem_id}, rollout {index} among {len(groups)} groups of {run}",
+        f"no context for step {step}, problem {problem_id}, rollout {index} among {count} groups of {run}",
         f"see {run / 'groups.jsonl'} for what there is",
     )
 
 
-def rendered_context(
-    run: Path, step: int | None, problem_id: str | None, index: int | None
-) -> tuple[Context, str, str]:
-    """(context, its rendered text, the completion it is put before) of a recorded rollout, as the teacher read it."""
-    config = read_config(run)
+@dataclass(frozen=True)
+class ReadAgain:
+    """A recorded rollout and the context that its teacher read.
+
+    `recorded` is its group as groups.jsonl has it, `groups` are those of its step, `text` is the context as the
+    tokenizer's template writes it, `config` is in force.
+    """
+
+    run: Path
+    config: Config
+    recorded: dict[str, Any]
+    groups: Sequence[Group]
+    index: int
+    context: Context
+    text: str
+
+    @property
+    def rollout(self) -> dict[str, Any]:
+        """The rollout as it is recorded."""
+        found: dict[str, Any] = next(r for r in self.recorded["rollouts"] if r["index"] == self.index)
+        return found
+
+
+def read_again(run: Path, step: int | None, problem_id: str | None, index: int | None) -> ReadAgain:
+    """A recorded rollout with its context, rendered again. Opens the tokenizer and no weights. Raises RunError."""
+    config = in_force(read_config(run), read_preflight(run))
     recorded, rollout_index, step_groups = find_rollout(run, step, problem_id, index)
     reader = reader_of(run, config)
-    maker = LessonMaker(in_force(config, read_preflight(run)), reader.tokenizer.encode_prompt, reader.template)
+    maker = LessonMaker(config, reader.tokenizer.encode_prompt, reader.template)
     groups = [rebuild_group(group, config.success_reward) for group in step_groups]
     group = next(g for g in groups if g.problem.id == recorded["problem_id"])
     record = maker.make_one(group, rollout_index, groups)
@@ -57,7 +87,23 @@ def rendered_context(
             "a recorded context can be rendered again", f"{recorded['problem_id']}: {record.reason}", "report this"
         )
     rendered = reader.tokenizer.render(record.context.messages)
-    return record.context, rendered, group.rollouts[rollout_index].text
+    return ReadAgain(run, config, recorded, groups, rollout_index, record.context, rendered)
+
+
+def print_context(asked: ReadAgain, console: Console) -> None:
+    """Which rollout it is, how it was judged, what its teacher read, and what the student wrote."""
+    row, context, reference = asked.rollout, asked.context, asked.recorded.get("reference")
+    print_plain(
+        console, f"step {asked.recorded['step']}, problem {asked.recorded['problem_id']}, rollout {asked.index}"
+    )
+    answer = "" if row.get("answer") is None else f"; the verifier reads {row['answer']!r}"
+    said = f"; {row['feedback']}" if row.get("feedback") else ""
+    success = "a success" if row["is_success"] else "no success"
+    print_plain(console, f"verdict: {row['kind']}, reward {row['reward']:g}, {success}{answer}{said}")
+    print_plain(console, "no reference is recorded" if reference is None else f"reference: {reference}")
+    cut = f", {context.shortened_count} peers shortened, {context.dropped_count} dropped"
+    print_titled(console, f"what the teacher reads ({context.token_count} tokens{cut})", asked.text)
+    print_titled(console, f"the student's own completion ({row['token_count']} tokens)", row["completion"])
 
 
 def reader_of(run: Path, config: Config) -> Reader:

@@ -18,8 +18,21 @@ def describe_group(group: Group, records: Sequence[LessonRecord]) -> dict[str, A
         "problem_id": group.problem.id,
         "domain": group.problem.domain,
         "prompt": list(group.problem.messages),
+        "reference": recorded_reference(group.problem),
         "rollouts": [_describe_rollout(group, record, i) for i, record in enumerate(records)],
     }
+
+
+LONGEST_REFERENCE = 2000
+"""Characters of a reference that is recorded; the tests of a program may be megabytes."""
+
+
+def recorded_reference(problem: Problem) -> str | None:
+    """The problem's reference; of a long one its length, and None where there is none."""
+    reference = problem.reference
+    if reference is None or len(reference) <= LONGEST_REFERENCE:
+        return reference
+    return f"[{len(reference):,} characters, not recorded]"
 
 
 def _describe_rollout(group: Group, record: LessonRecord, index: int) -> dict[str, Any]:
