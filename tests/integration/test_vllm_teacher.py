@@ -1,13 +1,14 @@
 """A teacher on real vLLM servers: what it tells is what the same model computes here. `make test-vllm`."""
 
+import copy
 import json
 
 import pytest
 import torch
 
-from mopd import load_config, train
+from mopd import load_config, resume, train
 from mopd.config import DivergenceConfig, LiveTeacher, Sampling
-from mopd.core.errors import ServerError
+from mopd.core.errors import RunError, ServerError
 from mopd.core.types import Lesson
 from mopd.learning.served_teacher import TeacherOnServers
 from mopd.learning.teacher import Health, LocalTeacher
@@ -97,7 +98,7 @@ def test_a_teacher_that_dies_is_named_after_bounded_attempts_and_one_that_lies_i
 
 def test_a_run_under_a_served_teacher(two_servers, student, tmp_path):
     """Its teacher is the student itself, which tells the student nothing new: the loss is rounding alone."""
-    config, urls, _ = two_servers
+    file, urls, _ = two_servers
     overrides = ["divergence.support='teacher_top_k'", f"divergence.k={K}", f"run='{tmp_path / 'run'}'"]
     overrides += [
         "peers={recipe='fixed', successes=0, failures=0, require_success=false}",
@@ -106,13 +107,34 @@ def test_a_run_under_a_served_teacher(two_servers, student, tmp_path):
         "group_size=2",
     ]
     overrides += ["problems.held_out=2", "evaluation.rollouts=1", "sampling.completion_tokens=8", "problems_per_step=2"]
-    values = load_config(config).model_dump(mode="json") | {
+    values = load_config(file).model_dump(mode="json") | {
         "engine": {"kind": "local"},
         "teacher": {"kind": "served", "servers": [urls[0]]},
     }
-    train(load_config(values, overrides), quiet=True)
+    config = load_config(values, overrides)
+    train(config, quiet=True)
     (row,) = read_jsonl(tmp_path / "run" / "metrics.jsonl")
     assert row["lessons/count"] == 4
     assert 0 <= row["objective/loss"] < 1e-4
     assert abs(row["teacher/logprob_gain_nats"]) < 1e-2
     assert row["teacher/retries_count"] == 0
+    check_that_another_teacher_is_refused(config, load_config(file).engine, student, urls, tmp_path / "run")
+
+
+def check_that_another_teacher_is_refused(config, engine, student, urls, run):
+    """The second server gets other weights: the run does not go on with it, nor with both."""
+    engine = engine.model_copy(update={"servers": [urls[1]]})
+    other, generator = copy.deepcopy(student.model), torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for weight in other.model.layers.parameters():
+            weight.add_(0.02 * torch.randn(weight.shape, generator=generator))
+    ServedEngine(engine, student, config.compute).sync(other)
+    for servers, expected, error in (
+        ([urls[1]], "nats away on average", RunError),
+        (list(urls), "nats from", ServerError),
+    ):
+        changed = config.model_copy(update={"teacher": config.teacher.model_copy(update={"servers": servers})})
+        with pytest.raises(error, match=expected):
+            resume(run, changed.model_copy(update={"steps": 2}), quiet=True)
+    ServedEngine(engine, student, config.compute).sync(student.model)
+    assert resume(run, config.model_copy(update={"steps": 2}), quiet=True)["steps"] == 2

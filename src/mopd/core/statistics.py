@@ -126,6 +126,11 @@ def share_error(by_group: Sequence[float]) -> float:
     return max(spread, 0.5 / count)
 
 
+def mean_gap(first: Sequence[float], second: Sequence[float]) -> float:
+    """The mean distance of two lists of numbers of the same length, at least one."""
+    return math.fsum(abs(a - b) for a, b in zip(first, second, strict=True)) / len(first)
+
+
 def mean_or_zero(values: Sequence[float]) -> float:
     """The mean, or 0.0 for no values, for metrics that count alongside how many there were."""
     return sum(values) / len(values) if values else 0.0

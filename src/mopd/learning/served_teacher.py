@@ -16,6 +16,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from mopd.config import Config, ServedTeacher
+from mopd.core.errors import ServerError
+from mopd.core.statistics import mean_gap
 from mopd.core.types import Lesson
 from mopd.learning.teacher import Health, Reading
 from mopd.method.predictions import Predictions
@@ -82,6 +84,36 @@ class TeacherOnServers:
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Go on as it is."""
+
+
+PROBED = 64
+"""Tokens of a text by which a teacher is known again."""
+
+
+SAME_NATS = 0.1
+"""Mean distance of log-probabilities up to which servers have the same weights: in bfloat16 batches differ by less."""
+
+
+def what_it_says(teacher: ServedTeacher, ids: Sequence[int], known: Collection[int]) -> list[float]:
+    """The log-probabilities in nats that a served teacher gives the tokens of a text but the first.
+
+    It is known again by these. Raises ServerError where its servers do not agree.
+    """
+    text = tuple(ids[:PROBED])
+
+    async def ask(client: Client, server: Server) -> list[float]:
+        answer = await client.post(server.url, "/v1/completions", prompt_body(text, 0))
+        return [told.own for told in read_prompt(answer, range(1, len(text)), text, 0, known)]
+
+    first, *others = Fleet(teacher.servers, teacher.timeout_s, teacher.retries, 1).ask_each(ask)
+    for url, other in zip(teacher.servers[1:], others, strict=True):
+        if (gap := mean_gap(first, other)) > SAME_NATS:
+            raise ServerError(
+                f"the servers of one teacher have the same weights: they agree to {SAME_NATS} nats",
+                f"{url} is {gap:.2f} nats from {teacher.servers[0]} on average",
+                "start all of them with one model (`mopd serve CONFIG.toml`)",
+            )
+    return first
 
 
 def whole_distributions(told: Sequence[Told], size: int, known: Collection[int]) -> Float[Tensor, "n vocabulary"]:

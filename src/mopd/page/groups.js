@@ -62,6 +62,7 @@ function group_item(group) {
   return fold({ class: "item" }, summary, () => [
     group.domain ? h("p", { class: "pale" }, "domain ", h("bdi", null, group.domain)) : null,
     prompt_element(group.prompt),
+    group.reference ? h("p", { class: "pale" }, "reference ", h("bdi", null, group.reference)) : null,
     h("div", { class: "grid" }, group.rollouts.map((rollout) => h("article", null, completion(rollout), lesson_element(rollout, group, place)))),
   ]);
 }

@@ -138,6 +138,7 @@ def _drawn(recorded: Row, contexts: Contexts, neighbours: Sequence[Group]) -> di
         "problem": shown(recorded["problem_id"], 200),
         "domain": shown(recorded.get("domain", ""), 100),
         "prompt": prompt_of(recorded),
+        "reference": shown(recorded.get("reference") or ""),
         "outcome": outcome_of(outcomes),
         "successes": sum(outcomes),
         "judged": len(outcomes),

@@ -25,8 +25,10 @@ from typing import Any
 
 from mopd import verifiers
 from mopd.core.errors import MopdError, RunError
+from mopd.core.statistics import mean_gap
 from mopd.core.types import Problem
 from mopd.judging.signatures import unwrapped
+from mopd.learning.served_teacher import SAME_NATS
 from mopd.models.student import Student
 from mopd.models.template_date import written_at
 from mopd.models.tokenizer import ChatTokenizer
@@ -55,9 +57,10 @@ def describe_inputs(
     functions: Sequence[Callable[..., Any]],
     student: Student,
     external: tuple[str, Student] | None = None,
+    served: Sequence[float] | None = None,
 ) -> Inputs:
-    """All inputs of a run, with its `external` teacher (name, model) if any. The student's tokenizer is that of the
-    run's moment (`freeze_day`)."""
+    """All inputs of a run, with its `external` teacher (name, model) or what its `served` one says of a text, if any.
+    The student's tokenizer is that of the run's moment (`freeze_day`)."""
     teacher = (
         {} if external is None else {"teacher": {"model": external[0], "digest": weights_digest(external[1].model)}}
     )
@@ -67,6 +70,7 @@ def describe_inputs(
         "template": _digest(rendered(problems, student.tokenizer)),
         "dtype": str(student.dtype).removeprefix("torch."),
         **teacher,
+        **({} if served is None else {"served_teacher": list(served)}),
     }
 
 
@@ -106,6 +110,13 @@ def check_inputs(recorded: Inputs, found: Inputs, do: str) -> None:
             "a run's external teacher has the weights that it had when the run began",
             f"the weights of {now['model']} are others than those of {was['model']} were",
             f"put them back, or set teacher.model to where they are; {do}",
+        )
+    said, says = recorded.get("served_teacher"), found.get("served_teacher")
+    if said and says and (gap := mean_gap(said, says)) > SAME_NATS:
+        raise RunError(
+            f"a run's served teacher says what it said when the run began, to {SAME_NATS} nats a token",
+            f"the log-probabilities of a text are {gap:.2f} nats away on average",
+            f"start its servers with the model that they had; {do}",
         )
 
 

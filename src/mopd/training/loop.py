@@ -31,7 +31,6 @@ from mopd.report.steps import SHOWN, duration, panel, plain_line
 from mopd.runs.checkpoint import from_checkpoint
 from mopd.runs.completions import describe_completions
 from mopd.runs.directory import check_may_begin
-from mopd.runs.inputs import describe_inputs, freeze_day
 from mopd.runs.paths import settled
 from mopd.runs.progress import ProgressDisplay, open_standard_streams, say
 from mopd.runs.reading import read_config
@@ -40,6 +39,7 @@ from mopd.runs.stopping import Stopping, Terminated
 from mopd.runs.trackers import Tracker, check_tracker, open_tracker
 from mopd.training.alarms import Watch
 from mopd.training.clock import StoppingClock
+from mopd.training.inputs import inputs_of
 from mopd.training.step import Stepper, StepResult
 from mopd.training.summary import summary_of
 from mopd.training.watching import OnStep, StepDone
@@ -89,7 +89,7 @@ def train(
         judge = make_judge(config, found, reward_functions)
         setup = prepare(config, found, judge, model=model_of(student), tell=_teller(quiet), ranks=ranks)
         moment = ranks.first(lambda: datetime.now().isoformat())
-        with _closing(Run.begin(config, {"began": moment} | _inputs(setup, moment), fresh, ranks)) as run:
+        with _closing(Run.begin(config, {"began": moment} | inputs_of(setup, moment), fresh, ranks)) as run:
             return _Training(run, setup, quiet, began, stopping, on_step).go()
 
 
@@ -133,7 +133,7 @@ def resume(
         found.check_steps(run.config.steps, run.config.problems_per_step)
         judge = make_judge_again(run.config, found, reward_functions)
         setup = _prepared_again(run, found, judge, quiet)
-        run.accept(_inputs(setup, run.began()))
+        run.accept(inputs_of(setup, run.began()))
         return _Training(run, setup, quiet, began, stopping, on_step).go()
 
 
@@ -148,17 +148,6 @@ def _prepared_again(run: Run, problems: ProblemSet, judge: Judge, quiet: bool) -
 
 def _teller(quiet: bool) -> Callable[[str], object]:
     return str if quiet else say
-
-
-def _inputs(setup: Setup, began: str) -> dict[str, Any]:
-    """What the run depends on besides its configuration. From here on templates write the day on which it `began`."""
-    freeze_day(setup.student.tokenizer, began)
-    functions = getattr(setup.judge, "functions", ())
-    asked = setup.config.external_teacher
-    external = None if setup.external is None or asked is None else (asked.model, setup.external)
-    found = describe_inputs(setup.problems, functions, setup.student, external)
-    setup.ranks.check_same("problems, reward functions, template and dtype", found)
-    return found
 
 
 @contextmanager
