@@ -35,6 +35,17 @@ def report_command(options: argparse.Namespace) -> None:
     console.print(f"{target} ({size:.1f} MiB)", markup=False, highlight=False, soft_wrap=True)
 
 
+def diff_command(options: argparse.Namespace) -> None:
+    """Say how two runs differ."""
+    from mopd.analysis.differences import diff_runs
+    from mopd.report.differences import print_differences
+
+    out = commands.checked_json(options)
+    found = diff_runs(options.run, options.other)
+    print_differences(found, Console())
+    commands.write_json(out, found)
+
+
 def estimate_command(options: argparse.Namespace) -> int:
     """1 where the run does not fit what is free."""
     from mopd.estimating.estimate import estimate

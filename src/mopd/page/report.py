@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
+from mopd.analysis.cost import cost
 from mopd.analysis.opened import LONGEST, Models
 from mopd.config import Config
 from mopd.core.errors import MopdError
@@ -21,7 +22,7 @@ from mopd.page.credit import MOST_TOKENS, choose_to_score, score_group
 from mopd.page.groups import Chosen, choose_groups
 from mopd.page.held_out import before_and_after_by_problem
 from mopd.page.html import document
-from mopd.page.overview import alarms, cost, curves, figures_table
+from mopd.page.overview import alarms, curves, figures_table
 from mopd.page.sampling import Budget, Row, shown
 from mopd.report.contexts import reader_of
 from mopd.report.loaded import LoadedRun, load_run
