@@ -23,6 +23,7 @@ from typing import Any
 import torch
 
 from mopd import load_config, load_run, train
+from mopd.analysis.opened import Models
 from mopd.config import Config
 from mopd.core.seeding import derive_rng
 from mopd.core.statistics import bootstrap_interval, mean_or_zero
@@ -31,7 +32,7 @@ from mopd.method.contexts import render_context
 from mopd.method.lessons import LessonMaker
 from mopd.models.embedded import EMBEDDED
 from mopd.models.tokenizer import ChatTokenizer
-from mopd.page.credit import Models, score_group
+from mopd.page.credit import score_group
 from mopd.page.places import first_wrong
 from mopd.runs.environment import describe_environment
 from mopd.runs.records import rebuild_group

@@ -4,7 +4,7 @@ import pytest
 
 from mopd.config import PeersConfig
 from mopd.core.types import Peers
-from mopd.method.peers import choose_peers, strip_thinking, unrelated_peers
+from mopd.method.peers import choose_peers, random_peers, strip_thinking, unrelated_peers
 from tests.builders import make_group
 
 C, W, T, E = "correct", "wrong", "truncated", "error"
@@ -218,6 +218,37 @@ def test_unrelated_peers_differ_between_rollouts():
 
 def test_no_unrelated_peers_are_shown_where_there_is_no_other_problem():
     assert unrelated(others=[OWN]).count == 0
+
+
+MANY = make_group(["x", "a", "b", "c", "d", "x", "e", "f", ""], kinds=[W, C, C, W, C, C, T, E, W])
+
+
+def at_random(seed=0, index=0, group=MANY, **options):
+    asked = recipe(2, 1, **options)
+    return random_peers(choose_peers(group, index, asked), group, seed, index, str.strip, asked)
+
+
+def test_random_peers_are_as_many_as_those_they_replace_whatever_their_verdicts():
+    drawn = [at_random(seed) for seed in range(40)]
+    assert {(len(peers.success_texts), len(peers.failure_texts)) for peers in drawn} == {(2, 1)}
+    assert {text for peers in drawn for text in peers.success_texts} == set("abcd")
+    assert {text for peers in drawn for text in peers.failure_texts} == set("abcd")
+    for peers in drawn:
+        shown = peers.success_texts + peers.failure_texts
+        assert len(set(shown)) == 3
+        assert shown == tuple(MANY.rollouts[index].text for index in peers.successes + peers.failures)
+
+
+def test_random_peers_are_rollouts_that_could_be_peers_and_never_the_own_text():
+    shown = {text for seed in range(40) for text in at_random(seed, truncated_failures=True).success_texts}
+    assert shown == set("abcde")  # neither an empty text, nor one whose grader failed, nor the rollout's own twin
+    assert at_random(group=make_group("xx", kinds=[C, C])).count == 0
+
+
+def test_random_peers_are_determined_by_seed_and_rollout():
+    assert at_random(4) == at_random(4)
+    assert len({at_random(seed).success_texts for seed in range(12)}) >= 3
+    assert len({at_random(index=index).success_texts for index in (0, 5, 7)}) >= 2
 
 
 @pytest.mark.parametrize(

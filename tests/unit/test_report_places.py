@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mopd.page.places import LEAST, alike_and_apart, first_wrong, nearest
-from mopd.page.sampling import LONGEST_TEXT, Budget, Lines, dumped, shown, spread
+from mopd.page.sampling import LONGEST_TEXT, Budget, dumped, shown, spread
+from mopd.runs.lines import Lines
 
 NATS = st.floats(-20, 20)
 

@@ -43,6 +43,17 @@ def picture_command(options: argparse.Namespace) -> None:
     sys.stdout.write(picture_of(Path(options.run), options.step, options.problem, options.rollout))
 
 
+def diff_command(options: argparse.Namespace) -> None:
+    """Say how two runs differ."""
+    from mopd.analysis.differences import diff_runs
+    from mopd.report.differences import print_differences
+
+    out = commands.checked_json(options)
+    found = diff_runs(options.run, options.other)
+    print_differences(found, Console())
+    commands.write_json(out, found)
+
+
 def estimate_command(options: argparse.Namespace) -> int:
     """1 where the run does not fit what is free."""
     from mopd.estimating.estimate import estimate

@@ -56,7 +56,7 @@ def _sort_words_of_generate(options: argparse.Namespace, rest: Sequence[str]) ->
     options.overrides = words
 
 
-PATHS = ("file", "config", "target", "run", "resume", "json", "completions", "out")
+PATHS = ("file", "config", "target", "run", "other", "resume", "json", "completions", "out")
 """Words that name files and directories; `~` is the home directory in them, however they were quoted."""
 
 
@@ -122,7 +122,7 @@ def _parser() -> argparse.ArgumentParser:
     subparsers = parser.add_subparsers(required=True, metavar="COMMAND")
     for add in (
         *(_add_init, _add_problems, _add_estimate, _add_preflight, _add_train, _add_evaluate),
-        *(_add_generate, _add_verify, _add_show_context, _add_report, _add_picture),
+        *(_add_generate, _add_verify, _add_show_context, _add_report, _add_picture, _add_diff),
         *(_add_export, _add_serve, _add_config, _add_cache),
     ):
         add(subparsers)
@@ -273,6 +273,14 @@ def _add_report(subparsers: Any) -> None:
     )
     report.add_argument("--quiet", action="store_true", help="show no progress")
     report.set_defaults(command=upkeep.report_command, after_interrupt="nothing was written")
+
+
+def _add_diff(subparsers: Any) -> None:
+    diff = subparsers.add_parser("diff", help="how two runs differ: settings, environment, data, results")
+    diff.add_argument("run", metavar="RUN_A")
+    diff.add_argument("other", metavar="RUN_B")
+    diff.add_argument("--json", metavar="OUT", help="write the differences to this file")
+    diff.set_defaults(command=upkeep.diff_command, after_interrupt="nothing was written")
 
 
 def _add_export(subparsers: Any) -> None:

@@ -29,8 +29,9 @@ class PeersConfig(Table):
     """When failed peers are shown."""
     truncated_failures: bool = False
     """Whether a completion that was cut at the limit may serve as a failed peer."""
-    control: Literal["none", "unrelated_problem"] = "none"
-    """Ablation: `unrelated_problem` keeps number and headings of blocks, with texts of the step's other problems."""
+    control: Literal["none", "random_peer", "unrelated_problem"] = "none"
+    """Ablation, with number and headings of blocks as they are: `random_peer` fills them from the group whatever the
+    verdict, `unrelated_problem` with texts of the step's other problems."""
 
     @model_validator(mode="before")
     @classmethod

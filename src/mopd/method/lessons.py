@@ -10,7 +10,7 @@ from mopd.core.seeding import derive_rng
 from mopd.core.types import Context, Group, Lesson, LessonRecord, Messages, NoLessonReason, Peers, Rollout
 from mopd.method.contexts import render_context, template_of
 from mopd.method.objective import group_advantages
-from mopd.method.peers import choose_peers, cleaner, unrelated_peers
+from mopd.method.peers import choose_peers, cleaner, random_peers, unrelated_peers
 
 
 class LessonMaker:
@@ -117,10 +117,12 @@ class LessonMaker:
     def choose(self, group: Group, rollout_index: int, groups: Sequence[Group]) -> Peers:
         """The rollout's peers under the recipe, or under the control it names."""
         clean = cleaner(self.config.context)
-        peers = choose_peers(group, rollout_index, self.config.peers, self.config.seed, clean)
-        if self.config.peers.control == "unrelated_problem":
-            seed, recipe = self.config.seed, self.config.peers
+        seed, recipe = self.config.seed, self.config.peers
+        peers = choose_peers(group, rollout_index, recipe, seed, clean)
+        if recipe.control == "unrelated_problem":
             return unrelated_peers(peers, group, groups, seed, rollout_index, clean, recipe)
+        if recipe.control == "random_peer":
+            return random_peers(peers, group, seed, rollout_index, clean, recipe)
         return peers
 
     def render(self, group: Group, rollout_index: int, peers: Peers, feedback: str) -> Context:

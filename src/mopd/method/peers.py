@@ -130,6 +130,41 @@ def unrelated_peers(
     )
 
 
+def random_peers(
+    peers: Peers,
+    group: Group,
+    seed: int,
+    rollout_index: int,
+    clean: Callable[[str], str] = str.strip,
+    recipe: PeersConfig | None = None,
+) -> Peers:
+    """The control `random_peer`: as many blocks as `peers` has, each filled from the group whatever its verdict.
+
+    Headings stay, so that about as many lie as verdicts differ. Texts are drawn without replacement by (seed, step,
+    problem id, rollout index), of the rollouts that could be peers; the rollout's own text is never drawn.
+    """
+    recipe = recipe or PeersConfig()
+    rng = derive_rng(seed, "random peer", group.step, group.problem.id, rollout_index)
+    own_text = clean(group.rollouts[rollout_index].text)
+    drawn = _draw(
+        [group],
+        lambda g, i: g.is_success(i) or may_be_failure_peer(g, i, recipe),
+        peers.count,
+        rng,
+        clean,
+        {own_text},
+    )
+    successes, failures = drawn[: len(peers.successes)], drawn[len(peers.successes) :]
+    return replace(
+        peers,
+        successes=tuple(index for _, index, _ in successes),
+        failures=tuple(index for _, index, _ in failures),
+        success_texts=tuple(text for *_, text in successes),
+        failure_texts=tuple(text for *_, text in failures),
+        shows_own_text=False,
+    )
+
+
 def _draw(
     groups: Sequence[Group],
     belongs: Callable[[Group, int], bool],

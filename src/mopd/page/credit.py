@@ -9,79 +9,34 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any
 
 import torch
 from rich.console import Console
 
+from mopd.analysis.opened import LONGEST, Models, with_tokens
 from mopd.config import Config, DivergenceConfig
-from mopd.core.errors import ConfigError, RunError
+from mopd.core.errors import RunError
 from mopd.core.types import Group, Lesson, LessonRecord, Peers, Rollout
-from mopd.learning.choosing import open_teacher
-from mopd.learning.teacher import Reading, Teacher
+from mopd.learning.teacher import Reading
 from mopd.method.divergence import token_divergence
 from mopd.method.lessons import LessonMaker
 from mopd.method.peers import choose_peers, cleaner
 from mopd.method.predictions import Predictions
-from mopd.models.external import load_external
-from mopd.models.student import Student
 from mopd.models.tokenizer import ChatTokenizer
 from mopd.page.places import alike_and_apart, first_wrong, nearest
 from mopd.page.sampling import Row, shown
-from mopd.preflight.setup import open_student
 from mopd.report.contexts import ReadAgain
 from mopd.report.showing import print_plain
-from mopd.runs.checkpoint import from_checkpoint, load_teacher, newest_of_run
-from mopd.runs.inputs import freeze_day
-from mopd.runs.paths import settled
-from mopd.runs.reading import moment_of
 from mopd.runs.records import rebuild_group
 from mopd.scoring.head import loss_parts
 from mopd.scoring.rows import student_row
-from mopd.scoring.scorer import Scorer
 
 ALTERNATIVES = 5
 """Tokens that the teacher would rather have written, at most, for each token."""
 
-LONGEST = 8192
-"""Tokens of a rollout and of each of its contexts that are scored at most, if the student's window allows as many."""
-
 MOST_TOKENS = 30_000
 """Tokens that a page has scores of."""
-
-
-@dataclass
-class Models:
-    """Student and teacher as a checkpoint has them, and how contexts are made."""
-
-    config: Config
-    student: Student
-    teacher: Teacher
-    scorer: Scorer
-    maker: LessonMaker
-    step: int
-
-    @classmethod
-    def open(cls, run: Path, config: Config) -> Models:
-        """Of the run's newest checkpoint; `config` is in force. Raises MopdError."""
-        if config.objective.kind != "distill":
-            raise ConfigError(
-                "a teacher reads contexts", f"objective.kind = {config.objective.kind}", "nothing is wrong"
-            )
-        folder, cursor = newest_of_run(run)
-        config = settled(config.model_copy(update={"student": str(folder)}))
-        with from_checkpoint(folder):
-            student = open_student(config)
-            asked = config.external_teacher
-            external = None if asked is None else load_external(asked, student, config.compute)
-            scorer = Scorer.of(config.compute, student.dtype)
-            teacher = open_teacher(config, (external or student).model, student.tokenizer.token_ids, scorer)
-            assert teacher is not None
-            load_teacher(folder, cursor, student, teacher)
-        freeze_day(student.tokenizer, moment_of(run))
-        maker = LessonMaker(config, student.tokenizer.encode_prompt, student.template)
-        return cls(config, student, teacher, scorer, maker, cursor.step)
 
 
 Contexts = dict[str, Lesson]
@@ -105,7 +60,7 @@ def _evenly(items: Sequence[int], count: int) -> list[int]:
 
 def score_group(models: Models, recorded: Row, neighbours: Sequence[Group]) -> tuple[list[dict[str, Any]], int]:
     """What there is to tell of each rollout that had a context, token by token; and how many are too long for it."""
-    group = _with_tokens(recorded, models)
+    group = with_tokens(rebuild_group(recorded, models.config.success_reward), models.student.tokenizer)
     others = neighbours or [group]
     had = {r["index"] for r in recorded["rollouts"] if r.get("context_tokens")}
     found, too_long = {}, 0
@@ -154,20 +109,6 @@ def print_scores(asked: ReadAgain, console: Console) -> None:
     for place, (piece, student, gain) in enumerate(zip(told["pieces"], told["student"], told["gain"], strict=True)):
         here = "  <- here: the first token that the teacher strongly doubts" if place == told["here"] else ""
         print_plain(console, f"{student + gain:7.2f}  {student:7.2f}  {gain:+7.2f}  {piece!r}{here}")
-
-
-def _with_tokens(recorded: Row, models: Models) -> Group:
-    """The recorded group with token ids. They are not recorded: texts are encoded again, an end token behind each that
-    was not cut."""
-    group, tokenizer = rebuild_group(recorded, models.config.success_reward), models.student.tokenizer
-    rollouts = []
-    for rollout in group.rollouts:
-        end = () if rollout.is_truncated else (tokenizer.end_id,)
-        ids = (*tokenizer.encode_completion(rollout.text), *end)
-        own = (True,) * len(ids)
-        rollouts.append(replace(rollout, token_ids=ids, is_own=own, sampler_logprobs=(0.0,) * len(ids)))
-    prompt = tuple(tokenizer.encode_prompt(group.problem.messages))
-    return replace(group, rollouts=tuple(rollouts), prompt_ids=prompt)
 
 
 def _contexts(maker: LessonMaker, group: Group, rollout: Rollout, record: LessonRecord, whole: Lesson) -> Contexts:

@@ -11,7 +11,8 @@ from typing import Any
 
 from mopd.core.types import Block, Group, LessonRecord, Messages, Peers
 from mopd.method.lessons import LessonMaker
-from mopd.page.sampling import Budget, Lines, Row, shown, spread
+from mopd.page.sampling import Budget, Row, shown, spread
+from mopd.runs.lines import Lines
 from mopd.runs.records import rebuild_group
 
 FIRST, LAST = 0, 1

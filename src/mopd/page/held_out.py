@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from mopd.page.groups import prompt_of, rollout_of
-from mopd.page.sampling import Budget, Lines, Row, shown, spread
+from mopd.page.sampling import Budget, Row, shown, spread
+from mopd.runs.lines import Lines
 
 
 class Side:

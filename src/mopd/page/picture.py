@@ -6,8 +6,9 @@ from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
+from mopd.analysis.opened import Models
 from mopd.core.errors import RunError
-from mopd.page.credit import Models, score_again
+from mopd.page.credit import score_again
 from mopd.report.contexts import ReadAgain, read_again
 from mopd.report.showing import visible
 from mopd.runs.records import iterate_jsonl

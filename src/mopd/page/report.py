@@ -9,6 +9,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
+from mopd.analysis.cost import cost
+from mopd.analysis.opened import LONGEST, Models
 from mopd.config import Config
 from mopd.core.errors import MopdError
 from mopd.core.files import check_can_write, write_file
@@ -16,11 +18,11 @@ from mopd.method.contexts import ENGLISH
 from mopd.method.lessons import LessonMaker
 from mopd.method.recipes import in_force
 from mopd.page.comparison import Figures, compare
-from mopd.page.credit import LONGEST, MOST_TOKENS, Models, choose_to_score, score_group
+from mopd.page.credit import MOST_TOKENS, choose_to_score, score_group
 from mopd.page.groups import Chosen, choose_groups
 from mopd.page.held_out import before_and_after_by_problem
 from mopd.page.html import document
-from mopd.page.overview import alarms, cost, curves, figures_table
+from mopd.page.overview import alarms, curves, figures_table
 from mopd.page.sampling import Budget, Row, shown
 from mopd.report.contexts import reader_of
 from mopd.report.loaded import LoadedRun, load_run
