@@ -49,7 +49,7 @@ def _telling(run: Path, step: int | None, problem_id: str | None) -> tuple[int, 
     )
 
 
-def draw(asked: ReadAgain, told: dict[str, Any], steps: int) -> str:
+def draw(asked: ReadAgain, told: dict[str, Any], steps: int | None) -> str:
     """The drawing; `told` is what `score_again` says of the rollout."""
     attempts, right_of_attempts, height_of_attempts = _attempts(asked)
     left = max(330.0, right_of_attempts + 60)
@@ -93,7 +93,7 @@ def _context(asked: ReadAgain, left: float) -> tuple[list[str], float, float]:
 
 
 def _tokens(
-    asked: ReadAgain, told: dict[str, Any], steps: int, left: float, y: float
+    asked: ReadAgain, told: dict[str, Any], steps: int | None, left: float, y: float
 ) -> tuple[list[str], float, float]:
     parts = [_text(left, y, f"3  correct rollout {asked.index} token by token", bold=True)]
     shown = _around(told["here"] or 0, len(told["gain"]))
