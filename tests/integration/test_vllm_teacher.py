@@ -128,13 +128,20 @@ def check_that_another_teacher_is_refused(config, engine, student, urls, run):
     with torch.no_grad():
         for weight in other.model.layers.parameters():
             weight.add_(0.02 * torch.randn(weight.shape, generator=generator))
-    ServedEngine(engine, student, config.compute).sync(other)
+    give(engine, student, config, other)
     for servers, expected, error in (
         ([urls[1]], "nats away on average", RunError),
         (list(urls), "nats from", ServerError),
     ):
         changed = config.model_copy(update={"teacher": config.teacher.model_copy(update={"servers": servers})})
         with pytest.raises(error, match=expected):
-            resume(run, changed.model_copy(update={"steps": 2}), quiet=True)
-    ServedEngine(engine, student, config.compute).sync(student.model)
-    assert resume(run, config.model_copy(update={"steps": 2}), quiet=True)["steps"] == 2
+            resume(run, expected=changed.model_copy(update={"steps": 2}), quiet=True)
+    give(engine, student, config, student.model)
+    assert resume(run, expected=config.model_copy(update={"steps": 2}), quiet=True)["steps"] == 2
+
+
+def give(engine, student, config, model):
+    """Servers read weights before they are next asked."""
+    served = ServedEngine(engine, student, config.compute)
+    served.sync(model)
+    served.sample(requests_of(student, 1, 1), Sampling(completion_tokens=1))
