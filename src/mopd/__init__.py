@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from mopd.core.errors import MopdError as MopdError
     from mopd.core.types import Problem as Problem
     from mopd.core.types import Verdict as Verdict
-    from mopd.evaluation.reading import run_preflight as run_preflight
+    from mopd.evaluation.preflighting import run_preflight as run_preflight
     from mopd.evaluation.target import evaluate as evaluate
     from mopd.method import contexts as contexts
     from mopd.method import divergence as divergence
@@ -55,7 +55,7 @@ _HOMES = {
         "mopd.config": ("Config", "load_config"),
         "mopd.core.errors": ("MopdError",),
         "mopd.core.types": ("Problem", "Verdict"),
-        "mopd.evaluation.reading": ("run_preflight",),
+        "mopd.evaluation.preflighting": ("run_preflight",),
         "mopd.evaluation.target": ("evaluate",),
         "mopd.report.loaded": ("LoadedRun", "load_run"),
         "mopd.training": ("StepDone", "resume", "train"),

@@ -12,7 +12,7 @@ import torch
 from mopd import load_config, resume, train
 from mopd.config import ExternalTeacher, build_config
 from mopd.core.errors import ConfigError, MopdError, RunError
-from mopd.evaluation.reading import run_preflight
+from mopd.evaluation.preflighting import run_preflight
 from mopd.learning.optimizer import Update
 from mopd.learning.teacher import LocalTeacher
 from mopd.models.external import load_external
@@ -145,9 +145,9 @@ def test_a_teacher_with_peers_reads_contexts(tmp_path):
 
 def test_the_preflight_sets_the_teacher_beside_the_student_and_warns(tmp_path, capsys):
     config = opd_config(tmp_path, "preflight.action='stop'", "preflight.contexts=6", "preflight.problems=4", "steps=1")
-    found = run_preflight(config, quiet=True)
+    found = run_preflight(config, quiet=True).found
     assert [reading.name for reading in found.readings] == ["no peers"]
-    assert len(found.readings[0].right) == len(found.alone.right) == 6
+    assert len(found.readings[0].outcomes) == len(found.alone.outcomes) == 6
     assert "the external teacher is right in 0 of 6 (no peers), the student in 0 of 6" in str(found.finding)
     assert not found.is_refused
     train(config, quiet=True)
@@ -156,7 +156,7 @@ def test_the_preflight_sets_the_teacher_beside_the_student_and_warns(tmp_path, c
 
 
 def test_the_recipe_of_an_external_teacher_may_be_to_read_the_problem_alone(tmp_path):
-    found = run_preflight(opd_config(tmp_path, "peers.recipe='auto'", "preflight.action='warn'"), quiet=True)
+    found = run_preflight(opd_config(tmp_path, "peers.recipe='auto'", "preflight.action='warn'"), quiet=True).found
     assert found.recipe is not None
     assert found.recipe.count == 0
 

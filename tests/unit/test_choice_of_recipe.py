@@ -1,7 +1,6 @@
 """Which recipe of peers is taken, of how a student wrote from each."""
 
 import random
-from dataclasses import asdict
 
 import pytest
 
@@ -9,7 +8,8 @@ from mopd.config import TemplateConfig
 from mopd.core.errors import RunError
 from mopd.core.statistics import wilson_interval
 from mopd.method.contexts import ENGLISH, PEERS_FIRST, template_of
-from mopd.method.recipes import Reading, Recipe, candidates, choose, in_force
+from mopd.method.readings import Outcome, Reading, choose
+from mopd.method.recipes import Recipe, candidates, in_force
 from tests.builders import make_config
 
 CASES = 24
@@ -22,7 +22,7 @@ def reading(name, accuracy, count=CASES, seed=0):
     recipe = Recipe(int(successes), int(failures), order[0] if order else "failures_first")
     right = [i < round(accuracy * CASES) for i in range(CASES)]
     random.Random(seed).shuffle(right)
-    return Reading(recipe, [f"p{i // 2}" for i in range(count)], right[:count])
+    return Reading(recipe, [Outcome(f"p{i // 2}", right[i]) for i in range(count)])
 
 
 def chosen(**accuracies):
@@ -61,12 +61,13 @@ def test_whatever_is_read_the_taken_recipe_is_not_clearly_worse_than_any(seed):
 
 def test_a_recipe_that_was_left_early_is_never_taken():
     early = reading("2S1F", 1.0, count=8)
-    early.right = [True] * 7 + [False]
+    early.outcomes = [Outcome("p", right) for right in [True] * 7 + [False]]
     assert choose([reading("1S0F", 0.9), early])[0].recipe == Recipe(1, 0, "failures_first")
 
 
 def test_a_gain_is_that_of_the_cases_that_both_have_and_counts_problems_alike():
-    alone, behind = Reading(None, ["a", "a", "b"], [False, False, True]), Reading(None, ["a", "a"], [True, None])
+    alone = Reading(None, [Outcome("a", False), Outcome("a", False), Outcome("b", True)])
+    behind = Reading(None, [Outcome("a", True), Outcome("a", None)])
     gain, (low, high) = alone.behind(behind)
     assert gain == 1.0
     assert low <= gain <= high
@@ -136,7 +137,7 @@ def test_the_lines_that_fix_a_recipe_can_be_pasted(recipe):
 
 def test_a_recipe_comes_back_from_its_record_and_is_missed_where_it_is_gone():
     recipe, config = Recipe(2, 1, "successes_first", "peers_behind"), make_config()
-    assert in_force(config, {"recipe": asdict(recipe)}) == recipe.applied(config)
+    assert in_force(config, {"recipe": recipe.as_json()}) == recipe.applied(config)
     with pytest.raises(RunError, match=r"restore preflight\.json"):
         in_force(config, {})
     for own in (make_config("peers.failures=0"), make_config("objective.kind='grpo'")):

@@ -96,8 +96,8 @@ def problems_command(options: argparse.Namespace) -> int:
 
 def preflight_command(options: argparse.Namespace) -> int:
     """1 where the student cannot learn from its peers."""
-    from mopd.evaluation.reading import run_preflight
-    from mopd.report.terminal import print_preflight
+    from mopd.evaluation.preflighting import run_preflight
+    from mopd.report.preflights import print_report
 
     unread = dict.fromkeys(
         ("run", "steps", "optimizer", "divergence", "teacher", "checkpoint", "tracker", "alarms"), ""
@@ -106,7 +106,7 @@ def preflight_command(options: argparse.Namespace) -> int:
     given = needed_config(options, "mopd preflight")
     out = checked_json(options)
     found = run_preflight(given, options.quiet).as_json()
-    print_preflight(found, Console())
+    print_report(found, Console())
     write_json(out, found)
     return int(found["finding"] is not None)
 

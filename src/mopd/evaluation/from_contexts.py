@@ -12,6 +12,7 @@ from typing import Any
 from mopd.core.statistics import mean_or_zero
 from mopd.core.types import Group, LessonRecord, Peers
 from mopd.method.peers import cleaner
+from mopd.method.readings import Outcome
 from mopd.preflight.setup import Setup
 from mopd.rollouts.engine import SamplingRequest
 
@@ -19,22 +20,13 @@ from mopd.rollouts.engine import SamplingRequest
 @dataclass(frozen=True)
 class Case:
     """A context to write one completion from: the problem's group, the context's token ids, what the randomness is for
-    besides the seed, and the peers shown."""
+    besides the seed, the peers shown, and whether some of them were cut or left out to hold the budget."""
 
     group: Group
     context_ids: tuple[int, ...]
     key: tuple[int | str, ...]
     peers: Peers
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What was written: whether it is right (None: its grader failed), whether it repeats a peer, and its length."""
-
-    is_right: bool | None
-    is_copied_success: bool
-    is_copied_failure: bool
-    tokens: int
+    is_over_budget: bool = False
 
 
 def write_from(setup: Setup, cases: Sequence[Case], step: int) -> list[Outcome]:
@@ -52,10 +44,13 @@ def write_from(setup: Setup, cases: Sequence[Case], step: int) -> list[Outcome]:
         text = clean(judged.rollouts[0].text)
         outcomes.append(
             Outcome(
+                case.group.problem.id,
                 None if judged.verdicts[0].kind == "error" else judged.is_success(0),
-                text in case.peers.success_texts,
-                text in case.peers.failure_texts,
+                text in case.peers.success_texts if case.peers.successes else None,
+                text in case.peers.failure_texts if case.peers.failures else None,
                 len(judged.rollouts[0].token_ids),
+                len(case.context_ids),
+                case.is_over_budget,
             )
         )
     return outcomes
@@ -82,7 +77,7 @@ def accuracy_from_contexts(
     ]
     setup.engine.sync(model)
     outcomes = write_from(setup, cases, step)
-    copied = [o.is_copied_failure for o, case in zip(outcomes, cases, strict=True) if case.peers.failures]
+    copied = [o.is_copied_failure for o in outcomes if o.is_copied_failure is not None]
     return {
         "accuracy_from_contexts_share": mean_or_zero([o.is_right for o in outcomes if o.is_right is not None]),
         "copied_failure_share": mean_or_zero(copied),

@@ -10,33 +10,21 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
-from functools import cached_property
+from dataclasses import dataclass, field
 from itertools import islice, zip_longest
 from typing import Any
 
 from mopd.config import Config
 from mopd.core.errors import PreflightError
-from mopd.core.seeding import derive_rng
 from mopd.core.statistics import mean_or_zero
-from mopd.core.types import Context, Group, Peers, Problem
+from mopd.core.types import Context, Group, Peers
+from mopd.evaluation.attempts import A_PROBLEM, Attempts, attempt
 from mopd.evaluation.from_contexts import Case, write_from
-from mopd.evaluation.held_out import warm_up_measured
-from mopd.judging.choosing import Given, make_judge, with_functions
 from mopd.method.lessons import LessonMaker
-from mopd.method.recipes import Reading, Recipe, candidates, choose, is_fixed
-from mopd.models.passed import StudentGiven, model_of, with_student
-from mopd.preflight.setup import Setup, prepare, prepare_problems
-from mopd.problems import Passed, ProblemsGiven, with_passed
-from mopd.rollouts.engine import sample_groups
-from mopd.runs.paths import settled
+from mopd.method.readings import Reading, choose
+from mopd.method.recipes import Recipe, candidates, is_fixed
+from mopd.preflight.setup import Setup
 from mopd.runs.progress import ProgressDisplay
-
-KINDS = ("mixed", "solved", "failed")
-"""Of groups: solved in some attempts and failed in others, solved in all, failed in all."""
-
-A_PROBLEM = 2
-"""Contexts of one problem: more would be more alike than they are worth."""
 
 ROUNDS = 3
 """Rounds of cases, behind each of which recipes that are far behind are left."""
@@ -48,36 +36,20 @@ MOST_OVER_BUDGET = 0.5
 """Share of contexts of the leanest recipe over their budget, from which on peers do not fit."""
 
 
-@dataclass(frozen=True)
-class Attempts:
-    """The student's own attempts at training problems: verified groups, and those of them that are mixed."""
-
-    groups: Sequence[Group]
-
-    @cached_property
-    def kinds(self) -> list[str]:
-        """Of each group: `mixed`, `solved` or `failed`, as a whole."""
-        return [_kind(group) for group in self.groups]
-
-    @property
-    def mixed(self) -> list[Group]:
-        """Groups of problems that were solved in some attempts and failed in others."""
-        return [group for group, kind in zip(self.groups, self.kinds, strict=True) if kind == "mixed"]
-
-    def as_json(self) -> dict[str, Any]:
-        """How many there are of each kind."""
-        return {"attempted": len(self.groups)} | {kind: self.kinds.count(kind) for kind in KINDS}
+Cases = Sequence[tuple[Group, int]]
+"""Rollouts whose contexts are written from: groups, and indices of rollouts."""
 
 
 @dataclass(frozen=True)
 class Preflight:
     """What was found before the first step: the attempts, how recipes are read, the one that the run goes by, and why.
 
-    `alone` is the student without peers. `finding` says what is wrong, if anything is; `is_refused` whether the run
-    must not begin. `recipe` is None where the objective has no teacher.
+    `cases` are what was written from, and `alone` is the student without peers. `finding` says what is wrong, if
+    anything is; `is_refused` whether the run must not begin. `recipe` is None where the objective has no teacher.
     """
 
     attempts: Attempts
+    cases: Cases = ()
     alone: Reading = field(default_factory=lambda: Reading(None))
     readings: Sequence[Reading] = ()
     recipe: Recipe | None = None
@@ -85,14 +57,18 @@ class Preflight:
     finding: PreflightError | None = None
     is_refused: bool = False
 
+    @property
+    def taken(self) -> Reading | None:
+        """The reading of the recipe that the run goes by; None where it has none or nothing was read."""
+        return next((reading for reading in self.readings if reading.recipe == self.recipe), None)
+
     def as_json(self) -> dict[str, Any]:
-        """For preflight.json and `mopd preflight --json`."""
-        chosen = next((reading for reading in self.readings if reading.recipe == self.recipe), None)
-        gain = None if chosen is None else self.alone.behind(chosen)
+        """For preflight.json."""
+        gain = None if self.taken is None else self.alone.behind(self.taken)
         return {
             "attempts": self.attempts.as_json(),
-            "readings": [reading.as_json() for reading in (self.alone, *self.readings) if reading.right],
-            "recipe": None if self.recipe is None else asdict(self.recipe),
+            "readings": [reading.as_json() for reading in (self.alone, *self.readings) if reading.outcomes],
+            "recipe": None if self.recipe is None else self.recipe.as_json(),
             "name": None if self.recipe is None else self.recipe.name,
             "reason": self.reason,
             "gain": None if gain is None else gain[0],
@@ -101,37 +77,13 @@ class Preflight:
         }
 
 
-def run_preflight(
-    config: Config,
-    quiet: bool = False,
-    reward_functions: Given = None,
-    problems: ProblemsGiven | None = None,
-    held_out: ProblemsGiven | None = None,
-    student: StudentGiven = None,
-) -> Preflight:
-    """What a run under `config` would find before its first step; nothing is written but a warm-up into the cache.
-
-    `problems`, `held_out`, `student` and `reward_functions` are those that `train` would be given. A model that is
-    passed as a student is changed by a warm-up, where there is one. Raises MopdError.
-    """
-    passed = Passed(problems, held_out)
-    config = with_functions(with_passed(settled(with_student(config, student)), passed), reward_functions)
-    found = prepare_problems(config, passed)
-    judge = make_judge(config, found, reward_functions)
-    setup = prepare(config, found, judge, model=model_of(student), trains=False)
-    progress = ProgressDisplay(quiet)
-    if config.warmup is not None:
-        warm_up_measured(setup, progress)
-    return find_recipe(setup, progress)
-
-
 def find_recipe(setup: Setup, progress: ProgressDisplay) -> Preflight:
     """Attempt training problems, generate from contexts of the attempts, and choose the recipe."""
     config = setup.config
     has_teacher, stops = config.objective.kind == "distill", config.preflight.action == "stop"
     recipes = candidates(config, setup.student.template) if has_teacher else []
     is_alone = config.is_taught_by_another and not any(recipe.count for recipe in recipes)
-    attempts = _attempts(setup, progress, needs_mixed=not is_alone)
+    attempts = attempt(setup, progress, needs_mixed=not is_alone)
     asked = attempts.mixed
     if is_alone or (config.is_taught_by_another and not asked and not recipes[0].count):
         recipes, asked = recipes[:1], list(attempts.groups)  # of a problem alone, mixed or not
@@ -140,50 +92,15 @@ def find_recipe(setup: Setup, progress: ProgressDisplay) -> Preflight:
         return Preflight(attempts, recipe=next(iter(recipes), None), finding=nothing, is_refused=stops)
     if not has_teacher:
         return Preflight(attempts, reason="the objective has no teacher")
-    makers = {recipe: _maker(setup, recipe) for recipe in recipes}
+    makers = {recipe: maker_of(setup, recipe) for recipe in recipes}
     cases = _cases(asked, makers[recipes[0]], config.preflight.contexts)
     alone, readings = _measure(setup, makers, cases, progress) if cases else (Reading(None), [])
     if finding := _no_contexts(config, attempts, readings, len(cases)):
-        return Preflight(attempts, alone, readings, recipes[0], "the leanest", finding, stops)
+        return Preflight(attempts, cases, alone, readings, recipes[0], "the leanest", finding, stops)
     best, reason = choose(readings)
     chosen, reason = (readings[0], "fixed by the configuration") if is_fixed(config) else (best, reason)
     worse = _no_better(alone, chosen, best, config.is_taught_by_another)
-    return Preflight(attempts, alone, readings, chosen.recipe, reason, worse, stops and not is_fixed(config))
-
-
-def _attempts(setup: Setup, progress: ProgressDisplay, needs_mixed: bool) -> Attempts:
-    """Verified groups of training problems in a seeded order, until enough (mixed, where needed) were attempted."""
-    config, student = setup.config, setup.student
-    asked = _some_problems(setup.problems.train, config)
-    wanted = math.ceil(config.preflight.contexts / A_PROBLEM)
-    groups: list[Group] = []
-    setup.engine.sync(student.model)
-    with progress.phase("preflight: attempts", len(asked)) as phase:
-        for begin in range(0, len(asked), config.problems_per_step):
-            batch = sample_groups(
-                setup.engine,
-                student.tokenizer.encode_prompt,
-                asked[begin : begin + config.problems_per_step],
-                config.group_size,
-                config.sampling,
-                key=lambda problem: (config.seed, "preflight", problem.id),
-                success_reward=config.success_reward,
-            )
-            groups += setup.judge(batch, 0)[0]
-            phase.advance(len(batch))
-            if sum(not needs_mixed or _kind(group) == "mixed" for group in groups) >= wanted:
-                break
-    return Attempts(groups)
-
-
-def _some_problems(train: Sequence[Problem], config: Config) -> list[Problem]:
-    rng = derive_rng(config.seed, "preflight", "problems")
-    return rng.sample(list(train), min(config.preflight.problems, len(train)))
-
-
-def _kind(group: Group) -> str:
-    found = {group.is_success(r.index) for r in group.rollouts if group.verdicts[r.index].kind != "error"}
-    return "mixed" if len(found) == 2 else "solved" if True in found else "failed"
+    return Preflight(attempts, cases, alone, readings, chosen.recipe, reason, worse, stops and not is_fixed(config))
 
 
 def _nothing_mixed(config: Config, attempts: Attempts) -> PreflightError:
@@ -201,14 +118,16 @@ def _nothing_mixed(config: Config, attempts: Attempts) -> PreflightError:
     return PreflightError("some problems are solved in some attempts and failed in others", told, do)
 
 
-def _maker(setup: Setup, recipe: Recipe) -> LessonMaker:
-    """With the group's own peers, whatever the run's control shows: a recipe is to be found for what peers wrote."""
+def maker_of(setup: Setup, recipe: Recipe) -> LessonMaker:
+    """With the group's own peers, whatever the run's control shows: a recipe is to be found for what peers wrote. A
+    recipe that is a control's itself is made as a run with that control makes it."""
     config = recipe.applied(setup.config)
-    own = config.model_copy(update={"peers": config.peers.model_copy(update={"control": "none"})})
+    peers = config.peers.model_copy(update={"control": recipe.control or "none"})
+    own = config.model_copy(update={"peers": peers})
     return LessonMaker(own, setup.student.tokenizer.encode_prompt, setup.student.template)
 
 
-def _cases(groups: Sequence[Group], maker: LessonMaker, most: int) -> list[tuple[Group, int]]:
+def _cases(groups: Sequence[Group], maker: LessonMaker, most: int) -> Cases:
     """Rollouts with a context, as (group, rollout index): of each group a failed one, a successful one, and so on."""
     found: list[tuple[Group, int]] = []
     for group in groups:
@@ -223,7 +142,7 @@ def _cases(groups: Sequence[Group], maker: LessonMaker, most: int) -> list[tuple
 def _measure(
     setup: Setup,
     makers: dict[Recipe, LessonMaker],
-    cases: Sequence[tuple[Group, int]],
+    cases: Cases,
     progress: ProgressDisplay,
 ) -> tuple[Reading, list[Reading]]:
     """How the student writes from the problem alone, and the teacher from each recipe's contexts, in three rounds of
@@ -240,42 +159,45 @@ def _measure(
             batch = cases[begin : begin + step]
             taught = [(readings[recipe], makers[recipe]) for recipe in asked]
             if not setup.config.is_taught_by_another:
-                _read_round(setup, [(alone, None), *taught], batch)
+                read_cases(setup, [(alone, None), *taught], batch)
             else:
-                _read_round(setup, [(alone, None)], batch)
-                _read_round(setup.of_teacher, taught, batch)
+                read_cases(setup, [(alone, None)], batch)
+                read_cases(setup.of_teacher, taught, batch)
             best = max(readings[r].interval[0] for r in asked)
             asked = [r for r in asked if readings[r].interval[1] >= best or r is next(iter(makers))]
             phase.advance(len(batch))
     return alone, list(readings.values())
 
 
-def _read_round(
-    setup: Setup, asked: Sequence[tuple[Reading, LessonMaker | None]], cases: Sequence[tuple[Group, int]]
+def read_cases(
+    setup: Setup, asked: Sequence[tuple[Reading, LessonMaker | None]], cases: Cases, groups: Sequence[Group] = ()
 ) -> None:
-    """Write once from each case under each recipe, all in one batch, and add what came of it to the readings."""
-    written: list[Case] = []
-    for reading, maker in asked:
-        for group, index in cases:
-            key = ("preflight recipes", group.problem.id, index)
-            record = None if maker is None else maker.make_one(group, index, [group])
-            context = None if record is None else record.context
-            reading.over_budget_count += _is_over_budget(context)
-            ids = group.prompt_ids if context is None else context.token_ids
-            written.append(Case(group, ids, key, Peers() if record is None else record.peers))
-    outcomes = iter(write_from(setup, written, step=0))
+    """Write once from each case under each recipe, all in one batch, and add what came of it to the readings.
+
+    A maker of None stands for the problem alone. A control takes other problems' peers from `groups`. Where a recipe
+    has nothing to show, nothing is written.
+    """
+    written = [_case(group, index, maker, groups or [group]) for _, maker in asked for group, index in cases]
+    outcomes = iter(write_from(setup, [case for case in written if case is not None], step=0))
+    every = iter([None if case is None else next(outcomes) for case in written])
     for reading, _ in asked:
-        for group, _ in cases:
-            outcome = next(outcomes)
-            reading.problems.append(group.problem.id)
-            reading.right.append(outcome.is_right)
-            reading.copied_success.append(outcome.is_copied_success)
-            reading.copied_failure.append(outcome.is_copied_failure)
-            reading.tokens.append(outcome.tokens)
+        reading.outcomes += islice(every, len(cases))
 
 
-def _is_over_budget(context: Context | None) -> bool:
-    return context is not None and bool(context.shortened_count or context.dropped_count)
+def _case(group: Group, index: int, maker: LessonMaker | None, groups: Sequence[Group]) -> Case | None:
+    key = ("preflight recipes", group.problem.id, index)
+    if maker is None:
+        return Case(group, group.prompt_ids, key, Peers())
+    record = maker.make_one(group, index, groups)
+    context = record.context
+    if context is None:
+        return None
+    return Case(group, context.token_ids, key, record.peers, is_cut(context))
+
+
+def is_cut(context: Context) -> bool:
+    """Whether peers were shortened or left out to hold the budget."""
+    return bool(context.shortened_count or context.dropped_count)
 
 
 def _no_contexts(config: Config, attempts: Attempts, readings: Sequence[Reading], count: int) -> PreflightError | None:
@@ -286,15 +208,20 @@ def _no_contexts(config: Config, attempts: Attempts, readings: Sequence[Reading]
             f"no peers in {len(attempts.mixed)} mixed groups: a lone success has no other success to show",
             "raise group_size, or give easier problems",
         )
-    over = min(reading.over_budget_count for reading in readings)
-    if over <= MOST_OVER_BUDGET * count:
+    if not is_over_budget(readings, count):
         return None
+    over = min(reading.over_budget_count for reading in readings)
     return PreflightError(
         f"most contexts hold their peers whole within context.tokens = {config.context.tokens}",
         f"{over} of {count} contexts are over the budget, even of the leanest recipe",
         "raise context.tokens (with sampling.completion_tokens it must fit the student's window), or lower "
         "sampling.completion_tokens",
     )
+
+
+def is_over_budget(readings: Sequence[Reading], count: int) -> bool:
+    """Whether most of so many contexts are over the budget, even those of the leanest recipe."""
+    return bool(readings) and min(reading.over_budget_count for reading in readings) > MOST_OVER_BUDGET * count
 
 
 def _no_better(alone: Reading, chosen: Reading, best: Reading, is_external: bool) -> PreflightError | None:

@@ -8,10 +8,11 @@ from typing import Any
 from mopd.config import Config
 from mopd.core.errors import ConfigError
 from mopd.evaluation.held_out import Evaluation, evaluate_held_out, warm_up_measured
-from mopd.judging.choosing import Given, make_judge, with_functions
+from mopd.evaluation.opening import open_setup
+from mopd.judging.choosing import Given
 from mopd.models.embedded import PREFIX
 from mopd.models.passed import model_of, with_student
-from mopd.preflight.setup import Setup, prepare, prepare_problems
+from mopd.preflight.setup import Setup
 from mopd.problems import Passed, ProblemsGiven, check_passed_again, with_passed
 from mopd.runs.checkpoint import from_checkpoint, newest_of_run
 from mopd.runs.directory import stays
@@ -80,7 +81,7 @@ def evaluate_target(
             "configuration to begin with, and `mopd init` lists other kinds",
         )
     whole = config.model_copy(update={"lora": None})  # an adapter is merged, whatever the configuration trains
-    setup = _prepared(with_passed(whole, passed), target, given, passed, model)
+    setup = _opened(with_passed(whole, passed), target, given, passed, model)
     if config.warmup is not None and target.startswith(PREFIX):
         warm_up_measured(setup, ProgressDisplay(quiet))
     return _evaluated(setup, seed, quiet, step=0)
@@ -97,7 +98,7 @@ def _evaluate_run(
     else:
         own = with_passed(config, passed).model_copy(update={"lora": own.lora})
     with from_checkpoint(newest):
-        setup = _prepared(own, str(newest), reward_functions, passed)
+        setup = _opened(own, str(newest), reward_functions, passed)
     freeze_day(setup.student.tokenizer, moment_of(path))
     if config is None:
         problems = {"problems": describe_problems(setup.problems)}
@@ -105,17 +106,9 @@ def _evaluate_run(
     return _evaluated(setup, seed, quiet, cursor.step)
 
 
-def _prepared(
-    config: Config, target: str, reward_functions: Given, passed: Passed, model: tuple[Any, Any] | None = None
-) -> Setup:
-    config = with_functions(settled(config).model_copy(update={"student": target}), reward_functions)
-    problems = prepare_problems(config, passed)
-    if not problems.held_out:
-        raise ConfigError(
-            "there are held-out problems to evaluate on", "problems.held_out = 0", "raise problems.held_out"
-        )
-    judge = make_judge(config, problems, reward_functions)
-    return prepare(config, problems, judge, model=model, trains=False, teaches=False)
+def _opened(config: Config, target: str, given: Given, passed: Passed, model: tuple[Any, Any] | None = None) -> Setup:
+    """With the model called `target` in the student's place."""
+    return open_setup(settled(config).model_copy(update={"student": target}), given, passed, model, teaches=False)
 
 
 def _evaluated(setup: Setup, seed: int | None, quiet: bool, step: int) -> Evaluation:

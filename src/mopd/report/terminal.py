@@ -66,11 +66,7 @@ def _print_warmup(warmup: dict[str, Any], console: Console) -> None:
 
 def print_preflight(found: Mapping[str, Any], console: Console) -> None:
     """How the student's attempts went, how it reads each recipe of peers, and the recipe taken."""
-    attempts = found["attempts"]
-    console.print(
-        f"{attempts['attempted']} training problems attempted: {attempts['mixed']} solved in some attempts, "
-        f"{attempts['solved']} in all, {attempts['failed']} in none"
-    )
+    print_attempts(found["attempts"], console)
     if found["readings"]:
         table = Table(title="the student as its own teacher: it writes from contexts of its attempts")
         for column in ("it reads", "right", "95 % interval", "contexts", "copies a success", "copies a failure"):
@@ -95,6 +91,14 @@ def print_preflight(found: Mapping[str, Any], console: Console) -> None:
         )
     if found["finding"]:
         console.print(found["finding"], style="yellow", markup=False, highlight=False, soft_wrap=True)
+
+
+def print_attempts(attempts: Mapping[str, int], console: Console) -> None:
+    """How many training problems were solved in some attempts, in all, in none."""
+    console.print(
+        f"{attempts['attempted']} training problems attempted: {attempts['mixed']} solved in some attempts, "
+        f"{attempts['solved']} in all, {attempts['failed']} in none"
+    )
 
 
 def print_split(split: Mapping[str, Any], console: Console) -> None:

@@ -1,0 +1,164 @@
+"""What a teacher makes of rollouts that are there: the mean log-probability of each one's own tokens behind a recipe.
+
+A teacher that scores successes above failures tells them apart. That alone does not make it a teacher: behind a context
+that shows the rollout's own text, or its answer, scores are high whether it could have written it or not.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+
+from mopd.config import LessonsConfig, LiveTeacher
+from mopd.core.signals import SIGNALS, Estimate, differences, over_problems
+from mopd.core.statistics import mean_or_zero
+from mopd.core.types import Group, Lesson, LessonRecord, Peers
+from mopd.evaluation.reading import is_cut
+from mopd.learning.choosing import open_teacher
+from mopd.learning.teacher import LocalTeacher, Teacher
+from mopd.method.lessons import LessonMaker
+from mopd.preflight.setup import Setup
+from mopd.scoring.head import loss_parts
+from mopd.scoring.scorer import Scorer
+
+
+@dataclass(frozen=True)
+class Scored:
+    """One rollout: whether it succeeded, its score in nats, the tokens of its context, whether peers were cut or left
+    out there, and whether its own text had to be shown."""
+
+    index: int
+    is_success: bool
+    score: float
+    read_tokens: int
+    is_over_budget: bool
+    shows_own_text: bool
+
+
+@dataclass(frozen=True)
+class ScoredGroup:
+    """A mixed group under one recipe: its rollouts that have a context and a verdict. Those whose score is not a finite
+    number are counted alone."""
+
+    problem_id: str
+    rollouts: tuple[Scored, ...]
+    nonfinite_count: int = 0
+
+    def signal(self, name: str) -> float | None:
+        """One of the statistics of `core.signals`; None where it is undefined."""
+        return SIGNALS[name]([r.score for r in self.rollouts], [r.is_success for r in self.rollouts])
+
+
+@dataclass(frozen=True)
+class TokenScores:
+    """All mixed groups under one recipe."""
+
+    groups: tuple[ScoredGroup, ...]
+
+    def signal(self, name: str) -> Estimate:
+        """Its mean over problems with a 95 % interval; groups where it is undefined are left out and counted."""
+        return over_problems(self.of_groups(name))
+
+    def of_groups(self, name: str) -> list[tuple[str, float | None]]:
+        """The statistic of each group, with the id of its problem."""
+        return [(group.problem_id, group.signal(name)) for group in self.groups]
+
+    def auc_over(self, other: TokenScores) -> Estimate:
+        """By how much the AUC is above that of other scores of the same groups, in which both are defined."""
+        return over_problems(differences(other.of_groups("auc"), self.of_groups("auc")))
+
+    def as_json(self) -> dict[str, Any]:
+        """For the file of `mopd preflight --json`: figures, and what they are of."""
+        rollouts = [rollout for group in self.groups for rollout in group.rollouts]
+        lengths = [rollout.read_tokens for rollout in rollouts]
+        return {
+            "signals": {name: self.signal(name).as_json() for name in SIGNALS},
+            "rollouts": len(rollouts),
+            "nonfinite": sum(group.nonfinite_count for group in self.groups),
+            "read_tokens_mean": mean_or_zero(lengths),
+            "read_tokens_most": max(lengths, default=0),
+            "over_budget": sum(rollout.is_over_budget for rollout in rollouts),
+            "shows_own_text": sum(rollout.shows_own_text for rollout in rollouts),
+            "groups": [
+                {"problem_id": group.problem_id, "rollouts": [asdict(r) for r in group.rollouts]}
+                for group in self.groups
+            ],
+        }
+
+
+def own_teacher(setup: Setup, model: Any) -> Teacher:
+    """A model in this process as it is, without a copy."""
+    scorer = Scorer.of(setup.config.compute, setup.student.dtype)
+    return LocalTeacher(model, LiveTeacher(), scorer, setup.config.sampling.temperature)
+
+
+def teacher_of(setup: Setup) -> Teacher:
+    """What will teach, before the first step: the student itself, or another model."""
+    model = (setup.external or setup.student).model
+    if setup.config.served_teacher is None:
+        return own_teacher(setup, model)
+    scorer = Scorer.of(setup.config.compute, setup.student.dtype)
+    teacher = open_teacher(setup.config, model, setup.student.tokenizer.token_ids, scorer)
+    assert teacher is not None
+    return teacher
+
+
+def scores_of_all(maker: LessonMaker) -> LessonMaker:
+    """`maker` for rollouts of which none is left out of the scoring, whatever the run would teach."""
+    config = maker.config.model_copy(update={"lessons": LessonsConfig()})
+    return LessonMaker(config, maker.encode, maker.template)
+
+
+def score_group(
+    teacher: Teacher, student: Any, maker: LessonMaker | None, group: Group, groups: Sequence[Group]
+) -> ScoredGroup:
+    """The rollouts of `group` behind the contexts of `maker`; behind their own prompt where it is None.
+
+    `student` is the model whose head bounds how many predictions exist at once; `groups` are what a control draws from.
+    Rollouts without a context, without own tokens or whose grader failed are left out.
+    """
+    records = {r.index: _record(maker, group, r.index, groups) for r in group.rollouts if _is_judged(group, r.index)}
+    taught = {i: record for i, record in records.items() if record.lesson is not None and record.lesson.context_ids}
+    scores = _scores(teacher, student, {i: record.lesson for i, record in taught.items() if record.lesson is not None})
+    found = []
+    for index, record in taught.items():
+        context, lesson = record.context, record.lesson
+        cut = context is not None and is_cut(context)
+        read = len((lesson.context_ids if lesson else None) or ())
+        own = record.peers.shows_own_text
+        if math.isfinite(scores[index]):
+            found.append(Scored(index, group.is_success(index), scores[index], read, cut, own))
+    return ScoredGroup(group.problem.id, tuple(found), len(taught) - len(found))
+
+
+def _is_judged(group: Group, index: int) -> bool:
+    return group.verdicts[index].kind != "error" and group.rollouts[index].own_token_count > 0
+
+
+def _record(maker: LessonMaker | None, group: Group, index: int, groups: Sequence[Group]) -> LessonRecord:
+    if maker is not None:
+        return maker.make_one(group, index, groups)
+    rollout = group.rollouts[index]
+    alone = Lesson(group.problem.id, group.problem.domain, rollout, group.prompt_ids, group.prompt_ids)
+    return LessonRecord(Peers(), None, alone, None)
+
+
+@torch.no_grad()
+def _scores(teacher: Teacher, student: Any, lessons: Mapping[int, Lesson]) -> dict[int, float]:
+    """For each lesson the mean log-probability of its own tokens, in nats. The head sees own tokens alone."""
+    if not lessons:
+        return {}
+    reading, found = teacher.read(list(lessons.values())), {}
+    for number, (index, lesson) in enumerate(lessons.items()):
+        rollout, of_tokens, total = lesson.rollout, reading([number]), 0.0
+        own = [token for token, is_own in zip(rollout.token_ids, rollout.is_own, strict=True) if is_own]
+        for part in loss_parts(student, len(own)):
+            predictions = of_tokens(range(part.start, part.stop))
+            ids = torch.tensor(own[part], device=predictions.logits.device)
+            total += float(predictions.of(ids).double().sum())
+        found[index] = total / len(own)
+    return found
