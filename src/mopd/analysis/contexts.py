@@ -12,10 +12,9 @@ from mopd.config import Config, DistillObjective
 from mopd.core.errors import ConfigError
 from mopd.core.types import Context, Group, Peers
 from mopd.method.lessons import LessonMaker
+from mopd.method.recipes import Control, Recipe
 
-Control = Literal["none", "random_peer", "unrelated_problem"]
-
-Reason = Literal["no_peers", "no_feedback", "over_budget", "too_long", "no_tokens"]
+Reason = Literal["no_peers", "no_feedback", "over_budget", "too_long", "no_tokens", "not_encoded", "not_finite"]
 """Why a rollout is not scored in a context."""
 
 TEACHING = ("1S", "2S", "1F", "1S1F", "2S1F", "feedback", "random_peer", "unrelated_problem", "successes_only")
@@ -31,7 +30,7 @@ class Reading:
     name: str
     successes: int = 0
     failures: int = 0
-    control: Control = "none"
+    control: Control | None = None
     is_feedback: bool = False
 
 
@@ -97,18 +96,14 @@ COUNTS = {"success": "successes", "failure": "failures"}
 
 def applied(reading: Reading, config: Config) -> Config:
     """The configuration under a reading: its peers and no others, for every rollout that has them."""
-    peers = {
-        "recipe": "fixed",
-        "successes": reading.successes,
-        "failures": reading.failures,
-        "require_success": False,
-        "show_failures": "always",
-        "control": reading.control,
-    }
-    return config.model_copy(
+    order = config.context.order
+    recipe = Recipe(reading.successes, reading.failures, "failures_first" if order == "auto" else order)
+    found = recipe.applied(config)
+    peers = {"require_success": False, "show_failures": "always", "control": reading.control or "none"}
+    return found.model_copy(
         update={
             "objective": DistillObjective(),
-            "peers": config.peers.model_copy(update=peers),
-            "context": config.context.model_copy(update={"feedback": "never"}),
+            "peers": found.peers.model_copy(update=peers),
+            "context": found.context.model_copy(update={"feedback": "never"}),
         }
     )

@@ -6,20 +6,21 @@ rollout's own tokens behind a context. The same rollouts are scored in every con
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import torch
-
-from mopd.analysis.contexts import ContextMaker, Reading
+from mopd.analysis.contexts import ContextMaker, Reading, Reason
 from mopd.analysis.opened import LONGEST, Models, with_tokens
+from mopd.core.errors import MopdError, ProblemError
+from mopd.core.files import finite
 from mopd.core.signals import SIGNALS, OfProblems, differences, over_problems, signals_of
 from mopd.core.statistics import mean_or_zero
-from mopd.core.types import Group, Lesson
+from mopd.core.types import Context, Group, Lesson, Peers
+from mopd.learning.scores import mean_logprobs
 from mopd.runs.progress import ProgressDisplay
-from mopd.scoring.head import loss_parts
 
 FULLEST = "2S1F"
 """What every other context is set beside, besides `base`."""
@@ -75,29 +76,6 @@ class Tally:
         }
 
 
-@torch.no_grad()
-def mean_logprobs(models: Models, lessons: Sequence[Lesson]) -> list[float]:
-    """The mean log-probability of each lesson's own tokens under the teacher behind its context, in nats a token.
-
-    Equal rows are read once, so that equal rollouts have equal scores to the last digit.
-    """
-    unique: dict[tuple[tuple[int, ...], tuple[int, ...]], int] = {}
-    keys = [(lesson.context_ids or (), lesson.rollout.token_ids) for lesson in lessons]
-    chosen = [lesson for key, lesson in zip(keys, lessons, strict=True) if unique.setdefault(key, len(unique)) >= 0]
-    firsts = {unique[key]: lesson for key, lesson in zip(keys, chosen, strict=True)}
-    rows = [firsts[number] for number in range(len(unique))]
-    reading, device = models.teacher.read(rows), next(models.student.model.parameters()).device
-    means = []
-    for number, lesson in enumerate(rows):
-        own = [token for token, is_own in zip(lesson.rollout.token_ids, lesson.rollout.is_own, strict=True) if is_own]
-        ids, of_tokens = torch.tensor(own, device=device), reading([number])
-        total = 0.0
-        for part in loss_parts(models.student.model, len(own)):
-            total += float(of_tokens(range(part.start, part.stop)).of(ids[part]).double().sum())
-        means.append(total / len(own))
-    return [means[unique[key]] for key in keys]
-
-
 class SignalReader:
     """Scores groups in some contexts."""
 
@@ -106,9 +84,12 @@ class SignalReader:
         self.makers = {reading.name: ContextMaker(reading, models) for reading in readings}
         self.tallies = {reading.name: Tally() for reading in readings}
 
-    def read(self, group: Group, groups: Sequence[Group], step: int | None) -> Scores:
-        """The scores of a group's judged rollouts. Raises MopdError where a prompt cannot be encoded."""
-        told = with_tokens(group, self.models.student.tokenizer, self.is_whole)
+    def encoded(self, group: Group) -> Group:
+        """The group with token ids. Raises whatever its tokenizer raises at a prompt or completion."""
+        return with_tokens(group, self.models.student.tokenizer, self.is_whole)
+
+    def read(self, told: Group, groups: Sequence[Group], step: int | None) -> Scores:
+        """The scores of the judged rollouts of a group with token ids."""
         judged = [rollout.index for rollout in told.rollouts if told.verdicts[rollout.index].kind != "error"]
         found = Scores(step, told.problem.id, judged, [told.is_success(index) for index in judged])
         for name in self.makers:
@@ -120,13 +101,26 @@ class SignalReader:
     ) -> list[float | None]:
         """The score of each judged rollout in one context, None where it has none."""
         lessons = [self._lesson(name, group, index, groups) for index in judged]
-        scores = iter(mean_logprobs(self.models, [lesson for lesson in lessons if lesson is not None]))
-        return [None if lesson is None else next(scores) for lesson in lessons]
+        scored = [lesson for lesson in lessons if lesson is not None]
+        scores = iter(mean_logprobs(self.models.teacher, self.models.student.model, scored))
+        found = [None if lesson is None else next(scores) for lesson in lessons]
+        lost = sum(score is not None and not math.isfinite(score) for score in found)
+        if lost:
+            self.tallies[name].unscored["not_finite"] += lost
+            self.tallies[name].scored -= lost
+        return [finite(score) for score in found]
+
+    @staticmethod
+    def _made(maker: ContextMaker, group: Group, index: int, groups: Sequence[Group]) -> tuple[Context, Peers] | Reason:
+        try:
+            return maker.of(group, index, groups)
+        except ProblemError:  # as feedback in words that an embedded student has no tokens for
+            return "not_encoded"
 
     def _lesson(self, name: str, group: Group, index: int, groups: Sequence[Group]) -> Lesson | None:
         """A rollout behind its context; None, and the reason counted, where it has none."""
         tally, maker, rollout = self.tallies[name], self.makers[name], group.rollouts[index]
-        made = maker.of(group, index, groups) if rollout.token_ids else "no_tokens"
+        made = self._made(maker, group, index, groups) if rollout.token_ids else "no_tokens"
         if isinstance(made, str):
             tally.unscored[made] += 1
             return None
@@ -144,15 +138,24 @@ class SignalReader:
 
 def read_all(
     reader: SignalReader, groups: Sequence[tuple[int | None, Group]], progress: ProgressDisplay
-) -> list[Scores]:
-    """The scores of all groups; `unrelated_problem` takes its peers from the others among them."""
+) -> tuple[list[Scores], list[str]]:
+    """The scores of all groups, and which could not be scored, with why.
+
+    `unrelated_problem` takes its peers from the others among them.
+    """
     everything = [group for _, group in groups]
-    found = []
+    found, refused = [], []
     with progress.phase("score groups", len(groups)) as phase:
         for step, group in groups:
-            found.append(reader.read(group, everything, step))
+            try:
+                encoded = reader.encoded(group)
+            except Exception as error:  # whatever a tokenizer raises at characters that it does not know
+                told = error.got if isinstance(error, MopdError) else f"{type(error).__name__}: {error}"
+                refused.append(f"the signal of {group.problem.id}: {told}"[:300])
+            else:
+                found.append(reader.read(encoded, everything, step))
             phase.advance()
-    return found
+    return found, refused
 
 
 def statistics_of(scores: Sequence[Scores], name: str, *others: str) -> dict[str, OfProblems]:

@@ -35,6 +35,20 @@ def report_command(options: argparse.Namespace) -> None:
     console.print(f"{target} ({size:.1f} MiB)", markup=False, highlight=False, soft_wrap=True)
 
 
+def analyze_command(options: argparse.Namespace) -> None:
+    """Write the analysis, and show its tables."""
+    from mopd.analysis.analyze import Asked, analyze
+    from mopd.report.analysis import print_analysis
+
+    contexts = None if options.contexts is None else tuple(options.contexts.split(","))
+    given = ("target", "student", "groups", "success", "seed", "prompt", "completion", "reward", "out")
+    asked = Asked(contexts=contexts, **{name: getattr(options, name) for name in given})
+    folder, found = analyze(asked, options.quiet)
+    console = Console()
+    print_analysis(found, console)
+    console.print(f"{folder}/", markup=False, highlight=False, soft_wrap=True)
+
+
 def diff_command(options: argparse.Namespace) -> None:
     """Say how two runs differ."""
     from mopd.analysis.differences import diff_runs
