@@ -73,7 +73,10 @@ class Format:
 
 
 def detect(record: Record, prompt: str | None, completion: str | None, reward: str | None) -> Format:
-    """The format of a file from its first record, and columns that were named. Raises ProblemError where none suits."""
+    """The format of a file from what its first records hold, and columns that were named.
+
+    Raises ProblemError where none suits.
+    """
     is_verl = {"input", "output", "score"} <= record.keys()
     is_trl = {"prompt", "completion"} <= record.keys() and bool({"advantage", "advantages"} & record.keys())
     name = "verl" if is_verl else "TRL" if is_trl else "rollouts"

@@ -12,6 +12,7 @@ ROW, TOP, LEFT, WIDE, GAP = 26, 70, 150, 260, 60
 
 STYLE = (
     "text{font:13px system-ui,sans-serif;fill:#222}.small{font-size:11px;fill:#666}.title{font-weight:600}"
+    ".mark{text-anchor:middle}"
     ".axis{stroke:#ccc}.zero{stroke:#888;stroke-dasharray:3 3}.bar{stroke:#2563a8;stroke-width:2}.dot{fill:#2563a8}"
     "@media(prefers-color-scheme:dark){text{fill:#ddd}.small{fill:#999}.ground{fill:#161616}.axis{stroke:#444}"
     ".bar{stroke:#6fb1f2}.dot{fill:#6fb1f2}}"
@@ -42,7 +43,7 @@ def draw(signal: Mapping[str, Any] | None, title: str, why: str) -> str:
     beside = {one["context"]: one["statistics"]["auc"] for one in signal["differences"] if one["minus"] == "base"}
     panels = [
         Panel("AUC", 0.0, 1.0, 0.5, [context["statistics"]["auc"] for context in signal["contexts"]]),
-        Panel("AUC minus that of base", -0.5, 0.5, 0.0, [beside.get(name) for name in names]),
+        Panel("AUC minus that of base", -1.0, 1.0, 0.0, [beside.get(name) for name in names]),
     ]
     if not beside:
         panels = panels[:1]
@@ -63,7 +64,7 @@ def _panel(panel: Panel, left: float, rows: int) -> list[str]:
         x = panel.place(mark, left)
         kind = "zero" if mark == panel.zero else "axis"
         parts.append(f'<line class="{kind}" x1="{x:.1f}" x2="{x:.1f}" y1="{TOP - 14}" y2="{bottom:.1f}"/>')
-        parts.append(_text(x - 8, bottom + 16, f"{mark:g}", "small"))
+        parts.append(_text(x, bottom + 16, f"{mark:g}", "small mark"))
     for row, value in enumerate(panel.values):
         y = TOP + ROW * row
         if value is None or value["mean"] is None:

@@ -7,6 +7,7 @@ import json
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -17,6 +18,9 @@ from mopd.core.types import Group, Problem, Rollout, Verdict
 
 SUFFIXES = (".jsonl", ".json", ".ndjson", ".parquet")
 COMPRESSED = (".gz",)
+
+LOOKED_AT = 64
+"""Records that tell which columns there are: in one alone a reward may be missing."""
 
 Read = Callable[[Record], Attempt]
 
@@ -107,8 +111,11 @@ def open_files(
 ) -> tuple[FileGroups, Format]:
     """The groups of a file or folder, and how their records are read. Raises ProblemError."""
     files = find_files(target)
-    first = next((record for path in files for _, record in records_of(path) if not isinstance(record, str)), None)
-    if first is None:
+    first: dict[str, Any] = {}
+    records = (record for path in files for _, record in records_of(path) if not isinstance(record, str))
+    for record in islice(records, LOOKED_AT):
+        first |= {name: value for name, value in record.items() if first.get(name) is None}
+    if not first:
         do = "check the file: each line is one JSON object, or the file is parquet"
         raise ProblemError("a file of rollouts has records", f"{target}: no record can be read", do)
     found = detect(first, prompt, completion, reward)

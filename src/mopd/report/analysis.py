@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
 from mopd.report.showing import print_plain
 
 Row = Mapping[str, Any]
+
+EVALUATION = "evaluation "
+"""What the names of parts that are evaluations begin with."""
 
 
 def print_analysis(found: Row, console: Console) -> None:
@@ -24,29 +28,37 @@ def print_analysis(found: Row, console: Console) -> None:
         print_plain(console, _scored_by(found["scored_by"]))
         for line in _unscored(found["signal"]["contexts"]):
             print_plain(console, line)
-    if found["parts"]:
-        console.print(_parts_table(found["parts"], found["changes"]))
+    for table in _parts_tables(found["parts"], found["changes"]):
+        console.print(table)
     for told in found["missing"]:
         print_plain(console, f"missing: {told}")
 
 
+def _table(title: str, caption: str, columns: Sequence[str]) -> Table:
+    """A table of numbers that fits 80 characters, names in its first column."""
+    table = Table(title=title, caption=caption, box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    for number, column in enumerate(columns):
+        table.add_column(column, justify="right" if number else "left", no_wrap=True)
+    return table
+
+
 def _signal_table(signal: Row) -> Table:
-    table = Table(title="how well the teacher's scores tell successes from failures")
-    for column in ("it reads", "AUC", "minus base", "pairs", "Spearman", "groups", "undefined"):
-        table.add_column(column, justify="left" if column == "it reads" else "right")
+    table = _table(
+        "how well the teacher's scores tell successes from failures",
+        "means over problems, 95 % intervals; differences are paired; groups: where AUC is defined",
+        ("it reads", "AUC", "minus base", "pairs", "groups"),
+    )
     beside = {one["context"]: one["statistics"]["auc"] for one in signal["differences"] if one["minus"] == "base"}
     for context in signal["contexts"]:
         values = context["statistics"]
+        groups = len(signal["groups"])
         table.add_row(
             context["name"],
             _with_interval(values["auc"], ".2f"),
             _with_interval(beside.get(context["name"]), "+.2f"),
             _number(values["pairwise_accuracy"], ".2f"),
-            _number(values["spearman"], "+.2f"),
-            str(values["auc"]["problems"]),
-            f"{values['auc']['undefined']} / {values['spearman']['undefined']}",
+            f"{groups - values['auc']['undefined']} of {groups}",
         )
-    table.caption = "means over problems with 95 % intervals; differences are paired; undefined: AUC / Spearman"
     return table
 
 
@@ -68,20 +80,23 @@ def _unscored(contexts: Sequence[Row]) -> list[str]:
     return lines
 
 
-def _parts_table(parts: Sequence[Row], changes: Sequence[Row]) -> Table:
-    table = Table(title="rewards and diversity, means over problems")
-    table.add_column("")
-    for part in parts:
-        table.add_column(part["name"], justify="right")
-    for change in changes:
-        short = [change[side].removeprefix("evaluation ") for side in ("from", "to")]
-        table.add_column(f"{short[0]} -> {short[1]}", justify="right")
-    for name in parts[0]["measures"]:
-        cells = [_number(part["measures"][name], ".3f") for part in parts]
-        cells += [_with_interval(change["measures"][name], "+.2f") for change in changes]
-        table.add_row(name.replace("_", " "), *cells)
-    table.caption = "changes are paired on the problems that both have, with 95 % intervals"
-    return table
+def _parts_tables(parts: Sequence[Row], changes: Sequence[Row]) -> Iterator[Table]:
+    """One table of training, one of evaluations."""
+    evaluations = [part for part in parts if part["name"].startswith(EVALUATION)]
+    training = [part for part in parts if part not in evaluations]
+    for title, shown in (("rollouts in training", training), ("held-out problems", evaluations)):
+        names = [part["name"] for part in shown]
+        between = [change for change in changes if change["from"] in names]
+        if not shown:
+            continue
+        columns = ["", *(name.removeprefix(EVALUATION) for name in names), *(["change, paired"] if between else [])]
+        table = _table(f"rewards and diversity: {title}", "means over problems, 95 % intervals", columns)
+        for name in shown[0]["measures"]:
+            cells = [_number(part["measures"][name], ".3f") for part in shown]
+            cells += [_with_interval(change["measures"][name], "+.3f") for change in between]
+            if set(cells) != {"-"}:
+                table.add_row(name.replace("_", " "), *cells)
+        yield table
 
 
 def _number(value: Row | None, form: str) -> str:
