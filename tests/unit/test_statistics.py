@@ -103,7 +103,7 @@ def test_an_interval_is_that_of_one_resample_after_another(n):
     """However many are drawn at a time, the numbers drawn and their means are the same to the last bit."""
     rng, values = np.random.default_rng(4), sample(n)
     means = [values[rng.integers(0, n, n)].mean() for _ in range(4000)]
-    assert bootstrap_interval(values, seed=4) == tuple(np.quantile(means, [0.025, 0.975]))
+    assert bootstrap_interval(values, seed=4) == tuple(np.quantile(means, [(1 - 0.95) / 2, (1 + 0.95) / 2]))
 
 
 def test_an_interval_of_equal_values_is_a_point():
