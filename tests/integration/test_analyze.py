@@ -2,12 +2,14 @@
 
 import csv
 import gzip
+import io
 import json
 import random
 import shutil
 from xml.etree import ElementTree
 
 import pytest
+from rich.console import Console
 from scipy import stats
 
 from mopd import load_config, load_run, train
@@ -16,9 +18,11 @@ from mopd.analysis.contexts import ContextMaker, parse
 from mopd.analysis.diversity import DIVERSITY, self_bleu
 from mopd.analysis.groups import RunGroups
 from mopd.analysis.opened import Models, with_tokens
+from mopd.analysis.rollout_files import open_files
 from mopd.cli import main
-from mopd.core.errors import ConfigError, ProblemError, RunError
+from mopd.core.errors import ConfigError, ProblemError, RunError, StudentError
 from mopd.core.statistics import bootstrap_interval, mean_or_zero
+from mopd.report.analysis import print_analysis
 from mopd.runs.directory import check_may_begin
 from mopd.runs.reading import read_config
 from mopd.scoring.head import row_logprobs
@@ -82,7 +86,7 @@ def test_scores_are_mean_log_probabilities_of_own_tokens_by_the_checkpoints_mode
     config = read_config(run)
     models = Models.open(run, config)
     groups = RunGroups(run / "groups.jsonl", config.success_reward)
-    makers = {reading.name: ContextMaker(reading, models) for reading in parse(("base", "1S", "1S1F"))}
+    makers = {shown.name: ContextMaker(shown, models) for shown in parse(("base", "1S", "1S1F"))}
     compared = 0
     for scored in found["signal"]["groups"][:3]:
         place = [(one.step, one.problem) for one in groups.seen].index((scored["step"], scored["problem_id"]))
@@ -110,8 +114,8 @@ def test_what_contexts_show_is_what_their_names_say(run):
     groups = RunGroups(run / "groups.jsonl", config.success_reward)
     recorded = [group for _, group in groups.read(range(len(groups.seen)))]
     seen = 0
-    for reading in parse(("base", "2S1F", "1F", "successes_only", "unrelated_problem")):
-        maker = ContextMaker(reading, models)
+    for shown in parse(("base", "2S1F", "1F", "successes_only", "unrelated_problem")):
+        maker = ContextMaker(shown, models)
         for group in recorded:
             for rollout in group.rollouts:
                 made = maker.of(group, rollout.index, recorded)
@@ -119,11 +123,11 @@ def test_what_contexts_show_is_what_their_names_say(run):
                     continue
                 context, peers = made
                 kinds = [block.kind for block in context.blocks]
-                assert 0 <= kinds.count("success") <= reading.successes
-                assert 0 <= kinds.count("failure") <= reading.failures
-                assert bool(reading.successes) == ("success" in kinds)
-                assert bool(reading.failures) == ("failure" in kinds)
-                if reading.control is None:
+                assert 0 <= kinds.count("success") <= shown.successes
+                assert 0 <= kinds.count("failure") <= shown.failures
+                assert bool(shown.successes) == ("success" in kinds)
+                assert bool(shown.failures) == ("failure" in kinds)
+                if shown.control is None:
                     assert all(group.is_success(index) for index in peers.successes)
                     assert all(group.is_failure(index) for index in peers.failures)
                     assert rollout.index not in (*peers.successes, *peers.failures)
@@ -251,6 +255,16 @@ def test_tables_and_picture_hold_the_same_figures(run, found):
     picture = ElementTree.parse(folder / "signal.svg").getroot()
     texts = [element.text for element in picture.iter() if element.tag.endswith("text")]
     assert set(CONTEXTS) <= set(texts)
+
+
+def test_tables_fit_eighty_characters(found):
+    out = io.StringIO()
+    print_analysis(found, Console(file=out, width=80))
+    told = out.getvalue()
+    assert "…" not in told
+    assert all(name in told for name in CONTEXTS)
+    auc = found["signal"]["contexts"][0]["statistics"]["auc"]
+    assert f"{auc['mean']:.2f} [{auc['interval'][0]:.2f}, {auc['interval'][1]:.2f}]" in told
 
 
 def test_the_same_question_has_the_same_answer_and_another_seed_may_score_other_groups(run, found, tmp_path):
@@ -401,8 +415,6 @@ def test_a_folder_of_verl_is_grouped_by_step_and_prompt(tmp_path):
 
 
 def test_prompts_that_a_chat_template_wrote_for_verl_are_read_as_turns(tmp_path):
-    from mopd.analysis.rollout_files import open_files
-
     groups, _ = open_files(write_verl(tmp_path / "dump"), 1.0, None, None, None)
     ((_, group),) = groups.read([0])
     assert group.problem.messages[0] == {"role": "system", "content": "You sort."}
@@ -505,6 +517,12 @@ def test_what_holds_no_rollouts_is_refused(tmp_path):
     with pytest.raises(ProblemError, match="speed, length could be"):
         analyze(Asked(str(tmp_path / "b.jsonl")), quiet=True)
     assert main(["analyze", str(tmp_path / "b.jsonl")]) == 2
+
+
+def test_a_model_that_was_named_and_does_not_open_is_refused(run, tmp_path):
+    with pytest.raises(StudentError, match="nowhere"):
+        analyze(Asked(str(run), student=str(tmp_path / "nowhere"), out=str(tmp_path / "out")), quiet=True)
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_folder_that_cannot_be_written_is_refused_first(run, tmp_path):

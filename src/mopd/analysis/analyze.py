@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from mopd.analysis.contexts import DEFAULT, Reading, parse
+from mopd.analysis.contexts import DEFAULT, Shown, parse
 from mopd.analysis.groups import Groups, RunGroups, evenly, outcomes
 from mopd.analysis.opened import Models
 from mopd.analysis.parts import Part, changes, parts_of_evaluations, parts_of_training
@@ -21,6 +21,7 @@ from mopd.core.errors import ConfigError, MopdError
 from mopd.core.files import check_can_write, dump_json, write_file
 from mopd.core.seeding import derive_rng
 from mopd.method.recipes import in_force
+from mopd.models.memory import told_if_full
 from mopd.report.loaded import LoadedRun, load_run
 from mopd.report.showing import visible
 from mopd.runs.directory import ANALYSIS, EVALUATIONS, written
@@ -77,14 +78,14 @@ def analyze(asked: Asked, quiet: bool = False) -> tuple[Path, dict[str, Any]]:
     """
     if asked.groups < 1:
         raise ConfigError("--groups is a number of groups, at least 1", f"--groups {asked.groups}", "change it")
-    readings = None if asked.contexts is None else parse(asked.contexts)
+    contexts = None if asked.contexts is None else parse(asked.contexts)
     target, progress = absolute(asked.target), ProgressDisplay(quiet)
     folder = absolute(asked.out) if asked.out else _beside(target)
     _check_folder(folder)
     with progress.phase("count groups", 1) as phase:
         source = _run_source(target, asked) if is_run(target) else _file_source(target, asked)
         phase.advance()
-    found = _found(source, asked, readings, progress)
+    found = _found(source, asked, contexts, progress)
     _write(folder, found)
     return folder, found
 
@@ -124,14 +125,14 @@ def _file_source(path: Path, asked: Asked) -> _Source:
 
 
 def _found(
-    source: _Source, asked: Asked, readings: Sequence[Reading] | None, progress: ProgressDisplay
+    source: _Source, asked: Asked, contexts: Sequence[Shown] | None, progress: ProgressDisplay
 ) -> dict[str, Any]:
     groups, seed = source.groups, source.config.seed if asked.seed is None else asked.seed
     if not groups.seen:
         source.missing.append("groups: none is recorded")
+    signal, scored_by = _signal(source, asked, contexts, seed, progress)
     parts = source.tried("texts", lambda: parts_of_training(groups, seed, progress), [])
     parts += _evaluations(source, seed, progress)
-    signal, scored_by = _signal(source, asked, readings, seed, progress)
     return {
         "of": source.name,
         "read_as": source.told,
@@ -163,7 +164,7 @@ def _pairs(parts: Sequence[Part]) -> list[tuple[str, str]]:
 
 
 def _signal(
-    source: _Source, asked: Asked, readings: Sequence[Reading] | None, seed: int, progress: ProgressDisplay
+    source: _Source, asked: Asked, contexts: Sequence[Shown] | None, seed: int, progress: ProgressDisplay
 ) -> tuple[dict[str, Any] | None, dict[str, Any] | None]:
     """The teacher's signal, and what scored; both None where there is none, which is then told."""
     what, seen = "the teacher's signal", source.groups.seen
@@ -173,19 +174,29 @@ def _signal(
     elif not mixed:
         counts = ", ".join(f"{n} {kind}" for kind, n in outcomes(seen).items() if n)
         source.missing.append(f"{what}: no group has a success and a failure ({counts or 'none at all'})")
-    elif (models := source.tried(what, lambda: _models(source, asked), None)) is not None:
+    elif (models := _opened(source, asked, what)) is not None:
         chosen = evenly(mixed, asked.groups, derive_rng(seed, "analyze"))
-        if readings is None:
-            readings = parse(DEFAULT if _is_taught(source, asked) else ("base",))
-        reader = SignalReader(models, readings, source.groups.is_whole)
+        if contexts is None:
+            contexts = parse(DEFAULT if _is_taught(source, asked) else ("base",))
+        reader = SignalReader(models, contexts, source.groups.is_whole)
         signal = source.tried(what, lambda: _read(source, reader, chosen, progress), None)
         return signal, {**_scored_by(source, asked, models), "groups": len(chosen), "of_mixed": len(mixed)}
     return None, None
 
 
+def _opened(source: _Source, asked: Asked, what: str) -> Models | None:
+    """What scores; None where a run has none to open, which is told. A model that was named is one that opens."""
+    found: Models | None = (
+        _models(source, asked) if asked.student else source.tried(what, lambda: _models(source, asked), None)
+    )
+    return found
+
+
 def _read(source: _Source, reader: SignalReader, chosen: Sequence[int], progress: ProgressDisplay) -> dict[str, Any]:
     groups = sorted(source.groups.read(chosen), key=lambda found: found[0])
-    scores, refused = read_all(reader, [(source.groups.seen[place].step, group) for place, group in groups], progress)
+    asked = [(source.groups.seen[place].step, group) for place, group in groups]
+    with told_if_full(source.config, lambda: "teacher", has_begun=False):
+        scores, refused = read_all(reader, asked, progress)
     source.missing += refused
     return describe(scores, reader.tallies)
 
@@ -199,11 +210,12 @@ def _models(source: _Source, asked: Asked) -> Models:
     """What scores: the teacher of the run's checkpoint; the student itself, where its objective has no teacher; or the
     model that was named. Raises MopdError."""
     itself = source.config.model_copy(update={"objective": DistillObjective(), "teacher": LiveTeacher()})
-    if asked.student is not None:
-        named = {"student": asked.student, "lora": None}
-        return Models.of_student(settled(itself.model_copy(update=named)))
-    assert source.run is not None
-    return Models.open(source.run.path, source.config if _is_taught(source, asked) else itself)
+    with told_if_full(source.config, lambda: "load", has_begun=False):
+        if asked.student is not None:
+            named = {"student": asked.student, "lora": None}
+            return Models.of_student(settled(itself.model_copy(update=named)))
+        assert source.run is not None
+        return Models.open(source.run.path, source.config if _is_taught(source, asked) else itself)
 
 
 def _scored_by(source: _Source, asked: Asked, models: Models) -> dict[str, Any]:

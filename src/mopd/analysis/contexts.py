@@ -24,8 +24,8 @@ _RECIPE = re.compile(r"(?=\d)(?:(\d{1,3})S)?(?:(\d{1,3})F)?")
 
 
 @dataclass(frozen=True)
-class Reading:
-    """One way to read: how many peers of each kind at most, under which control, or the rollout's own feedback."""
+class Shown:
+    """What a context shows: how many peers of each kind at most, under which control, or the rollout's own feedback."""
 
     name: str
     successes: int = 0
@@ -35,23 +35,23 @@ class Reading:
 
 
 CONTROLS = {
-    "random_peer": Reading("random_peer", 2, 1, "random_peer"),
-    "unrelated_problem": Reading("unrelated_problem", 2, 1, "unrelated_problem"),
-    "successes_only": Reading("successes_only", 3, 0),
+    "random_peer": Shown("random_peer", 2, 1, "random_peer"),
+    "unrelated_problem": Shown("unrelated_problem", 2, 1, "unrelated_problem"),
+    "successes_only": Shown("successes_only", 3, 0),
 }
 """With as many blocks as 2S1F: filled whatever the verdict, from other problems, or with a success for the failure."""
 
 
-def parse(names: Sequence[str]) -> list[Reading]:
+def parse(names: Sequence[str]) -> list[Shown]:
     """Contexts by their names, each once. Raises ConfigError."""
     return [_parse(name) for name in dict.fromkeys(name.strip() for name in names)]
 
 
-def _parse(name: str) -> Reading:
+def _parse(name: str) -> Shown:
     if name in CONTROLS:
         return CONTROLS[name]
     if name in ("base", "feedback"):
-        return Reading(name, is_feedback=name == "feedback")
+        return Shown(name, is_feedback=name == "feedback")
     found = _RECIPE.fullmatch(name)
     successes, failures = (int(found[i] or 0) if found else 0 for i in (1, 2))
     if not successes + failures:
@@ -61,15 +61,15 @@ def _parse(name: str) -> Reading:
             f"--contexts with {name!r}",
             "change it",
         )
-    return Reading(name, successes, failures)
+    return Shown(name, successes, failures)
 
 
 class ContextMaker:
-    """Makes the contexts of one reading, by the run's own machinery and wording, whatever its own recipe is."""
+    """Makes contexts of one kind, by the run's own machinery and wording, whatever its own recipe is."""
 
-    def __init__(self, reading: Reading, models: Models) -> None:
-        self.reading = reading
-        self.maker = LessonMaker(applied(reading, models.config), models.maker.encode, models.student.template)
+    def __init__(self, shown: Shown, models: Models) -> None:
+        self.shown = shown
+        self.maker = LessonMaker(applied(shown, models.config), models.maker.encode, models.student.template)
 
     def of(self, group: Group, index: int, groups: Sequence[Group]) -> tuple[Context, Peers] | Reason:
         """The context of a rollout with its peers, or why there is none.
@@ -77,10 +77,10 @@ class ContextMaker:
         A recipe shows as many peers as there are, of each kind that it has at least one. `groups` are those that peers
         of other problems are taken from.
         """
-        feedback = group.verdicts[index].feedback if self.reading.is_feedback else ""
-        if self.reading.is_feedback and not feedback:
+        feedback = group.verdicts[index].feedback if self.shown.is_feedback else ""
+        if self.shown.is_feedback and not feedback:
             return "no_feedback"
-        wanted = {kind for kind in ("success", "failure") if getattr(self.reading, COUNTS[kind])}
+        wanted = {kind for kind in ("success", "failure") if getattr(self.shown, COUNTS[kind])}
         peers = self.maker.choose(group, index, groups) if wanted else Peers()
         if any(not getattr(peers, COUNTS[kind]) for kind in wanted):
             return "no_peers"
@@ -94,12 +94,12 @@ class ContextMaker:
 COUNTS = {"success": "successes", "failure": "failures"}
 
 
-def applied(reading: Reading, config: Config) -> Config:
-    """The configuration under a reading: its peers and no others, for every rollout that has them."""
+def applied(shown: Shown, config: Config) -> Config:
+    """The configuration that shows just these peers, to every rollout that has them."""
     order = config.context.order
-    recipe = Recipe(reading.successes, reading.failures, "failures_first" if order == "auto" else order)
+    recipe = Recipe(shown.successes, shown.failures, "failures_first" if order == "auto" else order)
     found = recipe.applied(config)
-    peers = {"require_success": False, "show_failures": "always", "control": reading.control or "none"}
+    peers = {"require_success": False, "show_failures": "always", "control": shown.control or "none"}
     return found.model_copy(
         update={
             "objective": DistillObjective(),

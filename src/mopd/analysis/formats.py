@@ -20,7 +20,7 @@ from typing import Any
 
 from mopd.analysis.groups import key_of
 from mopd.core.errors import ProblemError
-from mopd.core.types import Message
+from mopd.core.types import Message, Verdict, VerdictKind
 
 Record = Mapping[str, Any]
 
@@ -35,13 +35,23 @@ _TURNS = re.compile(
 
 @dataclass(frozen=True)
 class Attempt:
-    """One record: a completion of a problem, with its reward (None where it has none)."""
+    """One record: a completion of a problem, with its reward (None where it has none).
+
+    Whether it is a success is said by its reward, unless a verdict of another `kind` was recorded.
+    """
 
     step: int | None
     problem: str
     messages: tuple[Message, ...]
     text: str
     reward: float | None
+    kind: VerdictKind | None = None
+
+    def verdict(self, success_reward: float) -> Verdict:
+        """As a verdict: an error where there is no reward."""
+        if self.reward is None:
+            return Verdict(0.0, "error")
+        return Verdict(self.reward, self.kind or ("correct" if self.reward >= success_reward else "wrong"))
 
 
 @dataclass(frozen=True)
@@ -126,7 +136,7 @@ def _messages(prompt: Any, is_rendered: bool) -> tuple[Message, ...]:
     """A prompt as turns: a text is one user turn, unless a template's turns can be told from one another in it."""
     if isinstance(prompt, str):
         found = _TURNS.fullmatch(prompt) if is_rendered else None
-        if found is None:
+        if found is None or "\nassistant\n" in found["user"]:  # several turns, whose ends cannot be told from text
             return (Message(role="user", content=prompt),)
         system = [] if found["system"] is None else [Message(role="system", content=found["system"])]
         return (*system, Message(role="user", content=found["user"]))

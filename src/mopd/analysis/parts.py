@@ -88,19 +88,17 @@ def parts_of_evaluations(
     files = sorted(folder.glob("step-*.jsonl"), key=lambda path: (len(path.name), path.name))
     parts, unread = [], []
     for path in [*files[:1], *files[1:][-1:]]:
-        groups = FileGroups([path], lambda row: _attempt(row, success_reward), success_reward)
+        groups = FileGroups([path], _attempt, success_reward)
         unread += groups.unread
         parts.append(measure(f"evaluation {path.stem}", groups, range(len(groups.seen)), seed, progress))
     return parts, unread
 
 
-def _attempt(row: Mapping[str, Any], success_reward: float) -> Attempt:
-    """A line of evaluations/step-N.jsonl, whose verdict may be stricter than its reward (a completion that was cut)."""
+def _attempt(row: Mapping[str, Any]) -> Attempt:
+    """A line of evaluations/step-N.jsonl."""
     messages = tuple(Message(role=turn["role"], content=turn["content"]) for turn in row["prompt"])
     reward = None if row["kind"] == "error" else float(row["reward"])
-    if reward is not None and bool(row["is_success"]) != (reward >= success_reward):
-        reward = success_reward if row["is_success"] else success_reward - 1.0
-    return Attempt(None, str(row["problem_id"]), messages, row["completion"], reward)
+    return Attempt(None, str(row["problem_id"]), messages, row["completion"], reward, row["kind"])
 
 
 def changes(parts: Iterable[Part], first: str, second: str) -> dict[str, Any] | None:

@@ -12,11 +12,13 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from mopd.analysis.formats import Attempt, Format, Record, detect
-from mopd.analysis.groups import Seen
+from mopd.analysis.groups import Seen, seen
 from mopd.core.errors import ProblemError
-from mopd.core.types import Group, Problem, Rollout, Verdict
+from mopd.core.types import Group, Problem, Rollout
 
-SUFFIXES = (".jsonl", ".json", ".ndjson", ".parquet")
+SUFFIXES = (".jsonl", ".ndjson", ".parquet")
+"""Of files of a folder; a file that is named is read whatever it is called."""
+
 COMPRESSED = (".gz",)
 
 LOOKED_AT = 64
@@ -54,10 +56,10 @@ class FileGroups:
             self.sizes.append(0)
         place = self._places[key]
         self.sizes[place] += 1
-        if attempt.reward is not None:
-            old, is_right = self.seen[place], attempt.reward >= self.success_reward
-            reward = old.reward_sum + attempt.reward
-            self.seen[place] = Seen(old.step, old.problem, old.judged + 1, old.right + is_right, reward)
+        one, old = seen(self._group([attempt]), attempt.step), self.seen[place]
+        self.seen[place] = Seen(
+            old.step, old.problem, old.judged + one.judged, old.right + one.right, old.reward_sum + one.reward_sum
+        )
 
     def _attempts(self) -> Iterator[tuple[str, Attempt | str]]:
         """Each record where it stands: as an attempt, or why it cannot be read."""
@@ -83,12 +85,7 @@ class FileGroups:
 
     def _group(self, attempts: Sequence[Attempt]) -> Group:
         rollouts = tuple(Rollout(i, (), (), (), attempt.text, False) for i, attempt in enumerate(attempts))
-        verdicts = tuple(
-            Verdict(0.0, "error")
-            if attempt.reward is None
-            else Verdict(attempt.reward, "correct" if attempt.reward >= self.success_reward else "wrong")
-            for attempt in attempts
-        )
+        verdicts = tuple(attempt.verdict(self.success_reward) for attempt in attempts)
         problem = Problem(attempts[0].problem, attempts[0].messages, None, "recorded")
         return Group(attempts[0].step or 0, problem, (), rollouts, verdicts, self.success_reward)
 

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from mopd.analysis.contexts import ContextMaker, Reading, Reason
+from mopd.analysis.contexts import ContextMaker, Reason, Shown
 from mopd.analysis.opened import LONGEST, Models, with_tokens
 from mopd.core.errors import MopdError, ProblemError
 from mopd.core.files import finite
@@ -79,10 +79,10 @@ class Tally:
 class SignalReader:
     """Scores groups in some contexts."""
 
-    def __init__(self, models: Models, readings: Sequence[Reading], is_whole: bool) -> None:
+    def __init__(self, models: Models, contexts: Sequence[Shown], is_whole: bool) -> None:
         self.models, self.is_whole = models, is_whole
-        self.makers = {reading.name: ContextMaker(reading, models) for reading in readings}
-        self.tallies = {reading.name: Tally() for reading in readings}
+        self.makers = {shown.name: ContextMaker(shown, models) for shown in contexts}
+        self.tallies = {shown.name: Tally() for shown in contexts}
 
     def encoded(self, group: Group) -> Group:
         """The group with token ids. Raises whatever its tokenizer raises at a prompt or completion."""
@@ -129,7 +129,7 @@ class SignalReader:
             tally.unscored["too_long"] += 1
             return None
         tally.scored += 1
-        tally.fewer += peers.count < maker.reading.successes + maker.reading.failures
+        tally.fewer += peers.count < maker.shown.successes + maker.shown.failures
         tally.own_text += peers.shows_own_text
         tally.shortened += bool(context.shortened_count or context.dropped_count)
         tally.tokens.append(context.token_count)
