@@ -98,6 +98,14 @@ def test_a_higher_level_gives_a_wider_interval():
     assert lower < low < high < higher
 
 
+@pytest.mark.parametrize("n", [1, 2, 3, 37, 128, 300])
+def test_an_interval_is_that_of_one_resample_after_another(n):
+    """However many are drawn at a time, the numbers drawn and their means are the same to the last bit."""
+    rng, values = np.random.default_rng(4), sample(n)
+    means = [values[rng.integers(0, n, n)].mean() for _ in range(4000)]
+    assert bootstrap_interval(values, seed=4) == tuple(np.quantile(means, [(1 - 0.95) / 2, (1 + 0.95) / 2]))
+
+
 def test_an_interval_of_equal_values_is_a_point():
     assert bootstrap_interval([0.25] * 7) == (0.25, 0.25)
 

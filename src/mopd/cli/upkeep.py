@@ -43,6 +43,20 @@ def picture_command(options: argparse.Namespace) -> None:
     sys.stdout.write(picture_of(Path(options.run), options.step, options.problem, options.rollout))
 
 
+def analyze_command(options: argparse.Namespace) -> None:
+    """Write the analysis, and show its tables."""
+    from mopd.analysis.analyze import Asked, analyze
+    from mopd.report.analysis import print_analysis
+
+    contexts = None if options.contexts is None else tuple(options.contexts.split(","))
+    given = ("target", "student", "groups", "success", "seed", "prompt", "completion", "reward", "out")
+    asked = Asked(contexts=contexts, **{name: getattr(options, name) for name in given})
+    folder, found = analyze(asked, options.quiet)
+    console = Console()
+    print_analysis(found, console)
+    console.print(f"{folder}/", markup=False, highlight=False, soft_wrap=True)
+
+
 def diff_command(options: argparse.Namespace) -> None:
     """Say how two runs differ."""
     from mopd.analysis.differences import diff_runs

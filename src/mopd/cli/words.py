@@ -122,7 +122,7 @@ def _parser() -> argparse.ArgumentParser:
     subparsers = parser.add_subparsers(required=True, metavar="COMMAND")
     for add in (
         *(_add_init, _add_problems, _add_estimate, _add_preflight, _add_train, _add_evaluate),
-        *(_add_generate, _add_verify, _add_show_context, _add_report, _add_picture, _add_diff),
+        *(_add_generate, _add_verify, _add_show_context, _add_report, _add_picture, _add_analyze, _add_diff),
         *(_add_export, _add_serve, _add_config, _add_cache),
     ):
         add(subparsers)
@@ -273,6 +273,23 @@ def _add_report(subparsers: Any) -> None:
     )
     report.add_argument("--quiet", action="store_true", help="show no progress")
     report.set_defaults(command=upkeep.report_command, after_interrupt="nothing was written")
+
+
+def _add_analyze(subparsers: Any) -> None:
+    analyze = subparsers.add_parser(
+        "analyze", help="the teacher's signal and the diversity of a run's rollouts, or of rollouts of other systems"
+    )
+    analyze.add_argument("target", metavar="RUN_OR_ROLLOUTS", help="a run, or a file or folder of JSONL or parquet")
+    analyze.add_argument("--student", metavar="MODEL", help="a model that scores, in place of the run's teacher")
+    analyze.add_argument("--contexts", metavar="LIST", help="as in base,1S,2S1F,feedback; all unless told")
+    analyze.add_argument("--groups", type=int, default=32, metavar="N", help="mixed groups to score, 32 unless told")
+    analyze.add_argument("--success", type=float, metavar="REWARD", help="of a file: the least reward of a success, 1")
+    for column in ("prompt", "completion", "reward"):
+        analyze.add_argument(f"--{column}", metavar="COLUMN", help=f"of a file: the column with the {column}")
+    analyze.add_argument("--seed", type=int, help="which groups are scored (a run's own, or 0, unless told)")
+    analyze.add_argument("--out", metavar="FOLDER", help="RUN/analysis unless told, or NAME.analysis beside a file")
+    analyze.add_argument("--quiet", action="store_true", help="show no progress")
+    analyze.set_defaults(command=upkeep.analyze_command, after_interrupt="nothing was written")
 
 
 def _add_diff(subparsers: Any) -> None:

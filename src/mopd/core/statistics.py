@@ -49,6 +49,10 @@ def auc(scores: ArrayLike, labels: ArrayLike) -> float:
     return float((below + up_to).sum() / (2.0 * len(positive) * len(negative)))
 
 
+DRAWN_AT_ONCE = 2**20
+"""Values that a bootstrap draws at a time: 8 MiB of numbers."""
+
+
 def bootstrap_interval(
     values: ArrayLike, level: float = 0.95, resamples: int = 4000, seed: int = 0
 ) -> tuple[float, float]:
@@ -62,8 +66,10 @@ def bootstrap_interval(
         raise ValueError(f"values must be a non-empty list without NaN, got shape {sample.shape}")
     if not 0 < level < 1:
         raise ValueError(f"level must lie strictly between 0 and 1, got {level}")
-    rng = np.random.default_rng(seed)
-    means = np.array([sample[rng.integers(0, len(sample), len(sample))].mean() for _ in range(resamples)])
+    rng, count = np.random.default_rng(seed), len(sample)
+    at_once = max(1, DRAWN_AT_ONCE // count)
+    parts = [min(at_once, resamples - done) for done in range(0, resamples, at_once)]
+    means = np.concatenate([sample[rng.integers(0, count, (part, count))].mean(axis=1) for part in parts])
     low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
     return float(low), float(high)
 

@@ -15,6 +15,7 @@ from mopd.config import PYTHON_PREFIX, Config, override_config
 from mopd.core.errors import MopdError, StudentError
 from mopd.core.statistics import mean_or_zero
 from mopd.estimating.estimate import Estimator
+from mopd.estimating.layout import EXPECTED_SHARE
 from mopd.evaluation.attempts import Attempts
 from mopd.evaluation.held_out import warm_up_measured
 from mopd.evaluation.opening import open_setup
@@ -32,17 +33,15 @@ from mopd.runs.progress import ProgressDisplay
 
 @dataclass(frozen=True)
 class Cost:
-    """What a step is expected to take: seconds by phase, and bytes at once at most, with middling completions of
-    `completion_tokens`. `measured_tokens` is how long the attempts were on average."""
+    """What a step is expected to take: seconds by phase, without verification, with completions that are
+    `EXPECTED_SHARE` as long as they may be. `measured_tokens` is how long the attempts were on average."""
 
     seconds: dict[str, float]
-    peak_bytes: int
-    completion_tokens: int
     measured_tokens: float
 
     def as_json(self) -> dict[str, Any]:
         """With the seconds of the whole step."""
-        return {"step_s": sum(self.seconds.values()), **asdict(self)}
+        return {"step_s": sum(self.seconds.values()), "completion_share": EXPECTED_SHARE, **asdict(self)}
 
 
 @dataclass(frozen=True)
@@ -158,8 +157,8 @@ def _cost(setup: Setup, attempts: Attempts, advice: Advice) -> tuple[Cost | None
         if setup.config.student.startswith(PYTHON_PREFIX):
             raise StudentError("a model is estimated by its name", "a model passed in Python", "name it")
         config = override_config(setup.config, advice.settings, "the advised settings")
-        needs = Estimator.of(config, "auto").needs(config, False)
+        seconds = Estimator.of(config, "auto").seconds(is_worst=False)
     except MopdError as error:
         return None, [f"cost of a step: {error.got}"]
     lengths = [len(rollout.token_ids) for group in attempts.groups for rollout in group.rollouts]
-    return Cost(needs.seconds, needs.peak, needs.completion_tokens, mean_or_zero(lengths)), []
+    return Cost(seconds, mean_or_zero(lengths)), []

@@ -63,7 +63,8 @@ def table_of(
 ) -> tuple[list[Row], Sequence[str]]:
     """The student alone and every recipe; and what is left out, with why. What was found already took `seconds`."""
     if found.taken is None or not found.cases:
-        return [], []
+        told = "recipes: the objective has no teacher; objective.kind = 'distill' would measure them"
+        return [], [told] if setup.config.objective.kind != "distill" else []
     assert found.recipe is not None
     more, left_out = _more(setup, found, found.recipe)
     readings = [replace(reading, outcomes=[*reading.outcomes]) for reading in found.readings]
@@ -99,11 +100,11 @@ def _why_no_feedback(setup: Setup, groups: Sequence[Group]) -> str:
     """Why no recipe with feedback is tried; empty where there is no reason."""
     if setup.config.context.feedback != "never":
         return f"every recipe shows it already (context.feedback = '{setup.config.context.feedback}')"
-    said = {v.feedback for group in groups for v in group.verdicts if v.kind not in ("error", "truncated")} - {""}
-    if not said:
+    said = {(v.kind, v.feedback) for group in groups for v in group.verdicts if v.kind != "error" and v.feedback}
+    if not {kind for kind, _ in said} - {"truncated"}:  # of which a verifier is not asked
         return "the problems' verifiers give none"
     try:
-        for text in sorted(said):
+        for _, text in sorted(said):
             setup.student.tokenizer.encode_completion(text)
     except Exception:  # whatever a tokenizer raises at characters that it does not know
         return "the student's vocabulary cannot write it"

@@ -7,11 +7,9 @@ that shows the rollout's own text, or its answer, scores are high whether it cou
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
-
-import torch
 
 from mopd.config import LessonsConfig, LiveTeacher
 from mopd.core.signals import SIGNALS, Estimate, differences, over_problems
@@ -19,10 +17,10 @@ from mopd.core.statistics import mean_or_zero
 from mopd.core.types import Group, Lesson, LessonRecord, Peers
 from mopd.evaluation.reading import is_cut
 from mopd.learning.choosing import open_teacher
+from mopd.learning.scores import mean_logprobs
 from mopd.learning.teacher import LocalTeacher, Teacher
 from mopd.method.lessons import LessonMaker
 from mopd.preflight.setup import Setup
-from mopd.scoring.head import loss_parts
 from mopd.scoring.scorer import Scorer
 
 
@@ -123,7 +121,8 @@ def score_group(
     """
     records = {r.index: _record(maker, group, r.index, groups) for r in group.rollouts if _is_judged(group, r.index)}
     taught = {i: record for i, record in records.items() if record.lesson is not None and record.lesson.context_ids}
-    scores = _scores(teacher, student, {i: record.lesson for i, record in taught.items() if record.lesson is not None})
+    lessons = [record.lesson for record in taught.values() if record.lesson is not None]
+    scores = dict(zip(taught, mean_logprobs(teacher, student, lessons), strict=True))
     found = []
     for index, record in taught.items():
         context, lesson = record.context, record.lesson
@@ -145,20 +144,3 @@ def _record(maker: LessonMaker | None, group: Group, index: int, groups: Sequenc
     rollout = group.rollouts[index]
     alone = Lesson(group.problem.id, group.problem.domain, rollout, group.prompt_ids, group.prompt_ids)
     return LessonRecord(Peers(), None, alone, None)
-
-
-@torch.no_grad()
-def _scores(teacher: Teacher, student: Any, lessons: Mapping[int, Lesson]) -> dict[int, float]:
-    """For each lesson the mean log-probability of its own tokens, in nats. The head sees own tokens alone."""
-    if not lessons:
-        return {}
-    reading, found = teacher.read(list(lessons.values())), {}
-    for number, (index, lesson) in enumerate(lessons.items()):
-        rollout, of_tokens, total = lesson.rollout, reading([number]), 0.0
-        own = [token for token, is_own in zip(rollout.token_ids, rollout.is_own, strict=True) if is_own]
-        for part in loss_parts(student, len(own)):
-            predictions = of_tokens(range(part.start, part.stop))
-            ids = torch.tensor(own[part], device=predictions.logits.device)
-            total += float(predictions.of(ids).double().sum())
-        found[index] = total / len(own)
-    return found

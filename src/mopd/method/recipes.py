@@ -73,7 +73,7 @@ class Recipe:
     def settings(self) -> list[str]:
         """The same one by one, as overrides."""
         told = [f"peers.successes = {self.successes}", f"peers.failures = {self.failures}"]
-        told += ["peers.require_success = false"] if self.failures and not self.successes else []
+        told += [] if self.successes else ["peers.require_success = false"]
         told += [f"context.order = '{self.order}'"] if self.failures else []
         told += [] if self.wording == "own" else [f"context.wording = '{self.wording}'"]
         return told + (["context.feedback = 'always'"] if self.feedback else [])

@@ -8,7 +8,6 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from mopd.estimating.fitting import size
 from mopd.report.problems import PLAIN
 from mopd.report.terminal import print_attempts
 
@@ -81,8 +80,9 @@ def _print_cost(cost: Mapping[str, Any] | None, console: Console) -> None:
         return
     seconds = f"{cost['step_s']:,.1f}" if cost["step_s"] >= 1 else f"{cost['step_s']:.2g}"
     console.print(
-        f"a step as advised: about {seconds} s and {size(cost['peak_bytes'])} expected, for completions of "
-        f"{cost['completion_tokens']} tokens; the attempts had {cost['measured_tokens']:.0f} (more: `mopd estimate`)",
+        f"a step as advised: about {seconds} s without verification, for completions of "
+        f"{round(100 * cost['completion_share'])} % of sampling.completion_tokens; the attempts had "
+        f"{cost['measured_tokens']:.0f} tokens (more: `mopd estimate`)",
         **PLAIN,
     )
 
