@@ -148,7 +148,7 @@ def _overview(first: _Gathering, figures: Figures) -> dict[str, Any]:
         "figures": first.tried("the table of figures", lambda: figures_table(figures.figures), []),
         "gain": figures.figures.get("gain"),
         "charts": first.tried("curves", lambda: curves(figures.rows, figures.evaluations), []),
-        "alarms": first.tried("alarms", lambda: alarms(config, figures.rows, figures.evaluations), []),
+        "alarms": first.tried("alarms", lambda: alarms(first.rows("alarms", run.alarm_rows)), []),
         "warnings": first.tried("warnings", lambda: warnings_of(figures.rows, summary), []),
         "told": shown(summary.get("nothing_learnt") or "", 2000),
         "cost": first.tried("cost", lambda: cost(figures.rows, summary), None),
