@@ -30,7 +30,7 @@ class AlarmsConfig(Table):
     `fall_back` goes on from the last checkpoint before, with a lower learning rate, and stops at the fourth time."""
     rate_share: Annotated[float, Field(gt=0, lt=1)] = 0.3
     """What `anneal` and `fall_back` leave of the learning rate, each time."""
-    success_loss: Annotated[float, Field(gt=0, le=1)] = 0.5
+    success_loss: Annotated[float, Field(gt=0, le=1)] = 0.4
     """Share of the success that is lost when the alarm goes off, of a step's rollouts or of held-out problems."""
     truncated_growth: Annotated[float, Field(ge=1, le=LARGEST)] = 3.0
     """How many times as many rollouts are cut at the limit when the alarm goes off."""

@@ -39,7 +39,8 @@ class Signal:
     """A figure of a step and when its newest steps set an alarm off: they are `times` as large as those before (as small,
     where that is below 1), differ by `least` in the figure's own unit, and by ERRORS standard errors.
 
-    `destroys`: the student is being destroyed. The others tell of style, and are silent while success rises.
+    `destroys`: the student is being destroyed. `is_style`: that says little by itself, and nothing where success has
+    risen; it is compared with all steps before alone, since a figure that follows success goes on to move behind it.
     """
 
     name: str
@@ -49,6 +50,7 @@ class Signal:
     times: Callable[[AlarmsConfig], float]
     least: float = 0.0
     destroys: bool = False
+    is_style: bool = True
 
 
 SIGNALS = (
@@ -59,6 +61,7 @@ SIGNALS = (
         "success fell from {:.2f} to {:.2f} of the rollouts",
         lambda config: 1 - config.success_loss,
         destroys=True,
+        is_style=False,
     ),
     Signal(
         "success falls",
@@ -66,6 +69,7 @@ SIGNALS = (
         "reward/success_error",
         "success fell from {:.2f} to {:.2f} of the rollouts",
         lambda _: 0.75,
+        is_style=False,
     ),
     Signal(
         "cut",
@@ -75,6 +79,7 @@ SIGNALS = (
         lambda config: config.truncated_growth,
         least=0.2,  # three times nearly none is nearly none
         destroys=True,
+        is_style=False,
     ),
     Signal(
         "longer",
@@ -103,7 +108,7 @@ SIGNALS = (
         "completion/entropy_nats",
         "completion/entropy_error",
         "the student's entropy fell from {:.2f} to {:.2f} nats a token: its attempts become alike",
-        lambda _: 0.4,
+        lambda _: 0.3,
     ),
     Signal(
         "entropy grown",
@@ -206,7 +211,7 @@ class Alarms:
         if not known or known[-1] is not self.rows[-1]:
             return None  # it was not measured in this step
         for size in WINDOWS:
-            for begin in {0, max(0, len(known) - size - RECENT)}:
+            for begin in sorted({0, 0 if signal.is_style else max(0, len(known) - size - RECENT)}):
                 before, now = known[begin:-size], known[-size:]
                 if before and (told := self._told(signal, before, now)):
                     sound = int(before[-1]["step"])  # the rollouts of step n are by the student behind n steps
@@ -220,7 +225,7 @@ class Alarms:
         towards = change if times >= 1 else -change
         if not is_large or towards < signal.least or towards <= ERRORS * wide:
             return ""
-        return "" if not signal.destroys and _is_better(before, now) else signal.told.format(was, is_now)
+        return "" if signal.is_style and _is_better(before, now) else signal.told.format(was, is_now)
 
     def after_evaluation(self, evaluations: Sequence[Row]) -> list[Alarm]:
         """What the newest evaluation says beside the first that was measured alike."""
