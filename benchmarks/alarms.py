@@ -3,10 +3,10 @@
     python benchmarks/alarms.py --folder runs/alarms [--part collapse] [--part healthy]
 
 `collapse`: a live teacher without bounds on its updates, at a learning rate that rises until it destroys the student.
-`healthy`: twenty runs of two tasks and three lengths of answers, of several objectives, with the default bounds. Each run
-goes on whatever its alarms say (`alarms.action = "warn"`), from a student that is warmed up once for its task. A run that
-is there already is read, not run again. Prints a line a run: where each alarm went off, and how much of the best success
-was lost by then, both of four steps' rollouts.
+`healthy`: twenty runs of two tasks and three lengths of answers, of several objectives, with the default bounds. Each
+run goes on whatever its alarms say (`alarms.action = "warn"`), from a student that is warmed up once for its task. A
+run that is there already is read, not run again. Prints of each run where alarms went off, and how much of the best
+success was lost by then, both of four steps' rollouts.
 """
 
 from __future__ import annotations
@@ -42,7 +42,12 @@ OBJECTIVES: dict[str, Sequence[str]] = {
 }
 HEALTHY = (
     *((task, objective, seed) for task in ("eight digits",) for objective in OBJECTIVES for seed in (0, 1)),
-    *((task, objective, seed) for task in ("three digits",) for objective in ("mopd", "grpo", "sft") for seed in (0, 1)),
+    *(
+        (task, objective, seed)
+        for task in ("three digits",)
+        for objective in ("mopd", "grpo", "sft")
+        for seed in (0, 1)
+    ),
     *((task, objective, 0) for task in ("words",) for objective in ("mopd", "sdpo", "grpo", "sft")),
 )
 """Task, objective and seed of each run that does not collapse."""
@@ -87,9 +92,9 @@ def told(path: Path) -> Iterator[str]:
     course = [success(rows, step) for step in range(WINDOW - 1, len(rows))]
     yield f"{path.name}: success {course[0]:.2f}, at best {max(course):.2f}, at the end {course[-1]:.2f}"
     for alarm in alarms:
-        step = min(alarm["step"], len(rows) - 1)  # of an evaluation: the steps before it
-        now, peak = success(rows, step), max(course[: max(1, step + 2 - WINDOW)])
-        yield f"    step {alarm['step']} of {len(rows)}, {alarm['name']}: {alarm['told']}; lost by then {1 - now / peak:.0%}"
+        step = alarm["step"]
+        lost = 1 - success(rows, step) / max(course[: max(1, step + 2 - WINDOW)])
+        yield f"    step {step + 1} of {len(rows)}, {alarm['name']}: {alarm['told']}; lost by then {lost:.0%}"
 
 
 def main() -> None:

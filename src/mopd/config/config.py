@@ -154,8 +154,8 @@ class Config(Table):
         behind = (self.checkpoint.keep - 1) * self.checkpoint.every
         if self.alarms.action == "fall_back" and behind < 4:
             raise ValueError(
-                "alarms.action = fall_back goes back four steps or more, but (checkpoint.keep - 1) * checkpoint.every = "
-                f"{behind}: raise checkpoint.keep or checkpoint.every"
+                "alarms.action = fall_back goes back four steps or more, but (checkpoint.keep - 1) * checkpoint.every "
+                f"= {behind}: raise checkpoint.keep or checkpoint.every"
             )
 
     def _check_adapter(self) -> None:

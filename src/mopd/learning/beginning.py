@@ -32,7 +32,7 @@ class Beginning:
         self._logprobs: list[list[float]] = []
 
     def begin(self, model: Any, groups: Sequence[Group]) -> None:
-        """Keep completions of the first step, the first of each group before the second of any, as `model` wrote them."""
+        """Keep completions of the first step, which `model` wrote: the first of each group, then the second of each."""
         of_groups = [[Row(g.prompt_ids, r.token_ids, r.is_own) for r in g.rollouts if any(r.is_own)] for g in groups]
         in_turns = [row for turn in zip_longest(*of_groups) for row in turn if row is not None]
         self._rows = in_turns[:KEPT]

@@ -1,4 +1,4 @@
-"""What a terminal shows of a run that is training: newest figures with their course, alarms, and the time that is left."""
+"""What a terminal shows of a run that is training: newest figures with their course, alarms, time that is left."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ NEWEST = 8
 
 
 def course(values: Sequence[float], width: int) -> str:
-    """Values as blocks, from the least (or 0) to the largest; the newest is last. Of more than `width` values each block
-    is the mean of several."""
+    """Values as blocks, from the least (or 0) to the largest; the newest is last. Of more than `width` values each
+    block is the mean of several."""
     if not values or width < 1:
         return ""
     size = -(-len(values) // width)
@@ -79,6 +79,6 @@ def _panel(seen: _Seen, steps: int, width: int) -> str:
         more = f"  {written(newest, other, other_form)}"
         lines.append(line + more if len(line) + len(more) <= width and more != "  -" else line.rstrip())
     told = [f"step {one['step'] + 1}: {one['told']}" for one in seen.alarms[-ALARMS:]]
-    lines += [f" alarms     none" if not told else f" alarms {len(seen.alarms):>8}  {told[-1]}"]
+    lines += [" alarms     none" if not told else f" alarms {len(seen.alarms):>8}  {told[-1]}"]
     lines += [f"{'':>18}{one}" for one in reversed(told[:-1])]
     return "\n".join(line[:width] for line in lines)

@@ -19,8 +19,8 @@ FIGURES: Sequence[tuple[str, str, str]] = (
     ("tokens/s", "time/tokens_per_s", "{:.0f}"),
     ("seconds", "time/step_s", "{:.1f}"),
 )
-"""In the order shown: heading, metric, how it is written. `loss` is the divergence from the teacher, in nats, or the loss
-of another objective; `cut` the share of completions that reached the limit of tokens."""
+"""In the order shown: heading, metric, how it is written. `loss` is the divergence from the teacher, in nats, or the
+loss of another objective; `cut` the share of completions that reached the limit of tokens."""
 
 
 def written(row: Row, metric: str, form: str) -> str:

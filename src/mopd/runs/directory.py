@@ -28,9 +28,20 @@ EVALUATIONS = "evaluations"
 REPORT = "report.html"
 """The page that `mopd report` makes of a run."""
 
-_FILES = (*BEGUN_WITH, *LOGS, "config.json", "tracker.json", "warmup.json", "beginning.json", PREFLIGHT, "summary.json", REPORT, ".lock")
+_FILES = (
+    *BEGUN_WITH,
+    *LOGS,
+    "config.json",
+    "tracker.json",
+    "warmup.json",
+    "beginning.json",
+    PREFLIGHT,
+    "summary.json",
+    REPORT,
+    ".lock",
+)
 _OWN = re.compile(
-    "|".join(map(re.escape, (*_FILES, "checkpoints", EVALUATIONS, "tensorboard", "wandb")))
+    "|".join(map(re.escape, (*_FILES, "checkpoints", EVALUATIONS, "tensorboard", "trackio", "wandb")))
     + r"|summary-\d+\.json|\.[a-z]+\.(json|html)\.new"
 )
 

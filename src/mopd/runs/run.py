@@ -2,8 +2,9 @@
 
 `config.json` (resolved), `environment.json`, `inputs.json` (what the run depends on besides), `history.jsonl` (when it
 was begun and resumed, and what changed), `metrics.jsonl` (one object a step; all but `time/...` and `memory/...` is a
-function of the configuration and the inputs), `groups.jsonl` (one object a group), `evaluations.jsonl`,
-`alarms.jsonl`, `evaluations/step-N.jsonl`, `beginning.json`, `warmup.json`, `preflight.json`, `tracker.json`, `summary.json`, `checkpoints/step-N/`.
+function of the configuration and the inputs), `groups.jsonl` (one object a group), `evaluations.jsonl`, `alarms.jsonl`,
+`evaluations/step-N.jsonl`, `beginning.json` (some completions of the first student), `warmup.json`, `preflight.json`,
+`tracker.json`, `summary.json`, `checkpoints/step-N/`.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Alarms: what goes wrong in a run is noticed from its own figures.
 
-What an update does shows in the next step's rollouts: they fail, run on until they are cut, grow, repeat themselves. Each
-such figure is a signal. Its newest steps are compared with those before, and a difference counts only where it is many
-standard errors over groups wide, since a step has few problems and easy ones follow hard ones, and where it is large.
+What an update does shows in the next step's rollouts: they fail, run on until they are cut, grow, repeat themselves.
+Each such figure is a signal. Its newest steps are compared with those before, and a difference counts only where it is
+large, and many standard errors over groups wide, since a step has few problems and easy ones follow hard ones.
 `steering` says what is then done.
 """
 
@@ -23,7 +23,7 @@ WINDOWS = (1, 2, 4, 8)
 """Newest steps that are compared with those before them."""
 
 RECENT = 16
-"""They are compared with all before, and with so many: success that rose for long and is lost has the peak before it."""
+"""They are compared with all before, and with so many: what rose for long and is lost has its peak just before."""
 
 ERRORS = 4.0
 """Standard errors by which the newest steps must differ. Several windows and signals are looked at after every step."""
@@ -36,8 +36,8 @@ Row = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Signal:
-    """A figure of a step and when its newest steps set an alarm off: they are `times` as large as those before (as small,
-    where that is below 1), differ by `least` in the figure's own unit, and by ERRORS standard errors.
+    """A figure of a step and when its newest steps set an alarm off: they are `times` as large as those before (as
+    small, where that is below 1), differ by `least` in the figure's own unit, and by ERRORS standard errors.
 
     `destroys`: the student is being destroyed. `is_style`: that says little by itself, and nothing where success has
     risen; it is compared with all steps before alone, since a figure that follows success goes on to move behind it.
@@ -168,11 +168,11 @@ class Alarms:
     def __init__(self, config: AlarmsConfig, rows: Sequence[Row] = (), given: Sequence[Row] = ()) -> None:
         self.config = config
         self.rows = [row for row in rows if _is_judged(row)]
-        done = int(rows[-1]["step"]) + 1 if rows else 0
-        self._given = {str(row["name"]): int(row["step"]) for row in given if row["step"] <= done}
+        newest = int(rows[-1]["step"]) if rows else -1  # a run that fell back has alarms of steps that are to come
+        self._given = {str(row["name"]): int(row["step"]) for row in given if row["step"] <= newest}
 
     def after_step(self, row: Row) -> list[Alarm]:
-        """The alarms of a step's metrics, none where graders failed: they say nothing of it. What destroys comes first."""
+        """The alarms of a step's metrics, what destroys first; none where graders failed: they say nothing of it."""
         if not _is_judged(row):
             return []
         found = [*self._mismatch(row)]
@@ -238,7 +238,7 @@ class Alarms:
             found.append(Alarm("held-out", told, int(alike[-2]["step"])))
         if told := sharpening(first, newest):
             found.append(Alarm("sharpening", told, int(alike[-2]["step"]), destroys=False))
-        return self._rested(found, int(newest["step"]))
+        return self._rested(found, int(newest["step"]) - 1)
 
 
 def _is_judged(row: Row) -> bool:

@@ -20,7 +20,7 @@ from mopd.training.alarms import Alarm, Alarms
 from mopd.training.step import Stepper
 
 FALL_BACKS = 3
-"""A run that has fallen back so often is stopped by the next alarm: a lower learning rate does not help."""
+"""A run that has fallen back so often is stopped by the next alarm: a lower learning rate does not help it."""
 
 Row = Mapping[str, Any]
 
@@ -55,12 +55,13 @@ class Watch:
     def evaluation(self, is_last: bool) -> int | None:
         """The same of the newest evaluation; behind the last step there is nothing left to stop or to mend."""
         evaluations = self.run.evaluations()
-        return self._act(self.alarms.after_evaluation(evaluations), int(evaluations[-1]["step"]), is_last)
+        return self._act(self.alarms.after_evaluation(evaluations), int(evaluations[-1]["step"]) - 1, is_last)
 
     def _act(self, alarms: Sequence[Alarm], step: int, is_last: bool = False) -> int | None:
-        """What destroys comes first among alarms: what is done about the first one is done about all of a step."""
-        for alarm in alarms:
-            action = self.config.action if alarm.destroys and not is_last else "warn"
+        """What destroys comes first among alarms, and something is done about the first one alone: it is done about all
+        that a step showed."""
+        for number, alarm in enumerate(alarms):
+            action = self.config.action if alarm.destroys and not is_last and number == 0 else "warn"
             if action in ("anneal", "fall_back") and not alarm.by_updates:
                 action = "stop"
             if self.config.action == "off":
@@ -86,9 +87,7 @@ class Watch:
         sound = self._sound(alarm)
         kept = f"{sound} is the last checkpoint before" if sound else "no checkpoint from before is kept"
         often = f"; the run has fallen back {self._fallen_back} times" if self._fallen_back else ""
-        raise AlarmError(
-            alarm.must, f"{alarm.told}; {kept}{often}", f"{alarm.do}; alarms.action = 'warn' goes on"
-        )
+        raise AlarmError(alarm.must, f"{alarm.told}; {kept}{often}", f"{alarm.do}; alarms.action = 'warn' goes on")
 
     def _anneal(self, alarm: Alarm, step: int) -> None:
         share = self.config.rate_share
