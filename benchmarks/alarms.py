@@ -6,7 +6,8 @@
 `healthy`: twenty runs of two tasks and three lengths of answers, of several objectives, with the default bounds. Each
 run goes on whatever its alarms say (`alarms.action = "warn"`), from a student that is warmed up once for its task. A
 run that is there already is read, not run again. Prints of each run where alarms went off, and how much of the best
-success was lost by then, both of four steps' rollouts.
+success was lost by then, both of four steps' rollouts; an exclamation mark stands behind alarms that would have stopped
+the run.
 """
 
 from __future__ import annotations
@@ -17,8 +18,10 @@ from pathlib import Path
 from typing import Any
 
 from mopd import load_config, train
+from mopd.config import AlarmsConfig
 from mopd.core.statistics import mean_or_zero
 from mopd.runs.records import read_jsonl
+from mopd.training.alarms import Alarms
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 SETTINGS = (
@@ -86,15 +89,28 @@ def success(rows: Sequence[dict[str, Any]], step: int) -> float:
     return mean_or_zero([row["reward/success_share"] for row in rows[max(0, step + 1 - WINDOW) : step + 1]])
 
 
+def alarms_of(path: Path) -> list[dict[str, Any]]:
+    """The alarms of a run, by its records: those of alarms.jsonl, or what this version would have written there."""
+    rows, evaluations = (read_jsonl(path / f"{log}.jsonl") for log in ("metrics", "evaluations"))
+    watched, found = Alarms(AlarmsConfig()), []
+    for step, row in enumerate(rows):
+        alarms = watched.after_step(row)
+        if any(evaluation["step"] == step + 1 for evaluation in evaluations):
+            alarms += watched.after_evaluation([one for one in evaluations if one["step"] <= step + 1])
+        found += [{"step": step, "name": a.name, "told": a.told, "destroys": a.destroys} for a in alarms]
+    return found
+
+
 def told(path: Path) -> Iterator[str]:
     """How success went, and each alarm with what was lost of the best success by then."""
-    rows, alarms = (read_jsonl(path / f"{log}.jsonl") for log in ("metrics", "alarms"))
+    rows, alarms = read_jsonl(path / "metrics.jsonl"), alarms_of(path)
     course = [success(rows, step) for step in range(WINDOW - 1, len(rows))]
     yield f"{path.name}: success {course[0]:.2f}, at best {max(course):.2f}, at the end {course[-1]:.2f}"
     for alarm in alarms:
         step = alarm["step"]
         lost = 1 - success(rows, step) / max(course[: max(1, step + 2 - WINDOW)])
-        yield f"    step {step + 1} of {len(rows)}, {alarm['name']}: {alarm['told']}; lost by then {lost:.0%}"
+        name = alarm["name"] + "!" * alarm["destroys"]
+        yield f"    step {step + 1} of {len(rows)}, {name}: {alarm['told']}; lost by then {lost:.0%}"
 
 
 def main() -> None:
@@ -114,7 +130,7 @@ def main() -> None:
             settings = [*OBJECTIVES[objective], f"seed={seed}", "steps=32", "evaluation.every=8"]
             path = run(f"{task}-{objective}-{seed}", task, options.folder, settings)
             print("\n".join(told(path)), flush=True)
-            counts.append(len(read_jsonl(path / "alarms.jsonl")))
+            counts.append(len(alarms_of(path)))
         print(f"{sum(map(bool, counts))} of {len(counts)} healthy runs set an alarm off, {sum(counts)} alarms in all")
 
 

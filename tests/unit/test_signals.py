@@ -5,8 +5,6 @@ import math
 import random
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from mopd.config import AlarmsConfig
 from mopd.core.statistics import mean_error, mean_or_zero, share_error
@@ -78,14 +76,14 @@ def test_a_figure_that_moves_is_noticed_within_eight_steps_and_no_other_with_it(
     assert noticed >= 18
 
 
-@settings(max_examples=100, deadline=None)
-@given(seed=st.integers(0, 2**32), groups=st.sampled_from([4, 8, 32]))
-def test_of_a_thousand_sound_steps_not_one_in_a_hundred_sets_an_alarm_off(seed, groups):
-    """100 runs of 40 steps, nine figures each: what noise alone sets off is bounded."""
-    rng = random.Random(seed)
-    found = found_in([step(rng, number, SOUND, groups) for number in range(40)])
-    assert sum(map(len, found.values())) <= 1
-    assert not [name for names in found.values() for name in names if name in ("success", "cut")]
+@pytest.mark.parametrize("groups", [4, 8, 32])
+def test_of_sixty_sound_runs_of_forty_steps_at_most_one_sets_an_alarm_off(groups):
+    """All signals on noise alone, whose groups are of any difficulty: shares of success are uniform from 0 to 1."""
+    loud = 0
+    for seed in range(60):
+        rng = random.Random(f"{groups} {seed}")
+        loud += any(found_in([step(rng, number, SOUND, groups) for number in range(40)]).values())
+    assert loud <= 1
 
 
 def test_style_is_silent_while_success_rises():

@@ -268,9 +268,9 @@ def sharpening(first: Row, newest: Row) -> str:
 def _means(before: Sequence[Row], now: Sequence[Row], signal: Signal) -> tuple[float, float, float]:
     """The mean before and now, and the standard error of their difference if nothing had changed.
 
-    Groups are then as far apart now as they were before. Their own spread would say too little: where nearly all
-    groups fail by chance, they are alike.
+    Groups are then as far apart now as they were before, and the larger of the two spreads is taken: where all groups
+    of a few steps fail, or are alike, by chance, their own says too little.
     """
     was, is_now = (mean_or_zero([row[signal.metric] for row in rows]) for rows in (before, now))
-    a_step = mean_or_zero([row[signal.error] ** 2 for row in before])
+    a_step = max(mean_or_zero([row[signal.error] ** 2 for row in rows]) for rows in (before, now))
     return was, is_now, math.sqrt(a_step / len(before) + a_step / len(now))
