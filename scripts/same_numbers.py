@@ -76,8 +76,17 @@ def differences(ours: Path, theirs: Path) -> Iterator[str]:
         elif found[0] != found[1]:
             yield f"{name} differs"
     for log in ("metrics.jsonl", "warmup.json"):
-        if determined(ours / log) != determined(theirs / log):
+        rows = determined(ours / log), determined(theirs / log)
+        names = [{key for row in side for key in row} for side in rows]
+        added = names[0] ^ names[1]
+        for key in sorted(added):
+            print(f"{log}: {key} is in one of the two alone")
+        if _without(rows[0], added) != _without(rows[1], added):
             yield f"{log} differs"
+
+
+def _without(rows: list[dict[str, Any]], keys: set[str]) -> list[dict[str, Any]]:
+    return [{key: value for key, value in row.items() if key not in keys} for row in rows]
 
 
 def determined(path: Path) -> list[dict[str, Any]]:

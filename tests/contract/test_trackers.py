@@ -2,7 +2,12 @@
 
 import html
 import json
+import os
+import re
+import subprocess
 import sys
+import urllib.request
+from contextlib import contextmanager
 
 import pytest
 
@@ -40,6 +45,61 @@ def test_trackio_takes_metrics_and_a_table_of_completions(tmp_path, monkeypatch)
     held = b"".join(path.read_bytes() for path in tmp_path.rglob("*.db*"))
     assert b"reward/mean" in held
     assert b"evaluation/completions" in held
+
+
+READ_BACK = """
+import json, sys
+from trackio import SQLiteStorage
+
+project, run = sys.argv[1:]
+print(json.dumps(SQLiteStorage.get_logs(project, run), default=str))
+"""
+
+
+def test_a_trackio_dashboard_has_the_curves_and_completions_of_a_run(tmp_path):
+    pytest.importorskip("trackio", reason="trackio is not installed")
+    run = tmp_path / "run"
+    there = {**os.environ, "TRACKIO_DIR": str(run / "trackio")}
+    words = [
+        "train",
+        str(TINY),
+        f"run='{run}'",
+        "steps=2",
+        "evaluation.rollouts=2",
+        "tracker.kind='trackio'",
+        "--quiet",
+    ]
+    subprocess.run([sys.executable, "-m", "mopd", *words], env=there, check=True, capture_output=True)
+    (name,) = json.loads((run / "tracker.json").read_text()).values()
+    read = [sys.executable, "-c", READ_BACK, "mopd", name]
+    logs = json.loads(subprocess.run(read, env=there, check=True, capture_output=True, text=True).stdout)
+    curve = {row["step"]: row["reward/success_share"] for row in logs if "reward/success_share" in row}
+    assert curve == {row["step"]: row["reward/success_share"] for row in read_jsonl(run / "metrics.jsonl")}
+    tables = {row["step"]: row["evaluation/completions"]["_value"] for row in logs if "evaluation/completions" in row}
+    assert tables.keys() == {0, 2}
+    written = [row for row in read_jsonl(run / "evaluations" / "step-2.jsonl") if row["index"] == 0]
+    assert [row["completion"] for row in tables[2]] == [row["completion"] for row in written]
+    with served_dashboard(there) as url:
+        assert "<html" in urllib.request.urlopen(url).read().decode().lower()
+
+
+@contextmanager
+def served_dashboard(environment):
+    """The address of `trackio show`, until the block ends."""
+    command = [sys.executable, "-m", "trackio.cli", "show", "--project", "mopd"]
+    quiet = {**environment, "BROWSER": "true", "PYTHONUNBUFFERED": "1"}
+    process = subprocess.Popen(command, env=quiet, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    try:
+        told = []
+        for line in process.stdout:
+            told.append(line)
+            if found := re.search(r"http://127\.0\.0\.1:\d+", line):
+                yield found.group()
+                return
+        raise AssertionError("".join(told))
+    finally:
+        process.kill()
+        process.wait()
 
 
 def test_wandb_takes_metrics_offline(tmp_path, monkeypatch):

@@ -37,7 +37,7 @@ def test_twenty_sound_runs_set_no_alarm_off(groups):
     for seed in range(20):
         rng, alarms = random.Random(seed), Alarms(AlarmsConfig())
         for step in range(100):
-            assert alarms.after_step(drawn(rng, step, groups=groups)) is None, (seed, step)
+            assert alarms.after_step(drawn(rng, step, groups=groups)) == [], (seed, step)
 
 
 @pytest.mark.parametrize("groups", [4, 8, 32])
@@ -45,9 +45,10 @@ def test_completions_that_run_on_are_noticed_within_two_steps(groups):
     for seed in range(20):
         rng, alarms = random.Random(seed), Alarms(AlarmsConfig())
         for step in range(5):
-            assert alarms.after_step(drawn(rng, step, groups=groups)) is None
+            assert alarms.after_step(drawn(rng, step, groups=groups)) == []
         found = [alarms.after_step(drawn(rng, step, success=0.05, cut=0.8, groups=groups)) for step in (5, 6)]
-        alarm = next(filter(None, found))
+        alarm = next(filter(None, found))[0]
+        assert alarm.destroys
         assert "cut at the limit" in alarm.told or "success fell" in alarm.told
         assert alarm.sound_steps <= 5
 
@@ -58,29 +59,29 @@ def test_success_that_is_lost_is_noticed(groups):
     for seed in range(20):
         rng, alarms = random.Random(seed), Alarms(AlarmsConfig())
         told = [alarms.after_step(drawn(rng, step, success=0.5, groups=groups)) for step in range(6)]
-        assert told == [None] * 6
+        assert told == [[]] * 6
         noticed += any(alarms.after_step(drawn(rng, step, success=0.02, groups=groups)) for step in range(6, 10))
     assert noticed >= 19
 
 
 def test_a_sampler_that_has_other_weights_than_the_learner_is_noticed_in_the_first_step():
     alarms, rng = Alarms(AlarmsConfig()), random.Random(0)
-    assert alarms.after_step(drawn(rng, 0) | {"importance/logprob_gap_nats": 0.02}) is None
-    alarm = alarms.after_step(drawn(rng, 1) | {"importance/logprob_gap_nats": 0.6})
+    assert alarms.after_step(drawn(rng, 0) | {"importance/logprob_gap_nats": 0.02}) == []
+    (alarm,) = alarms.after_step(drawn(rng, 1) | {"importance/logprob_gap_nats": 0.6})
     assert "sampler and learner differ by 0.60 nats" in alarm.told
     assert alarm.sound_steps == 1
     assert "agree" in alarm.must
     wide = Alarms(AlarmsConfig(logprob_gap_nats=1.0))
-    assert wide.after_step(drawn(rng, 0) | {"importance/logprob_gap_nats": 0.6}) is None
+    assert wide.after_step(drawn(rng, 0) | {"importance/logprob_gap_nats": 0.6}) == []
 
 
 def test_a_step_whose_graders_failed_says_nothing():
     rng, alarms = random.Random(0), Alarms(AlarmsConfig())
     for step in range(6):
-        assert alarms.after_step(drawn(rng, step, success=0.6, groups=32)) is None
+        assert alarms.after_step(drawn(rng, step, success=0.6, groups=32)) == []
     failed = row(6, [0.0] * 32, [0.0] * 32)
-    assert alarms.after_step(failed | {"verdicts/error_count": 200.0, "verdicts/wrong_count": 56.0}) is None
-    assert alarms.after_step(failed | {"verdicts/error_count": 20.0, "verdicts/wrong_count": 236.0}) is not None
+    assert alarms.after_step(failed | {"verdicts/error_count": 200.0, "verdicts/wrong_count": 56.0}) == []
+    assert alarms.after_step(failed | {"verdicts/error_count": 20.0, "verdicts/wrong_count": 236.0}) != []
 
 
 def test_a_run_whose_updates_are_far_too_long_is_stopped_and_names_its_last_good_checkpoint(tiny_config):

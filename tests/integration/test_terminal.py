@@ -44,13 +44,24 @@ def test_steps_and_bars_hold_in_a_terminal_of_any_width(tmp_path, width):
     text, status = shown_in_a_terminal(words, width)
     assert status == 0
     lines = [CONTROL.sub("", line) for line in re.split(r"[\r\n]+", text)]
-    panels = [line for line in lines if re.match(r"\s*step\s+success", line)]
-    assert panels
+    panels = [line for line in lines if re.match(r"step \d/3|\s*(success|tokens|cut|loss|lessons|alarms)  ", line)]
+    assert {line.split()[0] for line in panels} == {"step", "success", "tokens", "cut", "loss", "lessons", "alarms"}
+    assert any("left " in line for line in panels)
+    assert any("longest" in line for line in panels) == (width > 60)
     bars = [line for line in lines if re.match(r"\s*(train|evaluate|warm-up)", line) and "/" in line]
     assert any("3/3" in line for line in bars)
     assert max(map(len, panels + bars)) <= width
-    steps = {line.split()[0] for line in lines if re.match(r"\s+[123]\s+[01]\.\d\d\s", line)}
-    assert steps == {"1", "2", "3"}
+    assert {line.split()[1] for line in panels if line.startswith("step ")} == {"1/3", "2/3", "3/3"}
+    courses = [re.findall("[▁▂▃▄▅▆▇█]+", line) for line in panels if line.split()[0] == "success"]
+    assert max(len(found[0]) for found in courses if found) == 3, "a block a step"
+
+
+def test_a_quiet_run_shows_nothing_of_its_steps_in_a_terminal_either(tmp_path):
+    words = [sys.executable, "-m", "mopd", "train", TINY, "steps=2", f"run={tmp_path / 'run'}", "--quiet"]
+    text, status = shown_in_a_terminal(words, 80)
+    assert status == 0
+    assert "step 1/2" not in text
+    assert "▁" not in text
 
 
 def test_a_pipe_gets_a_header_and_one_line_a_step(tmp_path):

@@ -5,7 +5,8 @@ import io
 import pytest
 from rich.console import Console
 
-from mopd.report.steps import FIGURES, SHOWN, duration, figures_within, panel, plain_line
+from mopd.report.live import LiveView, course
+from mopd.report.steps import duration, plain_line
 from mopd.report.terminal import print_group
 from mopd.report.warnings import warnings_of
 
@@ -26,18 +27,62 @@ ROW = {
 }
 
 
-@pytest.mark.parametrize("width", [30, 60, 80, 200])
-def test_a_panel_is_no_wider_than_its_terminal_and_all_its_lines_are_of_one_width(width):
-    lines = panel([ROW] * 20, width).split("\n")
-    assert len(lines) == 1 + SHOWN
-    assert len({len(line) for line in lines}) == 1
-    assert len(lines[0]) <= width
-    assert lines[0].split() == [figure.heading for figure in figures_within(width)]
+ALARMS = [{"step": 4, "told": "completions grew from 80 to 160 tokens", "action": "warned"}] * 5
 
 
-def test_a_narrow_terminal_shows_what_matters_most_and_a_wide_one_all():
-    assert [figure.heading for figure in figures_within(30)] == ["step", "success", "loss"]
-    assert figures_within(200) == list(FIGURES)
+def panel(width, rows=20, alarms=()):
+    """The panel behind the last of some steps."""
+    view = LiveView(40)
+    for step in range(rows):
+        draw, _ = view.after(ROW | {"step": step, "reward/success_share": step / 40}, alarms, step + 1)
+    return draw(width).split("\n")
+
+
+@pytest.mark.parametrize("width", [12, 30, 60, 80, 200])
+@pytest.mark.parametrize("alarms", [[], ALARMS])
+def test_a_panel_is_no_wider_than_its_terminal(width, alarms):
+    lines = panel(width, alarms=alarms)
+    assert max(map(len, lines)) <= width
+    assert lines[0].startswith("step 20/40"[:width])
+    assert [line.split()[0] for line in lines[1:6]] == ["success", "tokens", "cut", "loss", "lessons"]
+
+
+def test_a_panel_has_figures_with_their_course_alarms_and_the_time_that_is_left():
+    lines = panel(200, alarms=ALARMS)
+    assert lines[0] == "step 20/40  12.3 s a step  left 4 min"
+    assert lines[1].split() == ["success", "0.47", course([step / 40 for step in range(20)], 40), "reward", "0.12"]
+    assert "longest 256" in lines[2]
+    assert lines[6] == " alarms        5  step 5: completions grew from 80 to 160 tokens"
+    assert len(lines) == 9
+    assert panel(200)[6].split() == ["alarms", "none"]
+    assert not any("longest" in line for line in panel(40))
+
+
+@pytest.mark.parametrize(
+    ("values", "width", "drawn"),
+    [
+        ([], 10, ""),
+        ([1.0], 0, ""),
+        ([0.0, 0.0], 10, "▁▁"),
+        ([0.0, 0.5, 1.0], 10, "▁▅█"),
+        ([-1.0, 0.0, 1.0], 10, "▁▅█"),
+        ([5.0], 10, "█"),
+        ([0.0, 0.0, 1.0, 1.0], 2, "▁█"),
+        ([0.0, 1.0, 1.0, 0.0, 0.0], 3, "▁█▁"),
+    ],
+)
+def test_a_course_is_drawn_from_the_least_or_nothing_to_the_largest_and_its_newest_part_is_whole(values, width, drawn):
+    assert course(values, width) == drawn
+
+
+def test_a_run_that_fell_back_is_shown_from_where_it_goes_on():
+    view = LiveView(40)
+    for step in range(10):
+        view.after(ROW | {"step": step}, (), step + 1)
+    draw, line = view.after(ROW | {"step": 4}, (), 5)
+    assert [row["step"] for row in view.rows] == [0, 1, 2, 3, 4]
+    assert draw(80).startswith("step 5/40")
+    assert line.endswith("left 7 min")
 
 
 def test_what_was_not_judged_is_a_dash_and_no_zero():

@@ -24,11 +24,13 @@ def export_command(options: argparse.Namespace) -> None:
 def report_command(options: argparse.Namespace) -> None:
     """Write the page, and say what is missing from it."""
     from mopd.page.report import write_report
+    from mopd.page.watching import watch_report
 
     if options.score < 0:
         raise ConfigError("--score is a number of groups, at least 0", f"--score {options.score}", "change it")
     out = Path(options.out) if options.out else None
-    target, missing = write_report([options.run, *options.others], out, options.score, options.quiet)
+    write = watch_report if options.watch else write_report
+    target, missing = write([options.run, *options.others], out, options.score, options.quiet)
     console = Console()
     for told in missing:
         console.print(f"missing: {told}", markup=False, highlight=False, soft_wrap=True)

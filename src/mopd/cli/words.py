@@ -271,8 +271,11 @@ def _add_report(subparsers: Any) -> None:
     report.add_argument(
         "--score", type=int, default=4, metavar="N", help="groups to score token by token, 4 unless told; 0 for none"
     )
+    report.add_argument(
+        "--watch", action="store_true", help="write it again with every step, until the run that is training ends"
+    )
     report.add_argument("--quiet", action="store_true", help="show no progress")
-    report.set_defaults(command=upkeep.report_command, after_interrupt="nothing was written")
+    report.set_defaults(command=upkeep.report_command, after_interrupt="the page is as it was last written")
 
 
 def _add_analyze(subparsers: Any) -> None:

@@ -135,6 +135,7 @@ class Config(Table):
         self._check_adapter()
         self._check_engine()
         self._check_served_teacher()
+        self._check_fall_back()
         if self.objective.kind == "distill" and self.peers.recipe == "auto" and self.preflight.action == "off":
             raise ValueError(
                 "peers.recipe = auto is measured by the preflight, but preflight.action is off; set peers.successes "
@@ -147,6 +148,15 @@ class Config(Table):
         if self.divergence.kind == "sampled_reverse_kl" and self.sampling.top_p < 1:
             raise ValueError("sampled_reverse_kl estimates from unfiltered samples and needs sampling.top_p = 1")
         return self
+
+    def _check_fall_back(self) -> None:
+        """An alarm compares up to four newest steps: a checkpoint from before them is kept."""
+        behind = (self.checkpoint.keep - 1) * self.checkpoint.every
+        if self.alarms.action == "fall_back" and behind < 4:
+            raise ValueError(
+                "alarms.action = fall_back goes back four steps or more, but (checkpoint.keep - 1) * checkpoint.every "
+                f"= {behind}: raise checkpoint.keep or checkpoint.every"
+            )
 
     def _check_adapter(self) -> None:
         """An adapter's base is held once, in the dtype of products; what is trained is small."""

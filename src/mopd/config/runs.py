@@ -22,11 +22,15 @@ class CheckpointConfig(Table):
 
 
 class AlarmsConfig(Table):
-    """What is done about a run that is being destroyed."""
+    """What is done about a run in which something goes wrong. Each alarm is a line of alarms.jsonl."""
 
-    action: Literal["stop", "warn", "off"] = "stop"
-    """`stop` ends the run at its last good checkpoint, with exit code 1; `warn` says so and goes on."""
-    success_loss: Annotated[float, Field(gt=0, le=1)] = 0.5
+    action: Literal["stop", "warn", "anneal", "fall_back", "off"] = "stop"
+    """About an alarm that tells of a student that is being destroyed. `stop` ends the run at its last good checkpoint,
+    with exit code 1; `warn` says so and goes on, as of every other alarm; `anneal` goes on with a lower learning rate;
+    `fall_back` goes on from the last checkpoint before, with a lower learning rate, and stops at the fourth time."""
+    rate_share: Annotated[float, Field(gt=0, lt=1)] = 0.3
+    """What `anneal` and `fall_back` leave of the learning rate, each time."""
+    success_loss: Annotated[float, Field(gt=0, le=1)] = 0.4
     """Share of the success that is lost when the alarm goes off, of a step's rollouts or of held-out problems."""
     truncated_growth: Annotated[float, Field(ge=1, le=LARGEST)] = 3.0
     """How many times as many rollouts are cut at the limit when the alarm goes off."""

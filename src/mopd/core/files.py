@@ -157,10 +157,10 @@ def remove_left_aside(parent: Path, name: str = "*") -> None:
             os.close(descriptor)
 
 
-def try_lock(descriptor: int) -> OSError | None:
-    """Take an exclusive lock that ends with the process; the error where it is not to be had."""
+def try_lock(descriptor: int, shared: bool = False) -> OSError | None:
+    """Take an exclusive lock, or a shared one, that ends with the process; the error where it is not to be had."""
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(descriptor, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
     except OSError as error:
         return error
     return None

@@ -124,12 +124,21 @@ def percentile(values: Sequence[float], share: float) -> float:
 
 def share_error(by_group: Sequence[float]) -> float:
     """The standard error of the mean of groups' shares, each group one draw; never less than that of one in all."""
+    return _error(by_group, 1.0)
+
+
+def mean_error(by_group: Sequence[float]) -> float:
+    """The same of figures that are no shares, such as lengths: their own mean is in the place of all."""
+    return _error(by_group, abs(mean_or_zero(by_group)))
+
+
+def _error(by_group: Sequence[float], whole: float) -> float:
     count = len(by_group)
     if count < 2:
-        return 1.0
+        return whole
     mean = mean_or_zero(by_group)
-    spread = math.sqrt(sum((share - mean) ** 2 for share in by_group) / (count - 1) / count)
-    return max(spread, 0.5 / count)
+    spread = math.sqrt(sum((value - mean) ** 2 for value in by_group) / (count - 1) / count)
+    return max(spread, 0.5 * whole / count)
 
 
 def mean_gap(first: Sequence[float], second: Sequence[float]) -> float:

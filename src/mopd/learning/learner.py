@@ -75,6 +75,8 @@ class Learner:
         self.scorer = scorer
         self.ranks = ranks
         self.optimizer = AdamW(model, config.optimizer, config.compute.moments, config.seed)
+        self.rate_share = 1.0
+        """What alarms have left of the learning rate."""
 
     def learn(self, lessons: Sequence[Lesson], teacher: Teacher | None, step: int, clock: Clock) -> Learning:
         """Update on the lessons of one step. Without lessons nothing is computed, nothing moves, and it is counted."""
@@ -89,9 +91,7 @@ class Learner:
             with clock("student"):
                 loss = self._backward(part, clock)
             with clock("update"):
-                done = self.optimizer.update(
-                    learning_rate_at(step, self.config.steps, self.config.optimizer), self._most_fall(loss)
-                )
+                done = self.optimizer.update(self._rate(step), self._most_fall(loss))
                 self._count_update(part, done, is_teacher_fixed=teacher is None or not teacher.changes_within_step)
             updated += done.is_done
         work.sums["evidence"] = math.fsum(map(abs, work.evidence.values()))
@@ -100,6 +100,9 @@ class Learner:
         gaps = [gap for of_rank in self.ranks.gather(work.gaps) for gap in of_rank]
         metrics = self._metrics(sums, updated, step) | mismatch_metrics(gaps)
         return Learning(metrics, updated > 0)
+
+    def _rate(self, step: int) -> float:
+        return self.rate_share * learning_rate_at(step, self.config.steps, self.config.optimizer)
 
     def _most_fall(self, loss: float) -> float | None:
         """The most that the loss may fall to first order, in nats; None where no update is ever shortened."""
@@ -224,7 +227,7 @@ class Learner:
             "student/entropy_nats": sums["entropy"] / tokens,
             "importance/capped_tokens_count": sums["capped"] / repeats,
             **{f"update/{name}": sums[f"update/{name}"] / max(1, updated) for name in MEANS},
-            "update/learning_rate": learning_rate_at(step, self.config.steps, self.config.optimizer),
+            "update/learning_rate": self._rate(step),
             "update/count": float(updated),
             "update/skipped_nonfinite_count": sums["update/skipped_nonfinite_count"],
             "update/skipped_empty_count": 0.0,

@@ -193,6 +193,7 @@ class AdamW:
 
     def load_state_tensors(self, tensors: dict[str, Tensor]) -> None:
         """Restore what `state_tensors` gave, here or in as many ranks as there were: each takes what it holds."""
+        self.inner.state.clear()  # before a first update there is none
         own = {name: all for name, *all in zip(self.names, self.sources, self.parameters, self.weights, strict=True)}
         for full_name, value in tensors.items():
             key, _, name = full_name.partition("/")

@@ -14,17 +14,19 @@ from mopd.page.sampling import dumped
 SCRIPTS = ("page.js", "charts.js", "groups.js", "tokens.js", "start.js")
 
 
-def document(title: str, data: Mapping[str, Any]) -> bytes:
-    """The page, in UTF-8. Each part of `data` is a block of JSON of its own, read when its view is opened.
+def document(title: str, data: Mapping[str, Any], refresh_s: int = 0) -> bytes:
+    """The page, in UTF-8. Each part of `data` is a block of JSON of its own, read when its view is opened. With
+    `refresh_s` the browser reads the file again after so many seconds.
 
     The browser runs and styles by what has the digests that stand in the page, and fetches nothing: whatever a model
     wrote stays text.
     """
     style, script = _asset("page.css"), "\n".join(map(_asset, SCRIPTS))
     policy = f"default-src 'none'; style-src {_digest(style)}; script-src {_digest(script)}; base-uri 'none'"
+    again = f'<meta http-equiv="refresh" content="{refresh_s}">' if refresh_s else ""
     head = (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
-        f'<meta http-equiv="Content-Security-Policy" content="{policy}; form-action \'none\'">'
+        f'<meta http-equiv="Content-Security-Policy" content="{policy}; form-action \'none\'">{again}'
         '<meta name="viewport" content="width=device-width, initial-scale=1"><meta name="color-scheme" '
         f'content="light dark"><title>{html.escape(title)}</title><style>{style}</style></head>\n<body>'
         "<noscript>This page draws itself with JavaScript that is in the file; it loads nothing.</noscript>\n"

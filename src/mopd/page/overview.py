@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from mopd.config import Config
 from mopd.core.statistics import mean_or_zero
 from mopd.core.types import VERDICT_KINDS
 from mopd.runs.records import mean_key
-from mopd.training.alarms import Alarms, sharpening
+from mopd.training.step import PHASES
 
 Row = Mapping[str, Any]
 
@@ -90,14 +89,39 @@ def figures_table(found: Row) -> list[dict[str, Any]]:
     return rows
 
 
-def alarms(config: Config, rows: Sequence[Row], evaluations: Sequence[Row]) -> list[dict[str, Any]]:
-    """What the run's alarms say of its records, whether or not they were set to stop it. Raises KeyError where an older
-    version recorded less than they look at."""
-    watch = Alarms(config.alarms)
-    found = [(int(row["step"]), alarm.told) for row in rows if (alarm := watch.after_step(row))]
-    for count in range(2, len(evaluations) + 1):
-        if alarm := watch.after_evaluation(evaluations[:count]):
-            found.append((int(evaluations[count - 1]["step"]), alarm.told))
-    if len(evaluations) > 1 and (told := sharpening(evaluations[0], evaluations[-1])):
-        found.append((int(evaluations[-1]["step"]), told))
-    return [{"step": step, "told": told} for step, told in found]
+def alarms(rows: Sequence[Row]) -> list[dict[str, Any]]:
+    """The lines of alarms.jsonl as the page tells them: when, what, and what was done."""
+    return [{"step": int(row["step"]), "told": f"{row['told']} ({_done(row)})"} for row in rows]
+
+
+def _done(row: Row) -> str:
+    """What was done about an alarm."""
+    if row["action"] == "fell back":
+        return f"fell back to step {row['to_step']}, with {row['rate_share']:g} of the learning rate"
+    if row["action"] == "annealed":
+        return f"went on with {row['rate_share']:g} of the learning rate"
+    return {"none": "nothing was done"}.get(row["action"], str(row["action"]))
+
+
+def cost(rows: Sequence[Row], summary: Row) -> dict[str, Any]:
+    """Seconds of steps by phase, tokens written and learnt from, and the most memory held."""
+    phases = {name: _total(rows, f"time/{name}_s") for name in (*PHASES, "teacher_accuracy")}
+    whole = _total(rows, "time/step_s")
+    phases["other"] = max(0.0, whole - sum(phases.values()))
+    written = sum(
+        (row.get("completion/tokens_mean") or 0.0)
+        * sum(row.get(f"verdicts/{kind}_count") or 0 for kind in VERDICT_KINDS)
+        for row in rows
+    )
+    return {
+        "phases": [{"name": name.replace("_", " "), "seconds": s} for name, s in phases.items() if s > 0],
+        "step_seconds": whole,
+        "tokens_written": round(written),
+        "tokens_learnt": round(_total(rows, "objective/tokens_count")),
+        "peak_gib": max((row.get("memory/peak_gib") or 0.0 for row in rows), default=0.0),
+        "run_seconds": summary.get("seconds", {}),
+    }
+
+
+def _total(rows: Sequence[Row], key: str) -> float:
+    return sum(float(row.get(key) or 0.0) for row in rows)

@@ -72,11 +72,12 @@ def _with_step(row: Row) -> Row:
 
 
 def write_report(
-    runs: Sequence[str | Path], out: Path | None, score: int, quiet: bool = False
+    runs: Sequence[str | Path], out: Path | None, score: int, quiet: bool = False, refresh_s: int = 0
 ) -> tuple[Path, list[str]]:
     """Write the page of the first run, beside which the others are set, to `out` (its directory, unless told).
 
-    `score` groups are scored token by token. Gives the file, and what is missing from it. Raises RunError where a
+    `score` groups are scored token by token; `refresh_s` is for a page that is written again and again (`watching`).
+    Gives the file, and what is missing from it. Raises RunError where a
     directory holds no run, or where the file cannot be written.
     """
     loaded = [load_run(run) for run in runs]
@@ -91,7 +92,7 @@ def write_report(
     counts = Counter([*first.missing, *others])
     data["overview"]["missing"] = [f"{told} ({n} times)" if n > 1 else told for told, n in counts.items()]
     with written(target):
-        write_file(target, document(f"mopd: {figures[0].name}", data).decode())
+        write_file(target, document(f"mopd: {figures[0].name}", data, refresh_s).decode())
     return target, data["overview"]["missing"]
 
 
@@ -150,7 +151,7 @@ def _overview(first: _Gathering, figures: Figures) -> dict[str, Any]:
         "figures": first.tried("the table of figures", lambda: figures_table(figures.figures), []),
         "gain": figures.figures.get("gain"),
         "charts": first.tried("curves", lambda: curves(figures.rows, figures.evaluations), []),
-        "alarms": first.tried("alarms", lambda: alarms(config, figures.rows, figures.evaluations), []),
+        "alarms": first.tried("alarms", lambda: alarms(first.rows("alarms", run.alarm_rows)), []),
         "warnings": first.tried("warnings", lambda: warnings_of(figures.rows, summary), []),
         "told": shown(summary.get("nothing_learnt") or "", 2000),
         "cost": first.tried("cost", lambda: cost(figures.rows, summary), None),

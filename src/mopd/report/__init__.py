@@ -1,7 +1,8 @@
 """What a run shows people.
 
-`header`, `steps` and `warnings` while it goes and at its end, `terminal` its figures and one group, `contexts` what a
-teacher read, `completions` what a model wrote (`showing` prints the text of models), `loaded` all as data.
+`header`, `steps`, `live` and `warnings` while it goes and at its end, `terminal` its figures and one group,
+`contexts` what a teacher read, `completions` what a model wrote (`showing` prints the text of models), `loaded` all as
+data.
 
 It reads run directories. `problems`, what will be trained on, is given its figures. May import: everything up to
 `runs`. A new page or table of a run belongs here.

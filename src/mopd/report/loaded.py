@@ -71,6 +71,10 @@ class LoadedRun:
         """The evaluations on held-out problems, one line at a time."""
         return self._rows("evaluations.jsonl")
 
+    def alarm_rows(self) -> Iterator[Row]:
+        """The alarms that went off, and what was done about each; none in runs of versions that did not record them."""
+        return self._rows("alarms.jsonl")
+
     def completion_rows(self, step: int) -> Iterator[Row]:
         """The completions of held-out problems, with verdicts, of the evaluation after `step` steps; one at a time."""
         return self._rows(f"{EVALUATIONS}/step-{step}.jsonl")

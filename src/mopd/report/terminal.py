@@ -41,6 +41,9 @@ def print_summary(summary: dict[str, Any], console: Console) -> None:
         console.print(f"best on held-out problems: {escape(summary['run'])}/{best}", soft_wrap=True)
     if any(rollout["context_tokens"] is not None for group in groups for rollout in group["rollouts"]):
         console.print(f"what its teacher read: mopd show-context {escape(summary['run'])}", soft_wrap=True)
+    for alarm in summary.get("alarms", ()):
+        line = f"alarm in step {alarm['step'] + 1}, {alarm['action']}: {alarm['told']}"
+        console.print(line, style="yellow", markup=False, highlight=False, soft_wrap=True)
     for warning in summary.get("warnings", ()):
         console.print(f"warning: {warning}", style="yellow", markup=False, highlight=False, soft_wrap=True)
     if told := summary.get("nothing_learnt"):

@@ -21,7 +21,7 @@ from safetensors.torch import load_file, save_file
 
 from mopd.config import CheckpointConfig
 from mopd.core.errors import CheckpointError, MopdError, RunError, StudentError
-from mopd.core.files import advice, dump_json, remove_folder, write_folder_atomically
+from mopd.core.files import advice, dump_json, remove_folder, write_atomically, write_folder_atomically
 from mopd.learning.optimizer import AdamW
 from mopd.learning.teacher import Teacher
 from mopd.models.adapter_files import read_adapter
@@ -133,6 +133,13 @@ def _write_cursor(target: Path, cursor: Cursor, teacher: Teacher | None) -> None
     sizes = {str(path.relative_to(target)): path.stat().st_size for path in files}
     whole = replace(cursor, file_bytes=sizes, teacher={} if teacher is None else teacher.state)
     (target / "cursor.json").write_text(dump_json(asdict(whole)), encoding="utf-8")
+
+
+def keep_logs(path: Path, log_bytes: dict[str, int]) -> None:
+    """Let lines that were written since belong to the steps of a checkpoint. Raises CheckpointError."""
+    with _told_of_writing(path.parent, steps_of(path)):
+        cursor = replace(read_cursor(path), log_bytes=log_bytes)
+        write_atomically(path / "cursor.json", dump_json(asdict(cursor)))
 
 
 @contextmanager

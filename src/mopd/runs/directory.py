@@ -7,6 +7,7 @@ import errno
 import json
 import os
 import re
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -30,9 +31,20 @@ REPORT = "report.html"
 ANALYSIS = "analysis"
 """The folder with what `mopd analyze` makes of a run."""
 
-_FILES = (*BEGUN_WITH, *LOGS, "config.json", "tracker.json", "warmup.json", PREFLIGHT, "summary.json", REPORT, ".lock")
+_FILES = (
+    *BEGUN_WITH,
+    *LOGS,
+    "config.json",
+    "tracker.json",
+    "warmup.json",
+    "beginning.json",
+    PREFLIGHT,
+    "summary.json",
+    REPORT,
+    ".lock",
+)
 _OWN = re.compile(
-    "|".join(map(re.escape, (*_FILES, "checkpoints", EVALUATIONS, ANALYSIS, "tensorboard", "wandb")))
+    "|".join(map(re.escape, (*_FILES, "checkpoints", EVALUATIONS, ANALYSIS, "tensorboard", "trackio", "wandb")))
     + r"|summary-\d+\.json|\.[a-z]+\.(json|html)\.new"
 )
 
@@ -51,7 +63,9 @@ class Lock:
         file = path / ".lock"
         with written(file):
             descriptor = os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
-        error = try_lock(descriptor)
+        if (error := try_lock(descriptor)) is not None:
+            time.sleep(0.1)  # whoever only looks whether the run is in use holds the lock for a moment
+            error = try_lock(descriptor)
         if error is None and _is_same_file(file, descriptor):
             with contextlib.suppress(OSError):  # who holds it is a help for others, no more
                 os.ftruncate(descriptor, 0)
@@ -71,6 +85,18 @@ class Lock:
 
     def close(self) -> None:
         os.close(self._descriptor)
+
+
+def is_in_use(path: Path) -> bool:
+    """Whether a process, on this host or another, writes the run at `path`."""
+    try:
+        descriptor = os.open(path / ".lock", os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return False
+    try:
+        return try_lock(descriptor, shared=True) is not None
+    finally:
+        os.close(descriptor)
 
 
 def _is_same_file(path: Path, descriptor: int) -> bool:

@@ -10,7 +10,11 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from mopd.core.errors import RunError
+from mopd.core.files import dump_json, write_atomically
 from mopd.parallel.launch import launched
+from mopd.runs.progress import say
+from mopd.runs.reading import read_object
 
 
 def describe_environment() -> dict[str, Any]:
@@ -30,6 +34,25 @@ def describe_environment() -> dict[str, Any]:
         "commit": _commit(),
         "source": hashlib.sha256("\x1f".join(package_source()).encode()).hexdigest()[:16],
     }
+
+
+def changed_environment(path: Path) -> dict[str, Any]:
+    """What numbers are computed with now, where it is not what a run's environment.json says; said, to be recorded."""
+    now = describe_environment()
+    try:
+        before = read_object(path, "remove it")
+    except RunError:
+        before = {}
+    if not before:
+        say(f"warning: {path} is missing or damaged: what the first steps were computed with is no longer known")
+        write_atomically(path, dump_json(now))
+        return {"environment": [None, now]}
+    old, new = ({"ranks": 1, **found, **found.get("packages", {})} for found in (before, now))
+    changed = {k: [old.get(k), new.get(k)] for k in new if k not in ("packages", "commit") and old.get(k) != new[k]}
+    if changed:
+        shown = ", ".join(f"{name} {was} is now {is_now}" for name, (was, is_now) in changed.items())
+        say(f"warning: {shown}; figures from here on may differ from those of an undisturbed run in the last digits")
+    return changed
 
 
 PACKAGES = (

@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-LOGS = ("metrics.jsonl", "groups.jsonl", "evaluations.jsonl")
+LOGS = ("metrics.jsonl", "groups.jsonl", "evaluations.jsonl", "alarms.jsonl")
 
 
 class Log:

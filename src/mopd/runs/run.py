@@ -2,8 +2,9 @@
 
 `config.json` (resolved), `environment.json`, `inputs.json` (what the run depends on besides), `history.jsonl` (when it
 was begun and resumed, and what changed), `metrics.jsonl` (one object a step; all but `time/...` and `memory/...` is a
-function of the configuration and the inputs), `groups.jsonl` (one object a group), `evaluations.jsonl`,
-`evaluations/step-N.jsonl`, `warmup.json`, `preflight.json`, `tracker.json`, `summary.json`, `checkpoints/step-N/`.
+function of the configuration and the inputs), `groups.jsonl` (one object a group), `evaluations.jsonl`, `alarms.jsonl`,
+`evaluations/step-N.jsonl`, `beginning.json` (some completions of the first student), `warmup.json`, `preflight.json`,
+`tracker.json`, `summary.json`, `checkpoints/step-N/`.
 """
 
 from __future__ import annotations
@@ -15,8 +16,7 @@ from pathlib import Path
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from mopd.config import Config
-from mopd.core.errors import MopdError, RunError
-from mopd.core.files import dump_json, finite, remove_left_aside, write_atomically
+from mopd.core.files import dump_json, finite, remove_folder, remove_left_aside, write_atomically
 from mopd.core.types import Group, LessonRecord
 from mopd.learning.optimizer import AdamW
 from mopd.learning.teacher import Teacher
@@ -26,8 +26,9 @@ from mopd.runs import checkpoint
 from mopd.runs.changes import Changes, changed_settings, check_steps
 from mopd.runs.checkpoint import Cursor
 from mopd.runs.completions import drop_other_completions, keep_completions
+from mopd.runs.covering import check_logs
 from mopd.runs.directory import BEGUN_WITH, Lock, new_directory, written
-from mopd.runs.environment import describe_environment
+from mopd.runs.environment import changed_environment, describe_environment
 from mopd.runs.inputs import Inputs, check_inputs
 from mopd.runs.logs import LOGS, Log, append_line
 from mopd.runs.paths import absolute, settled
@@ -118,7 +119,7 @@ class Run:
     def _check_whole(self) -> None:
         if (found := self.newest) is not None:
             check_steps(self.config.steps, found[1].step)
-            self._check_logs(*found)
+            check_logs(self.path, *found)
         read_object(self.path / "warmup.json", "remove it: the summary is then without the figures of the warm-up")
 
     @property
@@ -156,7 +157,7 @@ class Run:
         with written(self.path):
             if newest is None or not (self.path / "inputs.json").exists():
                 write_atomically(self.path / "inputs.json", dump_json({"began": self.began()} | inputs))
-            self._note("resumed", done, self._changed_environment())
+            self._note("resumed", done, changed_environment(self.path / "environment.json"))
             if self.changes:
                 write_atomically(self.path / "config.json", dump_json(self.config.model_dump(mode="json")))
             summary = self.path / "summary.json"
@@ -164,28 +165,8 @@ class Run:
                 summary.rename(self.path / f"summary-{self._steps_of_summary()}.json")
             remove_left_aside(self.checkpoints)
 
-    def _changed_environment(self) -> dict[str, Any]:
-        """What numbers are computed with now, where it is not what the run began with; said and recorded."""
-        path, now = self.path / "environment.json", describe_environment()
-        try:
-            before = read_object(path, "remove it")
-        except RunError:
-            before = {}
-        if not before:
-            say(f"warning: {path} is missing or damaged: what the first steps were computed with is no longer known")
-            write_atomically(path, dump_json(now))
-            return {"environment": [None, now]}
-        old, new = ({"ranks": 1, **found, **found.get("packages", {})} for found in (before, now))
-        changed = {k: [old.get(k), new.get(k)] for k in new if k not in ("packages", "commit") and old.get(k) != new[k]}
-        if changed:
-            shown = ", ".join(f"{name} {was} is now {is_now}" for name, (was, is_now) in changed.items())
-            say(
-                f"warning: {shown}; figures from here on may differ from those of an undisturbed run in the last digits"
-            )
-        return changed
-
     def _note(self, event: str, step: int, environment: dict[str, Any]) -> None:
-        settings = {key: list(values) for key, values in self.changes.items()}
+        settings = {key: list(values) for key, values in self.changes.items()} if event != "fell back" else {}
         line = {"event": event, "at": datetime.now().astimezone().isoformat(), "step": step}
         append_line(self.path / "history.jsonl", line | {"settings": settings, "environment": environment})
 
@@ -204,8 +185,32 @@ class Run:
     def _cut_logs(self, sizes: dict[str, int]) -> None:
         for name in LOGS:
             with written(self.path / name):
-                self._log(name).cut(sizes[name])
+                self._log(name).cut(sizes.get(name, 0))  # earlier versions had fewer logs
         drop_other_completions(self.path, {figures["step"] for figures in self.evaluations()})
+
+    def go_back(
+        self, folder: Path, alarm: dict[str, Any], student: Student, teacher: Teacher | None, optimizer: AdamW
+    ) -> None:
+        """Go on from an earlier checkpoint, and keep with it why: later ones are removed, the logs cut back to it.
+
+        Where the process is killed before the last line, the run goes back again: the same steps set the same alarm
+        off. Behind it the alarm belongs to the checkpoint.
+        """
+        self._remove_later_checkpoints(folder)
+        self.restore(student, teacher, optimizer)
+        self.record_alarm(alarm)
+        self._keep_logs(folder)
+
+    @by_first
+    def _remove_later_checkpoints(self, folder: Path) -> None:
+        for path in reversed(checkpoint.list_checkpoints(self.checkpoints)):
+            if checkpoint.steps_of(path) > checkpoint.steps_of(folder):
+                remove_folder(path)
+
+    @by_first
+    def _keep_logs(self, folder: Path) -> None:
+        checkpoint.keep_logs(folder, self._synced_logs())
+        self._note("fell back", checkpoint.steps_of(folder), {})
 
     def save(self, step: int, student: Student, teacher: Teacher | None, optimizer: AdamW) -> Path:
         """A checkpoint after `step` steps; older ones beyond `checkpoint.keep` are removed once it is complete."""
@@ -231,25 +236,6 @@ class Run:
                 self._logs[name] = Log(self.path / name)
         return self._logs[name]
 
-    def _check_logs(self, newest: Path, cursor: Cursor) -> None:
-        """Raises RunError where a log is shorter than the steps of the checkpoint: no line is ever made up."""
-        sizes = {name: (self.path / name).stat().st_size for name in LOGS if (self.path / name).is_file()}
-        for name, wanted in cursor.log_bytes.items():
-            if sizes.get(name, -1) < wanted:
-                found = f"{sizes[name]} bytes" if name in sizes else "which is missing"
-                raise RunError(
-                    f"{name} holds all steps up to the checkpoint {newest.name}, {wanted} bytes",
-                    f"{self.path / name}, {found}",
-                    f"restore it from a backup, or {self._without_log(sizes)}",
-                )
-
-    def _without_log(self, sizes: dict[str, int]) -> str:
-        """What is left to do where a log is damaged."""
-        whole = [path for path in checkpoint.list_checkpoints(self.checkpoints) if _is_covered(path, sizes)]
-        if whole:
-            return f"remove the checkpoints behind {whole[-1]}, from which the run then goes on"
-        return f"begin a new run with student={checkpoint.list_checkpoints(self.checkpoints)[-1]}"
-
     # --- records ----------------------------------------------------------------------------------------------------
 
     @by_first
@@ -267,6 +253,27 @@ class Run:
     def record_evaluation(self, evaluation: dict[str, Any]) -> None:
         """Append one evaluation on held-out problems."""
         self._append("evaluations.jsonl", evaluation)
+
+    @by_first
+    def record_alarm(self, alarm: dict[str, Any]) -> None:
+        """Append an alarm that went off, and what was done."""
+        self._append("alarms.jsonl", alarm)
+
+    @by_first
+    def alarms(self) -> list[dict[str, Any]]:
+        """All alarms of the run so far."""
+        path = self.path / "alarms.jsonl"
+        return read_jsonl(path) if path.exists() else []  # an earlier version had none
+
+    @by_first
+    def record_beginning(self, kept: dict[str, Any]) -> None:
+        """Write beginning.json: what the first student wrote, by which its distance is measured."""
+        self._write("beginning.json", kept)
+
+    @by_first
+    def beginning(self) -> dict[str, Any]:
+        """What the first student wrote; empty in runs of versions that did not keep it."""
+        return read_object(self.path / "beginning.json", "remove it: how far the student has come is then not measured")
 
     @by_first
     def evaluations(self) -> list[dict[str, Any]]:
@@ -339,12 +346,3 @@ class Run:
         self._logs.clear()
         if self._lock is not None:
             self._lock.close()
-
-
-def _is_covered(path: Path, sizes: dict[str, int]) -> bool:
-    """Whether all logs hold the steps of a checkpoint."""
-    try:
-        wanted = checkpoint.read_cursor(path).log_bytes
-    except MopdError:
-        return False
-    return all(sizes.get(name, -1) >= size for name, size in wanted.items())

@@ -59,3 +59,4 @@ class Attempts:
         """Break off what is being written ahead: nobody will learn from it."""
         if self._begun is not None:
             self._begun[1].end()
+            self._begun = None

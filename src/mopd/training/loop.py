@@ -7,12 +7,10 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 from mopd.config import Config
-from mopd.core.statistics import mean_or_zero
 from mopd.estimating.fitting import check_fits, process_bytes
 from mopd.evaluation.held_out import evaluate_held_out, warm_up_measured
 from mopd.evaluation.reading import find_recipe
@@ -27,7 +25,7 @@ from mopd.preflight.checks import check_compiler, check_moments, check_parallel,
 from mopd.preflight.setup import Setup, prepare, prepare_problems
 from mopd.problems import Passed, ProblemSet, ProblemsGiven, check_passed_again, with_passed
 from mopd.report.header import header_lines
-from mopd.report.steps import SHOWN, duration, panel, plain_line
+from mopd.report.live import LiveView
 from mopd.runs.checkpoint import from_checkpoint
 from mopd.runs.completions import describe_completions
 from mopd.runs.directory import check_may_begin
@@ -37,9 +35,9 @@ from mopd.runs.reading import read_config
 from mopd.runs.run import Run
 from mopd.runs.stopping import Stopping, Terminated
 from mopd.runs.trackers import Tracker, check_tracker, open_tracker
-from mopd.training.alarms import Watch
 from mopd.training.clock import StoppingClock
 from mopd.training.inputs import inputs_of
+from mopd.training.steering import Watch, restore
 from mopd.training.step import Stepper, StepResult
 from mopd.training.summary import summary_of
 from mopd.training.watching import OnStep, StepDone
@@ -199,8 +197,7 @@ class _Training:
         with told_if_full(self.config, lambda: "update"):
             stepper = Stepper(self.setup)
         try:
-            done = self.run.restore(self.setup.student, stepper.teacher, stepper.learner.optimizer)
-            stepper.pausing.recall(self.run.metrics())
+            done = restore(self.run, stepper)
             if is_new:
                 self._evaluate(0, "evaluate before")
                 self._save(0, stepper)
@@ -262,34 +259,36 @@ class _Training:
         began, evaluating = time.perf_counter(), self.seconds["evaluate"]
         with self.progress.phase("train", config.steps) as phase:
             phase.advance(done)
-            watch = Watch(config.alarms, self.run)
+            live = LiveView(config.steps, self.run.metrics())
+            watch = Watch(config.alarms, self.run, stepper)
             if self._is_evaluation_missing(done):  # ended before it, or due since the settings were changed
-                self._after(done, stepper)
-            shown: list[dict[str, Any]] = []
-            for step in range(done, config.steps):
-                result = stepper.step(step, StoppingClock(phase, self.stopping))
-                self._record(step, result)
+                done = self._after(done, stepper, watch)
+            while done < config.steps:
+                result = stepper.step(done, StoppingClock(phase, self.stopping))
+                step, done = done, self._record(done, result, stepper, watch)
                 row = {"step": step, **result.metrics}
-                shown = [*shown[1 - SHOWN :], row]
-                left = duration(mean_or_zero([r["time/step_s"] for r in shown]) * (config.steps - step - 1))
-                phase.show(partial(panel, shown), f"{plain_line(row, config.steps)}  left {left}")
-                phase.advance(note=self._compiled(result.metrics))
-                watch.step(row)
-                self._after(step + 1, stepper)
-                if self._is_evaluation_due(step + 1) and self.setup.problems.held_out:
-                    watch.evaluation(is_last=step + 1 == config.steps)
+                phase.show(*live.after(row, watch.given, done))
+                if done > step:
+                    done = self._after(done, stepper, watch)
+                phase.advance(done - step, note=self._compiled(result.metrics))
                 if self.on_step is not None:
                     self.on_step(StepDone.of(step, result))
         self.seconds["train"] = time.perf_counter() - began - (self.seconds["evaluate"] - evaluating)
 
-    def _record(self, step: int, result: StepResult) -> None:
-        """Write a step down. It counts as done from then on: SIGTERM finds it whole or not at all."""
+    def _record(self, step: int, result: StepResult, stepper: Stepper, watch: Watch) -> int:
+        """Write a step down, and act on its alarms. It counts as done from then on: SIGTERM finds it whole or not at
+        all. Gives the steps done, fewer than before where the run fell back. Raises AlarmError."""
         self.stopping.hold()
+        row = {"step": step, **result.metrics}
+        if step == 0:
+            self.run.record_beginning(stepper.beginning.state)
         self.run.record_groups(result.groups, result.records)
-        self.run.record_metrics({"step": step, **result.metrics})
+        self.run.record_metrics(row)
         self.tracker.log(step, result.metrics)
-        self.done = step + 1
+        fell_back_to = watch.step(row)
+        self.done = step + 1 if fell_back_to is None else fell_back_to
         self.stopping.release()
+        return self.done
 
     def _compiled(self, metrics: dict[str, float]) -> str:
         """Count what a step's compilation took, and say it where there was any."""
@@ -298,14 +297,21 @@ class _Training:
             self.seconds["compile"] = self.seconds.get("compile", 0.0) + seconds
         return f"compiled in {seconds:.0f} s" if seconds else ""
 
-    def _after(self, steps: int, stepper: Stepper) -> None:
-        """Evaluate and checkpoint where due after `steps` steps; evaluated first, so that a checkpoint covers it."""
+    def _after(self, steps: int, stepper: Stepper, watch: Watch) -> int:
+        """Evaluate and checkpoint where due after `steps` steps; evaluated first, so that a checkpoint covers it, and
+        its alarms. Gives the steps done, fewer where the run fell back. Raises AlarmError."""
         config, is_last = self.config, steps == self.config.steps
-        if self._is_evaluation_due(steps):
+        is_measured = self._is_evaluation_due(steps) and bool(self.setup.problems.held_out)
+        if is_measured:
             self._evaluate(steps, "evaluate after" if is_last else f"evaluate at {steps}")
-        is_measured = config.checkpoint.keep_best and self._is_evaluation_due(steps)
-        if is_last or is_measured or steps % config.checkpoint.every == 0:
+            self.stopping.hold()
+            self.done = watch.evaluation(is_last) or steps
+            self.stopping.release()
+        if self.done == steps and (
+            is_last or steps % config.checkpoint.every == 0 or (config.checkpoint.keep_best and is_measured)
+        ):
             self._save(steps, stepper)
+        return self.done or 0
 
     def _is_evaluation_due(self, steps: int) -> bool:
         every = self.config.evaluation.every

@@ -6,8 +6,8 @@ import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
-from mopd.core.statistics import mean_or_zero, percentile, share_error, standard_deviation
-from mopd.core.types import VERDICT_KINDS, Group, LessonRecord
+from mopd.core.statistics import mean_error, mean_or_zero, percentile, share_error, standard_deviation
+from mopd.core.types import VERDICT_KINDS, Group, LessonRecord, Rollout
 
 
 def group_metrics(groups: Sequence[Group]) -> dict[str, float]:
@@ -24,12 +24,14 @@ def group_metrics(groups: Sequence[Group]) -> dict[str, float]:
         "groups/all_success_count": float(sum(bool(found) and all(found) for found in by_group)),
         "groups/all_failure_count": float(sum(bool(found) and not any(found) for found in by_group)),
         "completion/tokens_mean": mean_or_zero([len(r.token_ids) for _, r in rollouts]),
+        "completion/tokens_error": mean_error([mean_or_zero([len(r.token_ids) for r in g.rollouts]) for g in groups]),
         "completion/tokens_min": float(min((len(r.token_ids) for _, r in rollouts), default=0)),
         "completion/tokens_max": float(max((len(r.token_ids) for _, r in rollouts), default=0)),
         "completion/tokens_p95": percentile([len(r.token_ids) for _, r in rollouts], 0.95),
         "completion/truncated_share": mean_or_zero([r.is_truncated for _, r in rollouts]),
         "completion/truncated_error": share_error([mean_or_zero([r.is_truncated for r in g.rollouts]) for g in groups]),
-        "completion/repeated_share": mean_or_zero([repeated_share(r.token_ids) for _, r in rollouts]),
+        **_repetition(groups),
+        **_entropy(groups),
         "completion/empty_count": float(sum(not r.text.strip() for _, r in rollouts)),
         "completion/distinct_share": mean_or_zero(
             [len({r.text for r in g.rollouts}) / len(g.rollouts) for g in groups]
@@ -46,6 +48,27 @@ def repeated_share(token_ids: Sequence[int]) -> float:
     """The share of a completion's runs of four tokens that have come before in it; 0 for shorter ones."""
     runs = [tuple(token_ids[i : i + REPEATED]) for i in range(len(token_ids) - REPEATED + 1)]
     return 1 - len(set(runs)) / len(runs) if runs else 0.0
+
+
+def _repetition(groups: Sequence[Group]) -> dict[str, float]:
+    by_group = [[repeated_share(r.token_ids) for r in group.rollouts] for group in groups]
+    return {
+        "completion/repeated_share": mean_or_zero([share for shares in by_group for share in shares]),
+        "completion/repeated_error": share_error([mean_or_zero(shares) for shares in by_group]),
+    }
+
+
+def _entropy(groups: Sequence[Group]) -> dict[str, float]:
+    """The student's entropy in nats a token, estimated by the sampler's own log-probabilities of what it wrote: groups
+    weigh alike, and each gives the mean of -log s(y) over its own tokens. No lesson is needed for it."""
+    by_group = [_surprise(group.rollouts) for group in groups]
+    return {"completion/entropy_nats": mean_or_zero(by_group), "completion/entropy_error": mean_error(by_group)}
+
+
+def _surprise(rollouts: Sequence[Rollout]) -> float:
+    return mean_or_zero(
+        [-p for r in rollouts for p, is_own in zip(r.sampler_logprobs, r.is_own, strict=True) if is_own]
+    )
 
 
 def lesson_metrics(records: Sequence[Sequence[LessonRecord]]) -> dict[str, float]:

@@ -24,6 +24,7 @@ from dataclasses import dataclass
 
 from mopd.core.types import Group, LessonRecord
 from mopd.evaluation.from_contexts import accuracy_from_contexts
+from mopd.learning.beginning import Beginning
 from mopd.learning.choosing import open_teacher
 from mopd.learning.learner import Learner
 from mopd.learning.splitting import split_over_ranks
@@ -95,6 +96,7 @@ class Stepper:
         self.attempts = Attempts(setup)
         self.notice = EarlyNotice(config)
         self.pausing = Pausing()
+        self.beginning = Beginning(scorer, config.sampling.temperature, setup.ranks)
         self.lesson_maker = LessonMaker(config, student.tokenizer.encode_prompt, student.template)
 
     def step(self, step: int, clock: StepClock) -> StepResult:
@@ -111,6 +113,7 @@ class Stepper:
         if self.config.lessons.pause and self.pausing.is_paused:
             records = self.pausing.without_teacher(records)
         lessons = [record.lesson for group in records for record in group if record.lesson is not None]
+        contexts |= self._from_start(groups, step, clock)
         learning = self.learner.learn(lessons, self.teacher, step, clock)
         metrics = group_metrics(groups) | judging | lesson_metrics(records) | contexts | learning.metrics
         if learning.is_updated and self.teacher is not None:
@@ -134,6 +137,14 @@ class Stepper:
         with clock("verify"):
             groups, judging = self.setup.judge(groups, step)
         return groups, judging | figures
+
+    def _from_start(self, groups: Sequence[Group], step: int, clock: StepClock) -> dict[str, float]:
+        """How far the student that wrote these groups is from that of the first step."""
+        model = self.setup.student.model
+        with clock("from_start"):
+            if step == 0:
+                self.beginning.begin(model, groups)
+            return self.beginning.measured(model)
 
     def _teacher_accuracy(
         self, groups: Sequence[Group], records: Sequence[Sequence[LessonRecord]], step: int, clock: StepClock

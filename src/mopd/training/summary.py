@@ -35,6 +35,8 @@ def summary_of(
     rows = run.metrics()
     if told := nothing_learnt(rows, config):
         summary["nothing_learnt"] = told
+    if alarms := run.alarms():
+        summary["alarms"] = alarms
     if warnings := warnings_of(rows, summary):
         summary["warnings"] = warnings
     return summary
