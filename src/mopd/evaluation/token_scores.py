@@ -7,7 +7,7 @@ that shows the rollout's own text, or its answer, scores are high whether it cou
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -92,7 +92,7 @@ class TokenScores:
 
 def own_teacher(setup: Setup, model: Any) -> Teacher:
     """A model in this process as it is, without a copy."""
-    scorer = Scorer.of(setup.config.compute, setup.student.dtype)
+    scorer = Scorer.of(setup.config.compute, setup.student.dtype, may_compile=False)
     return LocalTeacher(model, LiveTeacher(), scorer, setup.config.sampling.temperature)
 
 
@@ -101,7 +101,7 @@ def teacher_of(setup: Setup) -> Teacher:
     model = (setup.external or setup.student).model
     if setup.config.served_teacher is None:
         return own_teacher(setup, model)
-    scorer = Scorer.of(setup.config.compute, setup.student.dtype)
+    scorer = Scorer.of(setup.config.compute, setup.student.dtype, may_compile=False)
     teacher = open_teacher(setup.config, model, setup.student.tokenizer.token_ids, scorer)
     assert teacher is not None
     return teacher
@@ -121,17 +121,24 @@ def score_group(
     `student` is the model whose head bounds how many predictions exist at once; `groups` are what a control draws from.
     Rollouts without a context, without own tokens or whose grader failed are left out.
     """
-    records = {r.index: _record(maker, group, r.index, groups) for r in group.rollouts if _is_judged(group, r.index)}
-    taught = {i: record for i, record in records.items() if record.lesson is not None and record.lesson.context_ids}
-    scores = _scores(teacher, student, {i: record.lesson for i, record in taught.items() if record.lesson is not None})
-    found = []
-    for index, record in taught.items():
-        context, lesson = record.context, record.lesson
-        cut = context is not None and is_cut(context)
-        read = len((lesson.context_ids if lesson else None) or ())
-        own = record.peers.shows_own_text
-        if math.isfinite(scores[index]):
-            found.append(Scored(index, group.is_success(index), scores[index], read, cut, own))
+    taught = []
+    for index in (r.index for r in group.rollouts if _is_judged(group, r.index)):
+        record = _record(maker, group, index, groups)
+        if record.lesson is not None and record.lesson.context_ids:
+            taught.append((index, record, record.lesson))
+    scores = _scores(teacher, student, [lesson for *_, lesson in taught])
+    found = [
+        Scored(
+            index,
+            group.is_success(index),
+            score,
+            len(lesson.context_ids or ()),
+            record.context is not None and is_cut(record.context),
+            record.peers.shows_own_text,
+        )
+        for (index, record, lesson), score in zip(taught, scores, strict=True)
+        if math.isfinite(score)
+    ]
     return ScoredGroup(group.problem.id, tuple(found), len(taught) - len(found))
 
 
@@ -148,17 +155,17 @@ def _record(maker: LessonMaker | None, group: Group, index: int, groups: Sequenc
 
 
 @torch.no_grad()
-def _scores(teacher: Teacher, student: Any, lessons: Mapping[int, Lesson]) -> dict[int, float]:
+def _scores(teacher: Teacher, student: Any, lessons: Sequence[Lesson]) -> list[float]:
     """For each lesson the mean log-probability of its own tokens, in nats. The head sees own tokens alone."""
     if not lessons:
-        return {}
-    reading, found = teacher.read(list(lessons.values())), {}
-    for number, (index, lesson) in enumerate(lessons.items()):
+        return []
+    reading, found = teacher.read(lessons), []
+    for number, lesson in enumerate(lessons):
         rollout, of_tokens, total = lesson.rollout, reading([number]), 0.0
         own = [token for token, is_own in zip(rollout.token_ids, rollout.is_own, strict=True) if is_own]
         for part in loss_parts(student, len(own)):
             predictions = of_tokens(range(part.start, part.stop))
             ids = torch.tensor(own[part], device=predictions.logits.device)
             total += float(predictions.of(ids).double().sum())
-        found[index] = total / len(own)
+        found.append(total / len(own))
     return found
