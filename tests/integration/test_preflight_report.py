@@ -32,7 +32,7 @@ SMALL = {
     "problems_per_step": 4,
     "problems": {"source": "sort-digits", "size": 60, "held_out": 4, "options": {"length": 3}, "verifier": "parity"},
     "sampling": {"completion_tokens": 79},
-    "context": {"tokens": 48},
+    "context": {"tokens": 36},
     "preflight": {"problems": 6, "contexts": 12},
     "compute": {"threads": 1},
 }
@@ -133,9 +133,9 @@ def test_statistics_of_scores_are_those_of_mixed_groups_alone(found):
             assert told["auc"]["interval"] == pytest.approx(bootstrap_interval(defined))
             assert told["spearman"]["mean"] == pytest.approx(np.mean(ranked))
         lengths = [r["read_tokens"] for group in scores["groups"] for r in group["rollouts"]]
-        assert scores["read_tokens_most"] == max(lengths) <= 48
+        assert scores["read_tokens_most"] == max(lengths) <= SMALL["context"]["tokens"]
         assert scores["over_budget"] == sum(r["is_over_budget"] for g in scores["groups"] for r in g["rollouts"])
-    assert row_of(found, successes=2, failures=1, order="failures_first", **PLAIN)["scores"]["over_budget"] > 0
+    assert sum(row["scores"]["over_budget"] for row in found["readings"]) > 0
 
 
 def test_a_recipe_is_taught_where_a_rollout_has_a_peer_of_it(report, found):

@@ -56,7 +56,7 @@ class Models:
         student = open_student(config)
         asked = config.external_teacher
         external = None if asked is None else load_external(asked, student, config.compute)
-        scorer = Scorer.of(config.compute, student.dtype)
+        scorer = Scorer.of(config.compute, student.dtype, may_compile=False)  # a few groups are read, of any length
         teacher = open_teacher(config, (external or student).model, student.tokenizer.token_ids, scorer)
         assert teacher is not None
         maker = LessonMaker(config, student.tokenizer.encode_prompt, student.template)

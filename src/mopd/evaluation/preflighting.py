@@ -46,8 +46,8 @@ class Cost:
 
 @dataclass(frozen=True)
 class PreflightReport:
-    """What `found` is what a run would find; `rows` the student alone and every recipe; `left_out` what was not
-    measured, and why."""
+    """What a run under `config` would find; besides it, the student alone and every recipe (`rows`), the verdict, what
+    a step costs, and what was not measured, with why (`left_out`)."""
 
     config: Config
     found: Preflight
@@ -107,6 +107,7 @@ def _measured(setup: Setup, found: Preflight, rows: Sequence[Row]) -> Measured:
     """What the advice follows from."""
     config, kinds = setup.config, found.attempts.kinds
     taken = next((row for row in rows[1:] if row.reading.recipe == found.recipe), None)
+    fits = not is_over_budget(found.readings, len(found.cases))
     return Measured(
         attempted=len(kinds),
         solved=kinds.count("solved"),
@@ -116,8 +117,8 @@ def _measured(setup: Setup, found: Preflight, rows: Sequence[Row]) -> Measured:
         is_external=config.is_taught_by_another,
         has_warmup=config.warmup is not None,
         warmup_settings=_warmup_settings(config),
-        context_settings=_context_settings(setup, found),
-        fits=not is_over_budget(found.readings, len(found.cases)),
+        context_settings=() if fits else _context_settings(setup, found),
+        fits=fits,
         alone=found.alone if taken else None,
         taken=None if taken is None else taken.reading,
         readings=[row.reading for row in rows[1:] if not row.is_control],

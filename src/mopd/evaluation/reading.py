@@ -36,6 +36,9 @@ MOST_OVER_BUDGET = 0.5
 """Share of contexts of the leanest recipe over their budget, from which on peers do not fit."""
 
 
+MOSTLY_CUT = 0.5
+"""Share of attempts that were cut, from which on longer completions are the first thing to try."""
+
 Cases = Sequence[tuple[Group, int]]
 """Rollouts whose contexts are written from: groups, and indices of rollouts."""
 
@@ -114,6 +117,7 @@ def _nothing_mixed(config: Config, attempts: Attempts) -> PreflightError:
         warmup = "for longer (warmup.steps)" if config.warmup else "([warmup])"
         do = f"give easier problems, raise group_size, take a larger model, or warm the student up {warmup}"
         cut = mean_or_zero([r.is_truncated for group in attempts.groups for r in group.rollouts])
+        do = f"raise sampling.completion_tokens, {do}" if cut > MOSTLY_CUT else do
         told += f"; {round(100 * cut)} % of the attempts were cut at {config.sampling.completion_tokens} tokens"
     return PreflightError("some problems are solved in some attempts and failed in others", told, do)
 

@@ -90,7 +90,7 @@ class TokenScores:
 
 def own_teacher(setup: Setup, model: Any) -> Teacher:
     """A model in this process as it is, without a copy."""
-    scorer = Scorer.of(setup.config.compute, setup.student.dtype)
+    scorer = Scorer.of(setup.config.compute, setup.student.dtype, may_compile=False)
     return LocalTeacher(model, LiveTeacher(), scorer, setup.config.sampling.temperature)
 
 
@@ -99,7 +99,7 @@ def teacher_of(setup: Setup) -> Teacher:
     model = (setup.external or setup.student).model
     if setup.config.served_teacher is None:
         return own_teacher(setup, model)
-    scorer = Scorer.of(setup.config.compute, setup.student.dtype)
+    scorer = Scorer.of(setup.config.compute, setup.student.dtype, may_compile=False)
     teacher = open_teacher(setup.config, model, setup.student.tokenizer.token_ids, scorer)
     assert teacher is not None
     return teacher
@@ -119,18 +119,24 @@ def score_group(
     `student` is the model whose head bounds how many predictions exist at once; `groups` are what a control draws from.
     Rollouts without a context, without own tokens or whose grader failed are left out.
     """
-    records = {r.index: _record(maker, group, r.index, groups) for r in group.rollouts if _is_judged(group, r.index)}
-    taught = {i: record for i, record in records.items() if record.lesson is not None and record.lesson.context_ids}
-    lessons = [record.lesson for record in taught.values() if record.lesson is not None]
-    scores = dict(zip(taught, mean_logprobs(teacher, student, lessons), strict=True))
-    found = []
-    for index, record in taught.items():
-        context, lesson = record.context, record.lesson
-        cut = context is not None and is_cut(context)
-        read = len((lesson.context_ids if lesson else None) or ())
-        own = record.peers.shows_own_text
-        if math.isfinite(scores[index]):
-            found.append(Scored(index, group.is_success(index), scores[index], read, cut, own))
+    taught = []
+    for index in (r.index for r in group.rollouts if _is_judged(group, r.index)):
+        record = _record(maker, group, index, groups)
+        if record.lesson is not None and record.lesson.context_ids:
+            taught.append((index, record, record.lesson))
+    scores = mean_logprobs(teacher, student, [lesson for *_, lesson in taught])
+    found = [
+        Scored(
+            index,
+            group.is_success(index),
+            score,
+            len(lesson.context_ids or ()),
+            record.context is not None and is_cut(record.context),
+            record.peers.shows_own_text,
+        )
+        for (index, record, lesson), score in zip(taught, scores, strict=True)
+        if math.isfinite(score)
+    ]
     return ScoredGroup(group.problem.id, tuple(found), len(taught) - len(found))
 
 
