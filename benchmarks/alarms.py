@@ -28,11 +28,11 @@ SETTINGS = (
     *("preflight.action='off'", "peers.successes=2", "peers.failures=1", "context.order='failures_first'"),
     *("problems.held_out=32", "evaluation.rollouts=4", "checkpoint.every=100", "compute.threads=1"),
 )
-SHORT = ("problems.options={ length = 3 }", "problems.size=700", "sampling.completion_tokens=6", "warmup.steps=80")
+SHORT = ("problems.options={ length = 3 }", "problems.size=400", "sampling.completion_tokens=6", "warmup.steps=80")
 TASKS: dict[str, tuple[str, Sequence[str]]] = {
     "eight digits": ("demo.toml", ()),
     "three digits": ("demo.toml", (*SHORT, "warmup.demonstrator_error=0.3")),
-    "words": ("spell_backward.toml", ("warmup.steps=600",)),
+    "words": ("spell_backward.toml", ("warmup.steps=300",)),
 }
 """Of each task its configuration and overrides."""
 
