@@ -1,8 +1,9 @@
 """Alarms on runs that collapse, and on runs that do not.
 
-    python benchmarks/alarms.py --folder runs/alarms [--part collapse] [--part healthy]
+    python benchmarks/alarms.py --folder runs/alarms [--part collapse] [--part decline] [--part healthy]
 
 `collapse`: a live teacher without bounds on its updates, at a learning rate that rises until it destroys the student.
+`decline`: two runs of a student that reads peers badly, taught by itself all the same, with the default bounds.
 `healthy`: twenty runs of two tasks and three lengths of answers, of several objectives, with the default bounds. Each
 run goes on whatever its alarms say (`alarms.action = "warn"`), from a student that is warmed up once for its task. A
 run that is there already is read, not run again. Prints of each run where alarms went off, and how much of the best
@@ -28,11 +29,11 @@ SETTINGS = (
     *("preflight.action='off'", "peers.successes=2", "peers.failures=1", "context.order='failures_first'"),
     *("problems.held_out=32", "evaluation.rollouts=4", "checkpoint.every=100", "compute.threads=1"),
 )
-SHORT = ("problems.options={ length = 3 }", "problems.size=700", "sampling.completion_tokens=6", "warmup.steps=80")
+SHORT = ("problems.options={ length = 3 }", "problems.size=400", "sampling.completion_tokens=6", "warmup.steps=80")
 TASKS: dict[str, tuple[str, Sequence[str]]] = {
     "eight digits": ("demo.toml", ()),
     "three digits": ("demo.toml", (*SHORT, "warmup.demonstrator_error=0.3")),
-    "words": ("spell_backward.toml", ("warmup.steps=600",)),
+    "words": ("spell_backward.toml", ("warmup.steps=300",)),
 }
 """Of each task its configuration and overrides."""
 
@@ -44,22 +45,22 @@ OBJECTIVES: dict[str, Sequence[str]] = {
     "sft": ("objective.kind='sft'",),
 }
 HEALTHY = (
-    *((task, objective, seed) for task in ("eight digits",) for objective in OBJECTIVES for seed in (0, 1)),
-    *(
-        (task, objective, seed)
-        for task in ("three digits",)
-        for objective in ("mopd", "grpo", "sft")
-        for seed in (0, 1)
-    ),
-    *((task, objective, 0) for task in ("words",) for objective in ("mopd", "sdpo", "grpo", "sft")),
+    *(("eight digits", objective, seed) for objective in OBJECTIVES for seed in (0, 1)),
+    *(("three digits", objective, seed) for objective in ("grpo", "sft") for seed in (0, 1, 2)),
+    *(("words", objective, 0) for objective in ("mopd", "sdpo", "grpo", "sft")),
 )
 """Task, objective and seed of each run that does not collapse."""
+
+DECLINE = tuple(("three digits", "mopd", seed) for seed in (0, 1))
+"""Runs of a student that reads peers badly: it is taught worse than it is, and loses slowly."""
 
 COLLAPSE = (
     *("teacher={ kind = 'live' }", "optimizer.fall_share=0", "optimizer.drift_nats=0", "lessons.pause=false"),
     *("optimizer.learning_rate=3e-3", "optimizer.warmup_steps=60", "problems_per_step=16", "steps=60"),
     "evaluation.every=4",
 )
+PARTS = ("collapse", "decline", "healthy")
+
 WINDOW = 4
 """Steps whose mean success is told."""
 
@@ -113,24 +114,32 @@ def told(path: Path) -> Iterator[str]:
         yield f"    step {step + 1} of {len(rows)}, {name}: {alarm['told']}; lost by then {lost:.0%}"
 
 
+def run_all(arms: Sequence[tuple[str, str, int]], folder: Path) -> list[int]:
+    """Run the arms, print what each told, and give the number of alarms of each."""
+    counts = []
+    for task, objective, seed in arms:
+        settings = [*OBJECTIVES[objective], f"seed={seed}", "steps=32", "evaluation.every=8"]
+        path = run(f"{task}-{objective}-{seed}", task, folder, settings)
+        print("\n".join(told(path)), flush=True)
+        counts.append(len(alarms_of(path)))
+    return counts
+
+
 def main() -> None:
     """Run the parts asked for, one run after another."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--folder", type=Path, default=Path("runs/alarms"))
-    parser.add_argument("--part", action="append", choices=("collapse", "healthy"))
+    parser.add_argument("--part", action="append", choices=PARTS)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="of the runs that collapse")
     options = parser.parse_args()
-    counts = []
-    if "collapse" in (options.part or ("collapse", "healthy")):
-        for seed in options.seeds:
-            path = run(f"collapse-{seed}", "eight digits", options.folder, [*COLLAPSE, f"seed={seed}"])
-            print("\n".join(told(path)), flush=True)
-    if "healthy" in (options.part or ("collapse", "healthy")):
-        for task, objective, seed in HEALTHY:
-            settings = [*OBJECTIVES[objective], f"seed={seed}", "steps=32", "evaluation.every=8"]
-            path = run(f"{task}-{objective}-{seed}", task, options.folder, settings)
-            print("\n".join(told(path)), flush=True)
-            counts.append(len(alarms_of(path)))
+    parts = options.part or PARTS
+    for seed in options.seeds if "collapse" in parts else ():
+        path = run(f"collapse-{seed}", "eight digits", options.folder, [*COLLAPSE, f"seed={seed}"])
+        print("\n".join(told(path)), flush=True)
+    if "decline" in parts:
+        run_all(DECLINE, options.folder)
+    if "healthy" in parts:
+        counts = run_all(HEALTHY, options.folder)
         print(f"{sum(map(bool, counts))} of {len(counts)} healthy runs set an alarm off, {sum(counts)} alarms in all")
 
 

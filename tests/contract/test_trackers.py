@@ -56,6 +56,7 @@ print(json.dumps(SQLiteStorage.get_logs(project, run), default=str))
 """
 
 
+@pytest.mark.long
 def test_a_trackio_dashboard_has_the_curves_and_completions_of_a_run(tmp_path):
     pytest.importorskip("trackio", reason="trackio is not installed")
     run = tmp_path / "run"

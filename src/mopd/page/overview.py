@@ -105,7 +105,7 @@ def _done(row: Row) -> str:
 
 def cost(rows: Sequence[Row], summary: Row) -> dict[str, Any]:
     """Seconds of steps by phase, tokens written and learnt from, and the most memory held."""
-    phases = {name: _total(rows, f"time/{name}_s") for name in (*PHASES, "teacher_accuracy")}
+    phases = {name: _total(rows, f"time/{name}_s") for name in (*PHASES, "teacher_accuracy", "from_start")}
     whole = _total(rows, "time/step_s")
     phases["other"] = max(0.0, whole - sum(phases.values()))
     written = sum(
