@@ -129,7 +129,7 @@ def test_the_first_hour_as_the_page_says(tmp_path):
     commands = write_files("first-hour.md", tmp_path)
     begin = commands.index("mopd init math > mine.toml") + 1
     assert {command.split()[1] for command in commands[begin:]} == {
-        *("config", "verify", "preflight", "train", "show-context", "evaluate")
+        *("config", "verify", "preflight", "train", "show-context", "report", "evaluate")
     }
     rows = [{"prompt": f"Is {n} even?", "answer": str(1 + n % 2), "kind": "math"} for n in range(10, 90)]
     cities = [{"question": f"What is the capital of land {n}?", "capital": "ABC"[n % 3]} for n in range(60)]
