@@ -8,7 +8,7 @@ STAMP := .venv/installed
 # Small models on a shared machine: a second thread of one process costs more than it brings.
 ONE_THREAD := OMP_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false
 
-.PHONY: help setup demo vllm test-vllm smollm2 qwen-coder qwen-coder-1.5b demo-smollm2 mbpp demo-code steady-table test test-long test-lean fuzz check format docs bench bench-peer bench-full demo-table smollm2-table second-task picture proof-resume proof-same-numbers test-hosts proof-demo proof-exact proof-verdicts proof-report proof-hostile proof-sandbox bench-sandbox audit-reasoning-gym proof-first-hour dist site clean
+.PHONY: help setup demo vllm test-vllm smollm2 qwen-coder qwen-coder-1.5b demo-smollm2 mbpp demo-code steady-table test test-long test-lean fuzz check format docs bench bench-peer bench-full bench-alarms demo-table smollm2-table second-task picture proof-resume proof-same-numbers test-hosts proof-demo proof-exact proof-verdicts proof-report proof-hostile proof-sandbox bench-sandbox audit-reasoning-gym proof-first-hour dist site clean
 
 help: ## this list
 	@grep -E '^[a-z0-9.-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 22
@@ -100,6 +100,9 @@ bench-memory: $(STAMP) ## bytes a parameter under each choice of [compute]; ARGS
 
 demo-table: $(STAMP) ## methods and options compared on the demo, three seeds
 	$(ONE_THREAD) $(BIN)/python benchmarks/demo_table.py --seeds 0 1 2
+
+bench-alarms: $(STAMP) ## alarms on runs that collapse and on runs that do not, from the embedded student
+	$(ONE_THREAD) $(BIN)/python benchmarks/alarms.py $(ARGS)
 
 smollm2-table: smollm2 ## MOPD, SDPO, GRPO and verified SFT on SmolLM2: reasoning-gym and tool calls, from one warm-up each
 	for task in reasoning tool-calls; do \
