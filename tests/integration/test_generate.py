@@ -113,6 +113,7 @@ def test_a_problem_of_a_run_whose_files_were_changed_is_refused(tmp_path, genera
     assert generated(run, "--problem", "p3", f"problems.source='{tmp_path}/./digits.jsonl'", "problems.held_out=3")
 
 
+@pytest.mark.long
 def test_reward_functions_of_the_run_judge_its_problem(finished, generated, tmp_path):
     (tmp_path / "lengths.py").write_text(
         "def of_length(completions, **kwargs):\n"

@@ -62,6 +62,7 @@ def test_an_evaluation_without_any_verdict_ends_with_the_cause(tmp_path, capsys)
     assert not out.exists()
 
 
+@pytest.mark.long
 def test_a_run_goes_on_from_its_checkpoint_where_graders_failed_in_its_middle(tmp_path):
     """Graders fail from an early step on: the run stops after three judgings without a verdict, and then goes on."""
     away = []

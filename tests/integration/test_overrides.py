@@ -87,7 +87,7 @@ IN_VAIN = [
 
 @pytest.mark.parametrize("words", IN_VAIN, ids=" ".join)
 def test_a_word_that_would_change_nothing_is_refused(run, words, capsys, monkeypatch):
-    monkeypatch.setattr("mopd.evaluation.target.prepare", None)  # before any work
+    monkeypatch.setattr("mopd.evaluation.opening.prepare", None)  # before any work
     assert main([str(run) if word == "RUN" else word for word in words]) == 2
     assert "leave" in capsys.readouterr().err
 
@@ -114,7 +114,7 @@ def test_a_file_and_overrides_may_stand_in_any_order(tmp_path, capsys):
 @pytest.mark.parametrize("where", ["nowhere/out.json", ".", "file/out.json"])
 def test_an_output_that_cannot_be_written_is_refused_before_work(run, tmp_path, where, capsys, monkeypatch):
     (tmp_path / "file").write_text("")
-    monkeypatch.setattr("mopd.evaluation.target.prepare", None)
+    monkeypatch.setattr("mopd.evaluation.opening.prepare", None)
     assert main(["evaluate", str(run), "--quiet", "--json", str(tmp_path / where)]) == 2
     assert "--json names a file that can be written" in capsys.readouterr().err
 
@@ -126,7 +126,7 @@ def test_trying_an_output_leaves_what_is_there(run, tmp_path, monkeypatch):
     def interrupted(*arguments, **options):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("mopd.evaluation.target.prepare", interrupted)
+    monkeypatch.setattr("mopd.evaluation.opening.prepare", interrupted)
     assert main(["evaluate", str(run), "--quiet", "--json", str(out)]) == 130
     assert out.read_text() == "earlier figures"
     out.unlink()

@@ -136,12 +136,14 @@ def measured(config):
     return found
 
 
+@pytest.mark.long
 def test_a_control_is_measured_by_the_peers_that_there_are(tmp_path):
     control = "peers.control='unrelated_problem'"
     found = [measured(config_for(tmp_path, "preflight.problems=4", *extra)) for extra in ([], [control])]
     assert found[0] == found[1]
 
 
+@pytest.mark.long
 def test_the_same_seed_finds_the_same(tmp_path):
     config = config_for(tmp_path, "preflight.problems=4")
     first, again = measured(config), measured(config)

@@ -149,6 +149,7 @@ def test_a_resumed_run_goes_on_as_if_it_had_never_stopped(home):
     assert without_durations(run) == metrics
 
 
+@pytest.mark.long
 def test_functions_passed_in_python_are_passed_again_on_resume(home):
     own = functools.partial(right, scale=2)  # cannot be imported by a name
     train(configured(home), reward_functions=[own], quiet=True)
@@ -191,6 +192,7 @@ def test_a_run_whose_module_is_gone_says_so(home):
         resume(home / "run", quiet=True)
 
 
+@pytest.mark.long
 def test_a_run_by_verifiers_is_not_resumed_with_functions(home):
     train(configured(home, "steps=2"), quiet=True)
     with pytest.raises(RunError, match="none"):

@@ -661,6 +661,7 @@ def test_a_cache_that_cannot_be_written_costs_no_warm_up(tmp_path, monkeypatch, 
 
 
 @pytest.mark.parametrize("damage", ["warmup.json", "model.safetensors", "config.json"])
+@pytest.mark.long
 def test_a_damaged_cached_warm_up_is_done_again_and_replaced(tmp_path, monkeypatch, damage):
     monkeypatch.setenv("MOPD_CACHE", str(tmp_path / "cache"))
     first = train(small(tmp_path, "steps=1", WARMUP), quiet=True)

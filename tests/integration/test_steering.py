@@ -64,6 +64,7 @@ def steered(request, tmp_path_factory):
     return request.param, run, done.stderr
 
 
+@pytest.mark.long
 def test_the_run_goes_on_to_its_end_with_a_lower_rate_and_says_so(steered):
     action, run, told = steered
     rows, alarms = read_jsonl(run / "metrics.jsonl"), read_jsonl(run / "alarms.jsonl")

@@ -56,6 +56,7 @@ def test_steps_and_bars_hold_in_a_terminal_of_any_width(tmp_path, width):
     assert max(len(found[0]) for found in courses if found) == 3, "a block a step"
 
 
+@pytest.mark.long
 def test_a_quiet_run_shows_nothing_of_its_steps_in_a_terminal_either(tmp_path):
     words = [sys.executable, "-m", "mopd", "train", TINY, "steps=2", f"run={tmp_path / 'run'}", "--quiet"]
     text, status = shown_in_a_terminal(words, 80)
@@ -64,6 +65,7 @@ def test_a_quiet_run_shows_nothing_of_its_steps_in_a_terminal_either(tmp_path):
     assert "▁" not in text
 
 
+@pytest.mark.long
 def test_a_pipe_gets_a_header_and_one_line_a_step(tmp_path):
     words = [sys.executable, "-m", "mopd", "train", TINY, "steps=3", f"run={tmp_path / 'run'}"]
     ran = subprocess.run(words, capture_output=True, text=True, check=True)

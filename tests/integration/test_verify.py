@@ -289,6 +289,7 @@ def with_functions(folder_with_functions, monkeypatch):
     return folder_with_functions
 
 
+@pytest.mark.long
 def test_reward_functions_judge_completions_with_weights_and_factories(with_functions, capsys):
     assert main(["verify", "in.jsonl", "own.toml", "--json", "out.jsonl", "--quiet"]) == 1
     lines = read(with_functions / "out.jsonl")
@@ -312,6 +313,7 @@ def test_overrides_alone_name_reward_functions_and_what_is_a_success(with_functi
     assert "of at least 4: 1 of 4, share 0.250" in " ".join(capsys.readouterr().out.split())
 
 
+@pytest.mark.long
 def test_verdicts_of_functions_go_on_where_they_were_cut_and_not_with_those_of_others(with_functions, capsys):
     out = with_functions / "out.jsonl"
     arguments = ["verify", "in.jsonl", "own.toml", "--json", "out.jsonl", "--quiet"]

@@ -406,6 +406,7 @@ def test_any_text_gets_a_verdict_in_time_that_leaks_nothing(name, short_limit, t
 
 @examples(150)
 @given(case=st.sampled_from(list(CASES)), changes=edits, again=edits, text=short_text | st.just(r"\boxed{5}"))
+@pytest.mark.long
 def test_a_reference_that_may_be_unreadable_gets_a_verdict_in_time_that_does_not_quote_it(
     case, short_limit, changes, again, text
 ):

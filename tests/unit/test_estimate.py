@@ -244,6 +244,7 @@ def test_a_server_gets_weights_in_the_dtype_of_products_through_a_folder_that_ea
     assert found == {"push": pytest.approx(4 * count * 3 / 1e9)}
 
 
+@pytest.mark.long
 def test_a_step_of_several_devices_is_that_of_the_largest_share():
     config = build_config({"problems_per_step": 5, "problems": {"held_out": 8}})
     one, two = estimate(config, "h100"), estimate(config, "h100", devices=2)  # rates that do not change in between

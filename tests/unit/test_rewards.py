@@ -785,6 +785,7 @@ def test_weights_of_another_length_than_the_functions_passed_are_refused():
         with_functions(make_config("rewards.weights=[1, 2]"), [right])
 
 
+@pytest.mark.long
 def test_a_run_is_judged_again_by_the_functions_it_began_with():
     local = giving(1, 1, 1, 1)
     config = with_functions(make_config(), [local, right])
