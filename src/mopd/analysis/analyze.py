@@ -17,12 +17,13 @@ from mopd.analysis.picture import draw
 from mopd.analysis.rollout_files import open_files
 from mopd.analysis.signal import SignalReader, describe, read_all
 from mopd.config import Config, DistillObjective, LiveTeacher, build_config
-from mopd.core.errors import ConfigError, MopdError
+from mopd.core.errors import ConfigError
 from mopd.core.files import check_can_write, dump_json, write_file
 from mopd.core.seeding import derive_rng
 from mopd.method.recipes import in_force
 from mopd.models.memory import told_if_full
 from mopd.report.loaded import LoadedRun, load_run
+from mopd.report.missing import tried
 from mopd.report.showing import visible
 from mopd.runs.directory import ANALYSIS, EVALUATIONS, written
 from mopd.runs.paths import absolute, settled
@@ -62,12 +63,7 @@ class _Source:
 
     def tried(self, what: str, do: Callable[[], Any], otherwise: Any) -> Any:
         """What `do` gives, else `otherwise`, which is then told as missing."""
-        try:
-            return do()
-        except (MopdError, OSError, ValueError, KeyError, TypeError) as error:
-            told = error.got if isinstance(error, MopdError) else f"{type(error).__name__}: {error}"
-            self.missing.append(f"{what}: {visible(str(told))[:500]}")
-            return otherwise
+        return tried(self.missing, what, do, otherwise)
 
 
 def analyze(asked: Asked, quiet: bool = False) -> tuple[Path, dict[str, Any]]:

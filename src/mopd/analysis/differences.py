@@ -12,9 +12,9 @@ from typing import Any
 
 from mopd.analysis.cost import cost
 from mopd.config import Config, config_keys
-from mopd.core.errors import MopdError
 from mopd.evaluation.held_out import paired_gain
 from mopd.report.loaded import LoadedRun, load_run
+from mopd.report.missing import tried
 from mopd.runs.reading import read_object
 from mopd.runs.records import mean_key
 from mopd.training.summary import before_and_after
@@ -67,12 +67,7 @@ class _Side:
 
     def tried(self, what: str, read: Callable[[], Any], otherwise: Any) -> Any:
         """What `read` gives, else `otherwise`, which is then told as missing."""
-        try:
-            return read()
-        except (MopdError, KeyError, TypeError, ValueError, StopIteration) as error:
-            told = error.got if isinstance(error, MopdError) else f"{type(error).__name__}: {error}"
-            self.missing.append(f"{what} of {self.run.path.name}: {told}")
-            return otherwise
+        return tried(self.missing, f"{what} of {self.run.path.name}", read, otherwise)
 
     def object(self, name: str) -> dict[str, Any]:
         """A file of the run that holds one JSON object; empty where there is none."""

@@ -119,15 +119,8 @@ def unrelated_peers(
     successes = _draw(elsewhere, Group.is_success, len(peers.successes), rng, clean)
     shown = {text for *_, text in successes}
     failures = _draw(elsewhere, lambda g, i: may_be_failure_peer(g, i, recipe), len(peers.failures), rng, clean, shown)
-    return replace(
-        peers,
-        successes=tuple(index for _, index, _ in successes),
-        failures=tuple(index for _, index, _ in failures),
-        success_texts=tuple(text for *_, text in successes),
-        failure_texts=tuple(text for *_, text in failures),
-        shows_own_text=False,
-        problem_ids=tuple(problem_id for problem_id, *_ in successes + failures),
-    )
+    found = _filled(peers, successes, failures)
+    return replace(found, problem_ids=tuple(problem_id for problem_id, *_ in successes + failures))
 
 
 def random_peers(
@@ -154,7 +147,15 @@ def random_peers(
         clean,
         {own_text},
     )
-    successes, failures = drawn[: len(peers.successes)], drawn[len(peers.successes) :]
+    return _filled(peers, drawn[: len(peers.successes)], drawn[len(peers.successes) :])
+
+
+_Drawn = tuple[str, int, str]
+"""Problem id, rollout index and text of what a control shows."""
+
+
+def _filled(peers: Peers, successes: Sequence[_Drawn], failures: Sequence[_Drawn]) -> Peers:
+    """The peers with other texts in their blocks."""
     return replace(
         peers,
         successes=tuple(index for _, index, _ in successes),
@@ -172,8 +173,8 @@ def _draw(
     rng: random.Random,
     clean: Callable[[str], str],
     shown: Collection[str] = (),
-) -> list[tuple[str, int, str]]:
-    pool: dict[str, tuple[str, int, str]] = {}
+) -> list[_Drawn]:
+    pool: dict[str, _Drawn] = {}
     for group in groups:
         for rollout in group.rollouts:
             text = clean(rollout.text)

@@ -12,7 +12,6 @@ from typing import Any, TypeVar
 from mopd.analysis.cost import cost
 from mopd.analysis.opened import LONGEST, Models
 from mopd.config import Config
-from mopd.core.errors import MopdError
 from mopd.core.files import check_can_write, write_file
 from mopd.method.contexts import ENGLISH
 from mopd.method.lessons import LessonMaker
@@ -26,6 +25,7 @@ from mopd.page.overview import alarms, curves, figures_table
 from mopd.page.sampling import Budget, Row, shown
 from mopd.report.contexts import reader_of
 from mopd.report.loaded import LoadedRun, load_run
+from mopd.report.missing import tried
 from mopd.report.warnings import warnings_of
 from mopd.runs.directory import EVALUATIONS, REPORT, written
 from mopd.runs.progress import ProgressDisplay
@@ -50,12 +50,7 @@ class _Gathering:
 
     def tried(self, what: str, read: Callable[[], Found], otherwise: Any) -> Found:
         """What `read` gives; where it fails, `otherwise`, and `what` is named as missing with the reason."""
-        try:
-            return read()
-        except Exception as error:  # of a damaged or older run any part may be unlike what this version writes
-            told = error.got if isinstance(error, MopdError) else f"{type(error).__name__}: {error}"
-            self.missing.append(f"{what}: {shown(told, 500)}")
-            return otherwise  # type: ignore[no-any-return]
+        return tried(self.missing, what, read, otherwise)
 
     def rows(self, what: str, read: Callable[[], Any]) -> list[Row]:
         """The lines of a log up to the first that is damaged."""
