@@ -175,10 +175,9 @@ def config_for(run: Path, seed: int) -> Config:
 @torch.no_grad()
 def own_doubts(models: Models, row: dict[str, Any]) -> list[list[float]]:
     """By how much the student itself would rather have written another token, of each rollout of a group."""
-    found = []
+    tokenizer, found = models.student.tokenizer, []
+    prompt = list(tokenizer.encode_prompt(row["prompt"]))
     for rollout in row["rollouts"]:
-        tokenizer = models.student.tokenizer
-        prompt = list(tokenizer.encode_prompt(rebuild_group(row, 1.0).problem.messages))
         ids = [*tokenizer.encode_completion(rollout["completion"]), tokenizer.end_id]
         logprobs = models.student.model(torch.tensor([prompt + ids])).logits[0, len(prompt) - 1 : -1].log_softmax(-1)
         own = logprobs.gather(-1, torch.tensor(ids)[:, None]).squeeze(-1)

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
+from html import escape
 from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
 from mopd.analysis.opened import Models
-from mopd.core.errors import RunError
 from mopd.page.credit import score_again
-from mopd.report.contexts import ReadAgain, read_again
+from mopd.report.contexts import ANY, ReadAgain, Wanted, read_again
 from mopd.report.showing import visible
-from mopd.runs.records import iterate_jsonl
 
 GREEN, RED, INK, PALE, MARKED = "#1a7f37", "#c62828", "#24292f", "#6e7781", "#fff3cd"
 SANS, MONO = "DejaVu Sans, Helvetica, sans-serif", "DejaVu Sans Mono, Menlo, monospace"
@@ -30,23 +29,15 @@ def picture_of(run: Path, step: int | None, problem_id: str | None, index: int |
 
     The models of the newest checkpoint score its tokens. Raises MopdError.
     """
-    asked = read_again(run, *((step, problem_id, index) if index is not None else _telling(run, step, problem_id)))
+    asked = read_again(run, step, problem_id, index, TELLING if index is None else ANY)
     models = Models.open(run, asked.config)
     return draw(asked, score_again(asked, models), models.step)
 
 
-def _telling(run: Path, step: int | None, problem_id: str | None) -> tuple[int, str, int]:
-    for group in iterate_jsonl(run / "groups.jsonl"):
-        if step not in (None, group["step"]) or problem_id not in (None, group["problem_id"]):
-            continue
-        for rollout in group["rollouts"]:
-            if rollout["context_tokens"] and not rollout["is_success"] and rollout["peers"]["successes"]:
-                return group["step"], group["problem_id"], rollout["index"]
-    raise RunError(
-        "a picture shows a failed rollout whose teacher read a success",
-        "none among the groups asked for",
-        "name another with --step, --problem and --rollout",
-    )
+TELLING = Wanted(
+    "a failed rollout whose teacher read a success",
+    lambda rollout: not rollout["is_success"] and bool(rollout["peers"]["successes"]),
+)
 
 
 def draw(asked: ReadAgain, told: dict[str, Any], steps: int | None) -> str:
@@ -140,6 +131,5 @@ def _text(
     x: float, y: float, content: str, fill: str = INK, size: int = 14, mono: bool = False, bold: bool = False
 ) -> str:
     weight = ' font-weight="bold"' if bold else ""
-    content = content.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
     looks = f'fill="{fill}" font-size="{size}" font-family="{MONO if mono else SANS}"{weight}'
-    return f'<text x="{x:.1f}" y="{y:.1f}" {looks} xml:space="preserve">{content}</text>'
+    return f'<text x="{x:.1f}" y="{y:.1f}" {looks} xml:space="preserve">{escape(content, quote=False)}</text>'

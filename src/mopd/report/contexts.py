@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from operator import itemgetter
@@ -24,8 +24,19 @@ from mopd.runs.reading import moment_of, read_config, read_preflight
 from mopd.runs.records import iterate_jsonl, rebuild_group
 
 
+@dataclass(frozen=True)
+class Wanted:
+    """Which rollouts, of those with a context, may be found where none is named: in words, and of a recorded one."""
+
+    told: str
+    is_it: Callable[[dict[str, Any]], bool]
+
+
+ANY = Wanted("a context for the rollout asked for", lambda rollout: True)
+
+
 def find_rollout(
-    run: Path, step: int | None, problem_id: str | None, index: int | None
+    run: Path, step: int | None, problem_id: str | None, index: int | None, wanted: Wanted = ANY
 ) -> tuple[dict[str, Any], int, Sequence[dict[str, Any]]]:
     """The recorded group and rollout asked for (unset: the first with a context), and all groups of its step.
 
@@ -41,11 +52,12 @@ def find_rollout(
             if problem_id is not None and group["problem_id"] != problem_id:
                 continue
             for rollout in group["rollouts"]:
-                if rollout["context_tokens"] is not None and index in (None, rollout["index"]):
+                has_context = rollout["context_tokens"] is not None and index in (None, rollout["index"])
+                if has_context and wanted.is_it(rollout):
                     return group, rollout["index"], groups
     raise RunError(
-        "the run recorded a context for the rollout asked for",
-        f"no context for step {step}, problem {problem_id}, rollout {index} among {count} groups of {run}",
+        f"the run recorded {wanted.told}",
+        f"no such context for step {step}, problem {problem_id}, rollout {index} among {count} groups of {run}",
         f"see {run / 'groups.jsonl'} for what there is",
     )
 
@@ -73,10 +85,12 @@ class ReadAgain:
         return found
 
 
-def read_again(run: Path, step: int | None, problem_id: str | None, index: int | None) -> ReadAgain:
+def read_again(
+    run: Path, step: int | None, problem_id: str | None, index: int | None, wanted: Wanted = ANY
+) -> ReadAgain:
     """A recorded rollout with its context, rendered again. Opens the tokenizer and no weights. Raises RunError."""
     config = in_force(read_config(run), read_preflight(run))
-    recorded, rollout_index, step_groups = find_rollout(run, step, problem_id, index)
+    recorded, rollout_index, step_groups = find_rollout(run, step, problem_id, index, wanted)
     reader = reader_of(run, config)
     maker = LessonMaker(config, reader.tokenizer.encode_prompt, reader.template)
     groups = [rebuild_group(group, config.success_reward) for group in step_groups]
