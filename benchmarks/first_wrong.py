@@ -230,6 +230,9 @@ def main() -> None:
 
 def show(seed: int, found: Sequence[tuple[str, int, dict[str, int | None]]]) -> None:
     """A line for each way of marking."""
+    if not found:
+        print(f"seed {seed}: no failed rollout had a context; raise --steps")
+        return
     problems = sorted({problem for problem, _, _ in found})
     print(f"seed {seed}: {len(found)} failed rollouts with a context, of {len(problems)} problems")
     for name in found[0][2]:
