@@ -13,12 +13,12 @@ from tests.servers import ROOT
 pytestmark = pytest.mark.vllm
 
 SMALL = (
-    *("problems_per_step=6", "group_size=8", "problems.held_out=24", "evaluation.rollouts=4", "compute.threads=1"),
+    *("problems_per_step=4", "group_size=8", "problems.held_out=16", "evaluation.rollouts=4", "compute.threads=1"),
     *("peers.recipe='fixed'", "peers.successes=1", "peers.failures=0", "preflight.action='off'", "lessons.pause=false"),
     *("compute.dtype='float32'", "compute.sampling_rows=256"),
-    *("evaluation.contexts_every=4", "evaluation.reading_contexts=8"),
+    *("evaluation.contexts_every=0", "warmup.context_problems=32", "sampling.completion_tokens=40"),
 )
-STEPS = 4
+STEPS = 3
 
 
 def config_of(urls, run, *overrides):
