@@ -19,6 +19,7 @@ from measuring import finished
 from mopd import load_config, train
 from mopd.config import build_config
 from mopd.runs.environment import describe_environment
+from mopd.runs.records import mean_key
 
 CONFIG = Path(__file__).parents[1] / "configs" / "smollm2-tool-calls.toml"
 
@@ -57,8 +58,8 @@ def run_arm(name: str, seed: int, runs: Path, settings: list[str]) -> dict[str, 
         "arm": name,
         "seed": seed,
         "commit": json.loads((run / "environment.json").read_text()).get("commit"),
-        "before": summary["before"]["mean_at_8"],
-        "after": summary["after"]["mean_at_8"],
+        "before": summary["before"][mean_key(summary["before"])],
+        "after": summary["after"][mean_key(summary["after"])],
         "gain": summary["gain"]["mean"],
         "gain_interval": summary["gain"]["interval"],
         "train_s": round(summary["seconds"]["train"]),

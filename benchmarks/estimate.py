@@ -41,6 +41,7 @@ SETTINGS: dict[str, tuple[str, ...]] = {
     "grpo": ("objective.kind='grpo'", "rewards.functions=['estimate:varied']"),
     "llama 75 M": ("student=llama",),
     "vocabulary of 150,000": ("student=wide",),
+    "external teacher": ("student=llama", "teacher.kind='external'", f"teacher.model='{SMOLLM2}'"),
 }
 
 

@@ -168,6 +168,36 @@ def folder_of(tmp_path_factory):
     return make
 
 
+def test_another_models_reading_is_estimated_by_its_own_shapes(folder_of):
+    small = {"num_hidden_layers": 2, "vocab_size": 4096, "head_dim": 32}
+    student = folder_of(hidden_size=64, intermediate_size=128, num_attention_heads=2, num_key_value_heads=2, **small)
+    teacher = folder_of(hidden_size=256, intermediate_size=512, num_attention_heads=8, num_key_value_heads=8, **small)
+    said = ["problems.size=9", "problems.held_out=2", "problems_per_step=1", "group_size=4", f"student='{student}'"]
+    words = "{ success = '{text}', failure = '{text}', feedback = '{text}', turn = '{problem}{blocks}' }"
+    said.append(f"context.template={words}")  # the folder's tokenizer knows digits alone
+    fixed = [*said, "peers.recipe='fixed'", "peers.successes=1", "peers.failures=1"]
+
+    def found(*overrides):
+        needs = estimate(build_config({}, [*fixed, *overrides]), "cpu").worst
+        return needs, {part.name: part.bytes for part in needs.parts}
+
+    _, own_bytes = found()
+    same, same_bytes = found("teacher.kind='external'", f"teacher.model='{student}'")
+    larger, larger_bytes = found("teacher.kind='external'", f"teacher.model='{teacher}'")
+    reading = ("teacher's hidden states", "reading contexts")
+    assert [same_bytes[name] for name in reading] == [own_bytes[name] for name in reading]
+    assert larger_bytes["teacher's hidden states"] == 4 * same_bytes["teacher's hidden states"]  # its width
+    assert larger_bytes["reading contexts"] > 2 * same_bytes["reading contexts"]
+    assert larger_bytes["sampling cache"] > same_bytes["sampling cache"]  # its accuracy is measured
+    assert larger.seconds["teacher"] > 4 * same.seconds["teacher"]
+    assert larger.seconds["student"] == pytest.approx(same.seconds["student"], rel=0.9)
+    served = "teacher.kind='served'", "divergence.support='teacher_top_k'"
+    there, there_bytes = found(*served)
+    assert there.seconds["teacher"] == 0
+    assert "teacher accuracy" not in there.seconds
+    assert set(own_bytes) - set(there_bytes) == {*reading, "teacher"}
+
+
 def test_a_folder_without_weights_is_enough_and_a_published_model_has_its_published_size(folder_of):
     found = shapes_of(empty_model(architecture_of(str(folder_of()))))
     assert found.count == 4_022_468_096  # Qwen3-4B

@@ -14,8 +14,8 @@ from mopd.core.errors import ConfigError, MopdError
 from mopd.estimating.devices import CONTEXT, Device, card, cards, this_machine
 from mopd.estimating.exchange import LINK_SHARE, exchange_seconds
 from mopd.estimating.layout import EXPECTED_SHARE, Layout, layout_of
-from mopd.estimating.memory import peak, varying_parts
-from mopd.estimating.plan import Part, keeping_of, plan_of
+from mopd.estimating.memory import Traced, peak, teacher_of, varying_parts
+from mopd.estimating.plan import Part, keeping_of, plan_of, process_parts
 from mopd.estimating.seconds import step_seconds
 from mopd.estimating.sizes import Shapes, architecture_of, empty_model, shapes_of
 from mopd.estimating.tracing import StandIn
@@ -167,11 +167,11 @@ class Estimator:
         model = empty_model(self.architecture)
         shapes = shapes_of(model)
         dtype = torch.bfloat16 if self.products == "bfloat16" else torch.float32
-        stand_in = StandIn.of(config, model, dtype, self.device.is_gpu)
+        student = Traced(shapes, StandIn.of(config, model, dtype, self.device.is_gpu))
         parts = [
             *plan_of(config, shapes, self.products, self.devices),
-            Part("the process itself", self.process),
-            *varying_parts(config, shapes, layout, stand_in),
+            *process_parts(self.process, self.products, self.device.is_gpu),
+            *varying_parts(config, layout, student, teacher_of(config, student)),
         ]
         phase, most = peak(parts)
         return Needs(
@@ -180,7 +180,7 @@ class Estimator:
             phase=phase,
             peak=most,
             host=sum(part.host_bytes for part in parts),
-            seconds=self._seconds(config, shapes, layout, stand_in.shares),
+            seconds=self._seconds(config, shapes, layout, student.stand_in.shares),
         )
 
     def seconds(self, is_worst: bool) -> dict[str, float]:
@@ -244,6 +244,8 @@ def assumptions(config: Config, device: Device, devices: int = 1) -> tuple[str, 
         f"a step reaches {device.share:.0%} of the device's rates".replace("%", " %")
         + ("; its rates are the maker's, nothing was measured there" if device.is_published else ""),
     ]
+    if config.served_teacher is not None:
+        said.append("seconds of a teacher on servers are not known")
     if devices > 1:
         link = f"{device.link / 1e9:,.0f} GB/s, of which {round(100 * LINK_SHARE)} % are reached"
         said.append(f"devices of one host, linked at {link}; what they exchange is not hidden behind computing")

@@ -9,8 +9,8 @@ from mopd.core.errors import ConfigError, StudentError
 from mopd.estimating.devices import memory_of
 from mopd.estimating.estimate import own_share, products_of
 from mopd.estimating.layout import layout_of
-from mopd.estimating.memory import peak, varying_parts
-from mopd.estimating.plan import Part, plan_of
+from mopd.estimating.memory import Traced, peak, teacher_of, varying_parts
+from mopd.estimating.plan import plan_of, process_parts
 from mopd.estimating.sizes import architecture_of, empty_model, shapes_of
 from mopd.estimating.tracing import StandIn
 from mopd.models.devices import held_memory_bytes, resolve_device, resolve_dtype
@@ -50,9 +50,10 @@ def expected_bytes(config: Config, student: Student, problems: ProblemSet, proce
     shapes, products = shapes_of(model), products_of(student.dtype)
     layout = layout_of(config, student, problems, is_worst=True)
     is_gpu = next(student.model.parameters()).is_cuda
-    stand_in = StandIn.of(config, model, student.dtype, is_gpu)
-    parts = [*plan_of(config, shapes, products, devices), *varying_parts(config, shapes, layout, stand_in)]
-    return peak([*parts, Part("the process itself", 0 if is_gpu else process)])[1]
+    traced = Traced(shapes, StandIn.of(config, model, student.dtype, is_gpu))
+    varying = varying_parts(config, layout, traced, teacher_of(config, traced))
+    parts = [*plan_of(config, shapes, products, devices), *varying]
+    return peak([*parts, *process_parts(0 if is_gpu else process, products, is_gpu)])[1]
 
 
 def process_bytes(student: Student) -> int:

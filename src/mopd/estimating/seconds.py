@@ -12,7 +12,7 @@ from mopd.config import Config
 from mopd.estimating.devices import Device
 from mopd.estimating.flops import WITH_BACKWARD, attention_flops, decoder_flops, head_flops
 from mopd.estimating.layout import Layout
-from mopd.estimating.plan import Keeping
+from mopd.estimating.plan import Keeping, teacher_shapes
 from mopd.estimating.sizes import Shapes
 from mopd.learning.update_meter import MEASURED
 from mopd.scoring.packing import pack_by_tokens
@@ -28,15 +28,17 @@ MOVED_BY_UPDATE = 4 * (2 + 1 + 4 + 2 + 3)
 def step_seconds(
     config: Config, shapes: Shapes, layout: Layout, device: Device, keeping: Keeping, shares: bool = True
 ) -> dict[str, float]:
-    """Seconds of `sample`, `teacher`, `student`, `update`, and of the teacher's accuracy spread over all steps."""
+    """Seconds of `sample`, `teacher`, `student`, `update`, and of the teacher's accuracy spread over all steps. Those
+    of a teacher on servers are not known."""
     rate = device.share * device.rates[keeping.products]
     budget = config.compute.microbatch_tokens
     loss = layout.scale * layout.loss_tokens
     reading = 0.0
-    if layout.teachers:
+    teacher = teacher_shapes(config, shapes) if layout.teachers else None
+    if teacher is not None:
         readers = len(layout.teachers) / len(layout.students)
-        nodes = _flops(shapes, layout.teachers, PACKS_WITHOUT_GRADIENT * budget, shares)
-        reading = layout.scale * nodes + readers * head_flops(shapes, round(loss))
+        nodes = _flops(teacher, layout.teachers, PACKS_WITHOUT_GRADIENT * budget, shares)
+        reading = layout.scale * nodes + readers * head_flops(teacher, round(loss))
     forward = layout.scale * _flops(shapes, layout.students, budget, shares) + head_flops(shapes, round(loss))
     updates = config.optimizer.updates_per_step * config.optimizer.minibatches
     moved = updates * shapes.count / keeping.shards * MOVED_BY_UPDATE / (device.share * device.bandwidth)
@@ -47,10 +49,10 @@ def step_seconds(
         "update": moved + config.optimizer.updates_per_step * forward / MEASURED / rate,
     }
     every = config.evaluation.contexts_every
-    if layout.teachers and every:
+    if teacher is not None and every:
         asked = min(config.evaluation.reading_contexts, len(layout.teachers))
         contexts = [row.prefix for row in layout.teachers[:asked]]
-        once = _sampling(config, shapes, contexts, layout.completion, device, keeping, per_prompt=1)
+        once = _sampling(config, teacher, contexts, layout.completion, device, keeping, per_prompt=1)
         found["teacher accuracy"] = once / every
     return found
 
