@@ -16,7 +16,7 @@ from mopd.models.weights import convert_weights
 from mopd.rollouts.decoding import GROWTH
 from mopd.scoring.head import LOGITS_AT_ONCE
 from mopd.scoring.rows import Row
-from mopd.scoring.scorer import PACKS_WITHOUT_GRADIENT, Scorer
+from mopd.scoring.scorer import PACKS_WITHOUT_GRADIENT
 
 DRAWING = 4
 """float32 tensors [rows, vocabulary] that drawing a token makes beside the logits: scaled, log-probabilities,
@@ -38,7 +38,7 @@ def teacher_of(config: Config, student: Traced) -> Traced | None:
         return None if shapes is None else student
     model = empty_model(architecture_of(config.external_teacher.model))
     convert_weights(model, scorer.dtype)
-    return Traced(shapes, StandIn(model, Scorer(scorer.dtype, scorer.microbatch_tokens), student.stand_in.on_gpu))
+    return Traced(shapes, StandIn(model, scorer, student.stand_in.on_gpu))
 
 
 def varying_parts(config: Config, layout: Layout, student: Traced, teacher: Traced | None) -> list[Part]:

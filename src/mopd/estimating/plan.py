@@ -90,7 +90,7 @@ def adapted(shapes: Shapes, lora: LoraConfig) -> list[tuple[int, int]]:
 
 KERNELS = 350 * 2**20
 """Bytes that products in bfloat16 take on a CPU beside their results: kernels that oneDNN makes for each shape, and
-holes that they and converted weights leave between what is kept. Measured on six settings, 297 to 520 MiB; about a
+holes that they and converted weights leave between what is kept. Measured on five settings, 297 to 520 MiB; about a
 quarter is oneDNN's cache of kernels."""
 
 

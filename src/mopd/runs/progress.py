@@ -88,6 +88,7 @@ class Phase:
         """Something to look at: above the bars of a terminal what `panel` makes of its width, elsewhere `line`."""
         if self._bars is not None:
             self._bars.panel = panel
+            self._bars.refresh()  # a step may be shorter than the time between two drawings
         elif not self._quiet:
             self._has_lines = True
             say(line)
