@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from mopd.core.thinking import strip_thinking
 from mopd.core.types import Problem, Verdict
 from mopd.verifiers.math_boxes import last_boxed, last_sentence_boxes, nesting, unboxed
-from mopd.verifiers.math_notation import plain
+from mopd.verifiers.math_notation import are_typed_alike, plain
 from mopd.verifiers.pool import GraderFailure, grade
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ def verify(problem: Problem, completion: str) -> Verdict:
     if len(answer) > MAX_ANSWER_CHARACTERS:
         return Verdict(0.0, "unparsable", answer[:80], f"The box holds over {MAX_ANSWER_CHARACTERS} characters.")
     answer_text = plain(answer)
-    if answer_text == reference_text:
+    if answer_text == reference_text or are_typed_alike(answer_text, reference_text):
         return Verdict(1.0, "correct", answer)
     if nesting(answer_text) > MAX_NESTING:
         return Verdict(0.0, "unparsable", answer, f"The box nests brackets over {MAX_NESTING} deep.")

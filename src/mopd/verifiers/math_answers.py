@@ -89,6 +89,24 @@ class Inequality:
 
 
 @dataclass(frozen=True, slots=True)
+class Family:
+    """Values for every number of a domain: as they are written, and with the letter renamed that stands for it."""
+
+    written: Reading
+    renamed: Reading
+    domain: str
+
+
+@dataclass(frozen=True, slots=True)
+class Congruent:
+    """A residue to a modulus, with the name of what has it, "" where there is none."""
+
+    name: str
+    residue: Value
+    modulus: Value
+
+
+@dataclass(frozen=True, slots=True)
 class Either:
     """Two readings of a text that may mean either."""
 
@@ -96,5 +114,19 @@ class Either:
 
 
 Reading = (
-    Value | Words | Based | Clock | Listed | Bracketed | Union | Common | Ratio | Named | Chain | Inequality | Either
+    Value
+    | Words
+    | Based
+    | Clock
+    | Listed
+    | Bracketed
+    | Union
+    | Common
+    | Ratio
+    | Named
+    | Chain
+    | Inequality
+    | Family
+    | Congruent
+    | Either
 )

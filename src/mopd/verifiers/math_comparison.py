@@ -14,7 +14,9 @@ from mopd.verifiers.math_answers import (
     Bracketed,
     Chain,
     Common,
+    Congruent,
     Either,
+    Family,
     Inequality,
     Listed,
     Named,
@@ -24,8 +26,10 @@ from mopd.verifiers.math_answers import (
     Value,
     Words,
 )
-from mopd.verifiers.math_expressions import Unreadable, expression
+from mopd.verifiers.math_declarations import INTEGERS
+from mopd.verifiers.math_expressions import Undecided, Unreadable, expression
 from mopd.verifiers.math_numbers import Based, Clock, number
+from mopd.verifiers.math_periods import in_first_period
 from mopd.verifiers.math_quantities import are_same_quantities
 from mopd.verifiers.math_sets import TURNED, are_same_set, is_set, is_solved, solved
 
@@ -39,6 +43,10 @@ def are_same(reference: Reading, answer: Reading) -> bool:
         return any(are_same(each, answer) for each in reference.readings)
     if isinstance(answer, Either):
         return any(are_same(reference, each) for each in answer.readings)
+    if isinstance(reference, Family) or isinstance(answer, Family):
+        return _are_same_families(reference, answer)
+    if isinstance(reference, Congruent) or isinstance(answer, Congruent):
+        return _are_congruent(reference, answer)
     if isinstance(reference, (Named, Chain)) or isinstance(answer, (Named, Chain)):
         return _are_same_equations(reference, answer)
     if is_set(reference) or is_set(answer):
@@ -54,15 +62,49 @@ def are_same(reference: Reading, answer: Reading) -> bool:
     return _are_same_single(reference, answer)
 
 
+def _are_same_families(reference: Reading, answer: Reading) -> bool:
+    """Whether two readings are the same values for every integer. One may leave out what its letter may be.
+
+    But an inequality has other solutions without its declaration.
+    """
+    if isinstance(reference, Family) and isinstance(answer, Family) and reference.domain and answer.domain:
+        if reference.domain == answer.domain == INTEGERS:
+            return are_same(in_first_period(reference.renamed), in_first_period(answer.renamed))
+        return reference.domain == answer.domain and are_same(reference.renamed, answer.renamed)
+    written = [each.written if isinstance(each, Family) else each for each in (reference, answer)]
+    return not any(map(_has_inequality, written)) and are_same(*written)
+
+
+def _has_inequality(reading: Reading) -> bool:
+    return isinstance(reading, Inequality) or (isinstance(reading, Listed) and any(map(_has_inequality, reading.items)))
+
+
+def _are_congruent(reference: Reading, answer: Reading) -> bool:
+    """Whether two residues are the same to the same modulus. A name may be left out, and so may the modulus."""
+    if not isinstance(reference, Congruent) or not isinstance(answer, Congruent):
+        residues = [each.residue if isinstance(each, Congruent) else each for each in (reference, answer)]
+        return isinstance(residues[0], Value) and isinstance(residues[1], Value) and are_same(*residues)
+    names = {each.name for each in (reference, answer)} - {""}
+    if len(names) > 1 or not are_same(reference.modulus, answer.modulus):
+        return False
+    modulus, first, second = (expression(each.latex) for each in (answer.modulus, reference.residue, answer.residue))
+    if all(isinstance(each, sympy.Integer) for each in (modulus, first, second)) and modulus != 0:
+        return bool((first - second) % modulus == 0)
+    return are_same(reference.residue, answer.residue)
+
+
 def _is_matrix(reading: Reading) -> bool:
     return isinstance(reading, Value) and r"\begin" in reading.latex
 
 
 def _as_matrix(reading: Reading) -> Reading:
-    """A tuple as the column that it is beside a matrix."""
-    if not isinstance(reading, Bracketed) or not all(isinstance(item, Value) for item in reading.items):
+    """A tuple as the column that it is beside a matrix, a tuple of tuples as its rows."""
+    if not isinstance(reading, Bracketed):
         return reading
-    rows = r" \\ ".join(item.latex for item in reading.items if isinstance(item, Value))
+    lines = [item.items if isinstance(item, Bracketed) else (item,) for item in reading.items]
+    if not all(isinstance(item, Value) for line in lines for item in line):
+        return reading
+    rows = r" \\ ".join(" & ".join(item.latex for item in line if isinstance(item, Value)) for line in lines)
     return Value(rf"\begin{{pmatrix}}{rows}\end{{pmatrix}}")
 
 
@@ -208,7 +250,11 @@ def _are_same_inequalities(first: Inequality, second: Inequality) -> bool:
     known = solved(first), solved(second)
     if known[0] is not None and known[1] is not None:
         return known[0][0] == known[1][0] and are_same_set(first, second, are_same)
-    if known[0] is not None or len(first.sides) != len(second.sides):
+    if known[0] is not None:
+        return False
+    if known[1] is not None:
+        return _is_solution(first, second)
+    if len(first.sides) != len(second.sides):
         return False
     back = Inequality(second.sides[::-1], tuple(TURNED[sign] for sign in second.relations[::-1]))
     for other in (second, back):
@@ -223,11 +269,19 @@ def _are_same_inequalities(first: Inequality, second: Inequality) -> bool:
     return False
 
 
+def _is_solution(reference: Inequality, answer: Inequality) -> bool:
+    """Whether a solved inequality is the solution of a reference; False where nobody can tell."""
+    try:
+        return are_same_set(reference, answer, are_same)
+    except Undecided:
+        return False
+
+
 # --- equations ------------------------------------------------------------------------------------------------------
 
 
 def _are_same_equations(reference: Reading, answer: Reading) -> bool:
-    if isinstance(reference, Named) and isinstance(answer, Named):
+    if isinstance(reference, Named) and isinstance(answer, Named) and not _are_solved_otherwise(reference, answer):
         return _same_name(reference, answer) and are_same(reference.value, answer.value)
     if isinstance(answer, Chain) and isinstance(reference, Named) and _is_numeric([reference.value]):
         return _is_true(answer) and are_same(reference.value, answer.sides[-1])
@@ -239,10 +293,15 @@ def _are_same_equations(reference: Reading, answer: Reading) -> bool:
     if isinstance(reference, Chain):
         return _is_true(reference) and are_same(reference.sides[-1], answer)
     if isinstance(reference, Named) and not isinstance(answer, Named):
-        if isinstance(answer, Listed) and not isinstance(reference.value, Listed):
+        if isinstance(answer, Listed) and not isinstance(reference.value, Listed) and not is_set(answer):
             return _are_same_lists(reference, answer)
         return are_same(reference.value, answer)
     return isinstance(answer, Named) and are_same(reference, answer.value)
+
+
+def _are_solved_otherwise(first: Named, second: Named) -> bool:
+    """Whether two equations with unknowns may be one, solved for different names: y = 2x and x = y/2."""
+    return not _same_name(first, second) and not _is_numeric([first.value]) and not _is_numeric([second.value])
 
 
 def _two_sides(reading: Reading) -> tuple[str, str] | None:
@@ -292,6 +351,10 @@ def _values_in(reading: Reading) -> Iterator[str]:
         yield from reading.sides
     elif isinstance(reading, Named):
         yield from _values_in(reading.value)
+    elif isinstance(reading, Family):
+        yield from _values_in(reading.written)
+    elif isinstance(reading, Congruent):
+        yield from (reading.residue.latex, reading.modulus.latex)
     elif isinstance(reading, Either):
         yield from _values_in(reading.readings[0])
     elif isinstance(reading, (Listed, Bracketed, Union, Common, Ratio, Chain)):

@@ -52,10 +52,30 @@ _TURNED_BRACKETS = re.compile(r"(?<![\w)}\]])([\[\]])([^\[\]()]*[,;][^\[\]()]*)(
 _SIZE = re.compile(r"\\m?(?:left|right|[bB]igg?[lrm]?)(?![A-Za-z])\.?")
 _NOTHING = re.compile(r"\\!|\\(?:displaystyle|textstyle|limits|nolimits|thinmuskip|null|phantom\{[^{}]*\})(?![A-Za-z])")
 _SPACE = re.compile(r"(?<!\\)\\(?:[,:;> ]|(?:quad|qquad|thinspace|enspace|enskip|medspace|thickspace)(?![A-Za-z]))|~")
+_VECTOR = re.compile(
+    r"\\langle((?:(?!\\rangle)[^<>])*,(?:(?!\\rangle)[^<>])*)\\rangle|(?:^|(?<==))\s*<([^<>=]*,[^<>=]*)>\s*$"
+)
+_OF_SET = re.compile(r"(?<=\\)(min|max|gcd|lcm)\s*\\\{((?:(?!\\[{}]).)*)\\\}")
+_TEXT_NUMBER = re.compile(r"(?<![\w}^_])\\(?:text[a-z]*|mathrm|mbox)\s*\{\s*(-?\d[^{}]*)\}")
+_ORDINAL = re.compile(
+    r"(?<![\w.^_])(\d+)\s*(?:\^\s*)?(?:\{\s*)?\\(?:text[a-z]*|mathrm|mbox)\s*\{\s*(?:st|nd|rd|th)\s*\}(?:\s*\})?"
+    r"|(?<![\w.^_])(\d+)(?:st|nd|rd|th|\s*\^\s*\{\s*(?:rd|th)\s*\})(?![A-Za-z])"
+)
+_TIMES_TEN = re.compile(r"(?<=\d)\s*[xX]\s*(?=10\s*\^)")
 _FACTORIAL_EQUALS = re.compile(r"(?<=[\d)])!=")
 _TO = re.compile(r"^\s*(\d+)\s*(?:\\text\s*\{\s*to\s*\}|to(?![A-Za-z]))\s*(\d+)\s*$")
 _BARE_SET = re.compile(r"\\mathbb\s+([A-Z])(?![A-Za-z])")
-_POSITIVE = re.compile(r"\\mathbb\{R\}\s*(?:[\^_]\s*(?:\+|\{\s*\+\s*\})|_\s*\{\s*>\s*0\s*\})")
+_HALF_LINES = (
+    (re.compile(r"\\mathbb\{R\}\s*_\s*\{\s*(?:\\geqslant|\\geq|\\ge|>=)\s*0\s*\}"), r"[0, \\infty)"),
+    (re.compile(r"\\mathbb\{R\}\s*_\s*\{\s*(?:\\leqslant|\\leq|\\le|<=)\s*0\s*\}"), r"(-\\infty, 0]"),
+    (re.compile(r"\\mathbb\{R\}\s*(?:[\^_]\s*(?:-|\{\s*-\s*\})|_\s*\{\s*<\s*0\s*\})"), r"(-\\infty, 0)"),
+    (re.compile(r"\\mathbb\{R\}\s*(?:[\^_]\s*(?:\+|\{\s*\+\s*\})|_\s*\{\s*>\s*0\s*\})"), r"(0, \\infty)"),
+)
+_POSITIVE = re.compile(r"(\\mathbb\{N\}|(?<=\\in )N)\s*\^\s*(?:\*|\{\s*\*\s*\}|\\ast|\{\s*\\ast\s*\})")
+_UNIT_VECTOR = re.compile(
+    r"\\(?:mathbf|boldsymbol|bm|vec|overrightarrow)\s*\{\s*([ijk])\s*\}"
+    r"|\\hat\s*\{\s*\\(?:(?:mathbf|boldsymbol|bm|mathrm|textbf)\s*\{\s*([ijk])\s*\}|([ij])math)\s*\}"
+)
 _WITHOUT = re.compile(r"\\mathbb\{R\}\s*[-/]\s*(\\\{|\\left\s*\\\{)")
 _SYSTEM = re.compile(
     r"(?:\\\{\s*)?\\begin\{(cases|aligned|align\*?|gathered|array|split)\}(?:\{[lcr]+\})?((?:(?!\\begin|\\\\|(?<!=)&(?!=))[^=])*"
@@ -83,6 +103,10 @@ _OLD_ROMAN = re.compile(r"\{\s*\\(?:rm|bf|it)\s+([^{}]*)\}")
 _FORMULA = re.compile(r"(?<!\\)\$([^$]*[^$\\])\$|\\\(((?:(?!\\\)).)*)\\\)")
 _SIGNED_POWER = re.compile(r"\^\s*([-+]\d+)")
 _COMMAND_TWICE = re.compile(r"\\\\(?=[A-Za-z])")
+
+_UPRIGHT = re.compile(r"\\(?:ce|text[a-z]*|mathrm|mathbf|mbox)\s*\{([^{}]*(?:\{[^{}]*\}[^{}]*)*)\}")
+_INDEX = re.compile(r"(?<=[A-Za-z)\]])_(?:\{(\d+)\}|(\d))")
+_TYPED = re.compile(r"(?=.*[A-Za-z])[\w()\[\]{}^.,:;+'!?-]+")
 
 _TEXT_SPAN = re.compile(r"(\\(?:text[a-z]*|mathrm|mathsf|mbox|operatorname\*?|begin|end)\s*\{[^{}]*\})")
 _NAME = re.compile(
@@ -145,13 +169,31 @@ def _without_full_stop(text: str) -> str:
     return text[:-1].rstrip() if text.endswith(".") and not text.endswith("..") else text
 
 
+def are_typed_alike(first: str, second: str) -> bool:
+    """Whether two texts with letters differ in nothing but commands for upright letters, indices and spaces.
+
+    So `\\mathrm{H_2O}` is `H2O`, and `\\text{June }5` is `June 5`, whether or not anything can be read of them.
+    """
+    typed = [_typed(text) for text in (first, second)]
+    return typed[0] == typed[1] and _TYPED.fullmatch(typed[0]) is not None
+
+
+def _typed(text: str) -> str:
+    bare = _UPRIGHT.sub(r"\1", text.replace(r"\ ", " "))
+    bare = _INDEX.sub(lambda found: found[1] or found[2], _UPRIGHT.sub(r"\1", bare))
+    return re.sub(r"(?<!\d)\s+|\s+(?!\d)", "", bare)
+
+
 def latex(text: str) -> str:
     """What a person reads in `text`, in the LaTeX that is parsed."""
     text = _with_sets(_without_unicode(_FORMULA.sub(lambda found: f" {found[1] or found[2]} ", text)))
-    text = _FACTORIAL_EQUALS.sub("! =", text)
+    text = _TIMES_TEN.sub(r" \\times ", _FACTORIAL_EQUALS.sub("! =", text))
+    text = _ORDINAL.sub(lambda found: found[1] or found[2], _TEXT_NUMBER.sub(r" \1 ", text))
     text = _TO.sub(r"\1:\2", text)
     text = _COMMAND_TWICE.sub(r"\\", text) if r"\begin" not in text else text
     text = _rows(_SIZE.sub("", text).replace("{:}", ":"))
+    text = _UNIT_VECTOR.sub(lambda found: f"\\hat{{{found[1] or found[2] or found[3]}}}", text)
+    text = _OF_SET.sub(r"\1(\2)", _VECTOR.sub(lambda found: f"({found[1] or found[2]})", text))
     text = _TEXT_COMMA.sub(", ", _BETWEEN_EQUATIONS.sub(r"\1, ", text.replace(r"\colon", ":")))
     text = _joined_at_marked_commas(text)
     text = " ".join(_SPACE.sub(" ", _NOTHING.sub("", text)).split())
@@ -164,9 +206,11 @@ def latex(text: str) -> str:
 
 
 def _with_sets(text: str) -> str:
-    """Sets of numbers with their usual names: the positive numbers as an interval, a minus between sets as a slash."""
+    """Sets of numbers with their usual names: half of the line as an interval, a minus between sets as a slash."""
     text = _BARE_SET.sub(r"\\mathbb{\1}", text)
-    text = _POSITIVE.sub(r"(0, \\infty)", text)
+    text = _POSITIVE.sub(r"\1^{+}", text)
+    for pattern, interval in _HALF_LINES:
+        text = pattern.sub(interval, text)
     return _WITHOUT.sub(r"\\mathbb{R} \\setminus \1", text)
 
 

@@ -32,6 +32,7 @@ _WITH_BASE = re.compile(
     rf"{_DIGITS}\s*(?:\\text\s*\{{)?\s*\(?\s*(?:in |to )?base[ -]\s*\}}?\s*(\d+|[a-z]+)"
     r"\s*(?:\\text\s*\{\s*)?\)?\s*\}?"
 )
+_HEXADECIMAL = re.compile(r"\(?\s*[A-Fa-f]{2,}\s*\)?\s*_\s*\{\s*16\s*\}")
 _BASE_NAMES = ("two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve")
 _CLOCK = re.compile(
     r"(\d{1,2})(?::(\d{2}))?(?::(\d{2}))?\s*((?:a|p)\.?\s?m\.?|noon|midnight|o'?\s?clock)?", re.IGNORECASE
@@ -115,7 +116,7 @@ def based(text: str) -> Based | None:
     """The number to a base that a text is: 1011_2, (1011)_{2}, 1011 base two."""
     text = re.sub(r"(?<=\d) (?=\d+ ?_)", "", text)
     found = _BASED.fullmatch(text) or _WITH_BASE.fullmatch(text)
-    if found is None or not re.search(r"\d", found[1]):
+    if found is None or not (re.search(r"\d", found[1]) or _HEXADECIMAL.fullmatch(text)):
         return None
     written = re.sub(r"\\[a-z]+|[{}()\s]|base", "", next(group for group in found.groups()[1:] if group))
     base = int(written) if written.isdecimal() and len(written) < 3 else 0

@@ -1,7 +1,8 @@
 """What an answer is: a value, words, a time, a list, brackets, a union, named values, an equation, an inequality.
 
 The text is taken apart from outside to inside. Only single values are left to the parser of LaTeX, when they are
-compared. May import: `math_answers`, `math_notation`, `math_numbers`, `math_splitting`, `math_units`.
+compared. May import: `math_answers`, `math_declarations`, `math_notation`, `math_numbers`, `math_splitting`,
+`math_units`.
 """
 
 from __future__ import annotations
@@ -13,7 +14,9 @@ from mopd.verifiers.math_answers import (
     Bracketed,
     Chain,
     Common,
+    Congruent,
     Either,
+    Family,
     Inequality,
     Listed,
     Named,
@@ -23,6 +26,7 @@ from mopd.verifiers.math_answers import (
     Value,
     Words,
 )
+from mopd.verifiers.math_declarations import congruence, declared
 from mopd.verifiers.math_notation import KNOWN_WORDS
 from mopd.verifiers.math_numbers import based, clock
 from mopd.verifiers.math_splitting import inside_of, split
@@ -60,8 +64,12 @@ _RUN = re.compile(r"(?<![A-Za-z\\])[A-Za-z]{2,}")
 _LETTERS = re.compile(r"[A-Za-z][A-Za-z\s'.,!?-]*")
 _UNIT_INSIDE = re.compile(r"\d\s*\\(?:text[a-z]*|mathrm|mbox)\s*\{")
 _LIMIT = re.compile(r"\\lim\s*_\s*\{[^{}]*\}")
-_ARTICLE = re.compile(r"^(?:an?|the) (?=[a-z]{2})")
+_ARTICLE = re.compile(r"^(?:an?|the|all) (?=[a-z]{2})")
 _FIGURE = re.compile(r"\\(angle|triangle|overline|overrightarrow)\s*\{?\s*([A-Z]{2,})\s*\}?")
+_OPTION = re.compile(
+    r"(?:\\(?:text[a-z]*|mathbf|mathrm)\s*\{\s*\(?([A-J])\)?[\s.:]*\}|\(([A-J])\)(?=\s)|([A-J])[.:)](?=\s))\s*(\S.*)"
+    r"|\\(?:text[a-z]*|mathbf|mathrm)\s*\{\s*\(([A-J])\)\s*(\S[^{}]*)\}"
+)
 _PLAIN_PRODUCT = re.compile(r"[xyz]{2,3}")
 
 
@@ -81,7 +89,7 @@ def read(text: Text) -> Reading:
     latex = text.latex.strip().rstrip(",;").strip() if not text.latex.rstrip().endswith(r"\,") else text.latex.strip()
     if not latex:
         raise Unread
-    found = clock(latex) or _words(latex)
+    found = clock(latex) or _words(latex) or _option(text.part(latex)) or _of_integers(text.part(latex))
     if found is not None:
         return found
     is_or = any(groups[0] == "or" or groups[1] == "or" or groups[2] for groups in _AND_OR.findall(latex))
@@ -92,6 +100,34 @@ def read(text: Text) -> Reading:
     if len(items) > 1:
         return _list(text.part(latex), latex, items, is_or)
     return _item(text.part(latex))
+
+
+def _option(text: Text) -> Either | None:
+    """The letter of an option and its value, as keys of contests have them: either is the answer."""
+    found = _OPTION.fullmatch(text.latex)
+    if found is None:
+        return None
+    letter, value = next(group for group in found.groups()[:-1] if group), found[found.lastindex or 0]
+    try:
+        return Either((Value(letter), read(text.part(value))))
+    except Unread:
+        return Either((Value(letter),))
+
+
+def _of_integers(text: Text) -> Reading | None:
+    """What has a declaration of a letter behind it, or is a congruence."""
+    said = declared(text.latex)
+    if said is not None:
+        return Family(read(text.part(said.written)), read(text.part(said.renamed)), said.domain)
+    known = congruence(text.latex)
+    if known is None:
+        return None
+    parts = [read(text.part(part)) for part in split(_AND_OR.sub(",", known.residues), (",",))]
+    residues = [each for part in parts for each in (part.items if isinstance(part, Listed) else (part,))]
+    if not all(isinstance(residue, Value) for residue in residues):
+        raise Unread
+    found = [Congruent(known.name, residue, Value(known.modulus)) for residue in residues if isinstance(residue, Value)]
+    return found[0] if len(found) == 1 else Listed(tuple(found))
 
 
 def _list(text: Text, latex: str, items: list[str], is_or: bool) -> Reading:
@@ -120,8 +156,9 @@ def _items(text: Text, items: list[str], is_or: bool) -> Reading:
     readings = [read(text.part(item)) for item in items]
     first = readings[0]
     if isinstance(first, Inequality) and first.relations == ("!=",):
+        values = [each for one in readings for each in (one.items if isinstance(one, Listed) else (one,))]
         readings = [
-            Inequality((first.sides[0], each.latex), ("!=",)) if isinstance(each, Value) else each for each in readings
+            Inequality((first.sides[0], each.latex), ("!=",)) if isinstance(each, Value) else each for each in values
         ]
     if isinstance(first, Named) and not any(isinstance(each, (Named, Inequality, Chain)) for each in readings[1:]):
         return Named(first.name, Listed((first.value, *readings[1:]), is_or))
@@ -192,6 +229,9 @@ def _inequality(text: Text) -> Reading:
     relations = tuple(_RELATION[sign] for sign in _RELATIONS.findall(text.latex))
     if any(not side.strip() for side in sides) or "=" in "".join(sides):
         raise Unread
+    if relations == ("!=",) and sides[1].strip().startswith(r"\pm"):
+        number = sides[1].strip().removeprefix(r"\pm").strip()
+        return Listed(tuple(Inequality((sides[0].strip(), bound), relations) for bound in (number, f"-{number}")))
     return Inequality(tuple(side.strip() for side in sides), relations)
 
 
@@ -211,20 +251,23 @@ def _set(text: Text) -> Reading | None:
         return Ratio(tuple(read(text.part(part)) for part in parts))
     for opening, closing in ((r"\{", r"\}"), (r"\lbrace", r"\rbrace"), ("{", "}")):
         inside = inside_of(text.latex, opening, closing)
-        if inside is not None and not inside.strip() and opening != "{":
-            return Value(r"\emptyset")
         if inside is not None:
-            condition = split(inside, (":", r"\mid", r"\vert", "|"))
-            is_builder = len(condition) == 2 and opening != "{" and name_of(split(condition[0], (r"\in",))[0])
-            if is_builder or opening == "{":
-                found = read(text.part(condition[-1] if is_builder else inside))
-            else:
-                items = split(inside, (",", ";"))
-                found = _items(text.part(inside), items, False) if len(items) > 1 else read(text.part(inside))
-            if opening != "{" and not isinstance(found, (Listed, Either)):
-                return found if is_builder or isinstance(found, Inequality) else Listed((found,))
-            return found
+            return read(text.part(inside)) if opening == "{" else _in_braces(text.part(inside))
     return None
+
+
+def _in_braces(text: Text) -> Reading:
+    """The set whose members, or whose condition, stand in braces."""
+    if not text.latex.strip():
+        return Value(r"\emptyset")
+    parts = split(text.latex, (":", r"\mid", r"\vert", "|"))
+    if len(parts) == 2 and name_of(split(parts[0], (r"\in",))[0]):
+        return read(text.part(parts[1]))
+    if len(parts) == 2 and declared(", ".join(parts)):
+        return read(text.part(", ".join(parts)))
+    items = split(text.latex, (",", ";"))
+    found = _items(text, items, False) if len(items) > 1 else read(text)
+    return found if isinstance(found, (Listed, Either, Inequality)) else Listed((found,))
 
 
 def _bracketed(text: Text) -> Reading | None:

@@ -76,7 +76,7 @@ def quantity(text: str, with_lone_letters: bool = False) -> Quantity:
     if minutes:
         return Quantity(minutes["value"], _spelled(minutes["unit"]))
     marked = _MARKED.fullmatch(text)
-    is_of_angle = marked and re.match(_CIRCLE, marked["unit"]) and re.search(rf"\\{_ANGLE}", marked["value"])
+    is_of_angle = marked and re.match(_CIRCLE, marked["unit"]) and re.search(rf"\\{_ANGLE}|{_CIRCLE}", marked["value"])
     if marked and not is_of_angle and not _NO_UNIT.search(marked["unit"]):
         return Quantity(marked["value"].strip(), _spelled(marked["unit"]))
     found = _PLAIN.fullmatch(text)
