@@ -68,6 +68,9 @@ ADD = "a, b = map(int, input().split())\nprint(a + b)"
         ("a = 1", None),
         ("", None),
         ("```\nfirst\n```\n```python\nopen", "first"),
+        ("<answer>```python\na\n```</answer>", "a"),
+        ("<answer> ```\na = input()\n``` </answer></response>", "a = input()"),
+        ("<answer>```python\na\n```b</answer>", None),
     ],
 )
 def test_the_last_closed_block_is_the_code(completion, wanted):

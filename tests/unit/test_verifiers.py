@@ -282,7 +282,7 @@ def test_an_answer_that_is_no_mathematics_is_unparsable(answer):
     assert judge(problem("5", "math"), f"\\boxed{{{answer}}}").kind == "unparsable"
 
 
-@pytest.mark.parametrize("reference", [r"n \equiv 1 \pmod 3", r"\langle 1, 2 \rangle", r"p \to q", "?"])
+@pytest.mark.parametrize("reference", [r"n \equiv 1", r"\langle a \rangle", r"p \to q", "?"])
 def test_where_the_reference_cannot_be_read_only_its_own_text_is_right_and_nothing_is_silently_wrong(reference):
     assert judge(problem(reference, "math"), f"\\boxed{{{reference}}}").kind == "correct"
     for answer in ("3", "1.2", "q"):

@@ -3,7 +3,8 @@
 Where models write otherwise than CommonMark reads, this reader is kinder, and so no library for Markdown serves:
 
 - an opening fence may be indented at will (in CommonMark four columns make it text), since models indent by habit;
-- a fence behind a line `<answer>` or `<think>` is a fence (in CommonMark it is text of a block of HTML);
+- a fence behind a line `<answer>` or `<think>` is a fence (in CommonMark it is text of a block of HTML), and so is one
+  behind `<answer>` on the same line; its block may end on a line with the closing tag;
 - lines of an item of a list that are indented too little stay in their block (in CommonMark it ends).
 
 A block that is left open at the end of the text is none. (In CommonMark the end closes it.)
@@ -17,13 +18,16 @@ from dataclasses import dataclass
 
 _CONTAINERS = r"(?:(?:>|[-*+](?=[ \t])|[0-9]{1,9}[.)](?=[ \t]))[ \t]*)*"
 
-OPENING = rf"[ \t]*{_CONTAINERS}(?:`{{3,}}(?=[^`\n]*$)|~{{3,}})"
+_TAG = r"(?:<(?!think>)[A-Za-z][\w-]*>[ \t]*)?"
+_END_TAGS = re.compile(r"(?:</[A-Za-z][\w-]*>\s*)*")
+
+OPENING = rf"[ \t]*{_CONTAINERS}{_TAG}(?:`{{3,}}(?=[^`\n]*$)|~{{3,}})"
 """What opens a block at the beginning of a line, as a pattern (MULTILINE): behind the quotes and items of lists that
-the line is in or begins; and behind backticks no other backtick."""
+the line is in or begins, and a tag such as <answer>; and behind backticks no other backtick."""
 
 _BEGIN = re.compile(f"^{OPENING}", re.MULTILINE)
-_OPENING = re.compile(rf"([ \t]*{_CONTAINERS})(`{{3,}}|~{{3,}})([^\n]*)")
-_FENCE = re.compile(r"([ \t]*)(`{3,}|~{3,})(.*)")
+_OPENING = re.compile(rf"([ \t]*{_CONTAINERS}){_TAG}(`{{3,}}|~{{3,}})([^\n]*)")
+_FENCE = re.compile(r"([ \t]*)(`{3,}|~{3,})(.*)", re.DOTALL)
 _ITEM = re.compile(r"^[ \t]*(?:>[ \t]*)*(?:[-*+]|[0-9]{1,9}[.)])[ \t]", re.MULTILINE)
 _QUOTE = re.compile(r" {0,3}>[ \t]?")
 
@@ -79,9 +83,10 @@ class Fences:
         lines: list[str] = []
         for position, end in _lines(self._text, opening.end() + 1):
             line = _without_quotes(self._text[position:end], quotes)
-            found = None if line is None else _FENCE.fullmatch(line.rstrip("\r"))
+            found = None if line is None else _FENCE.fullmatch(line)
             if line is None or (found and _closes(found, fence, within)):  # or the quote has ended, and it with it
-                return FencedBlock(begin, _tag(info), "\n".join(lines), position - 1 if line is None else end)
+                behind = position - 1 if found is None else end - len(found[3].lstrip())
+                return FencedBlock(begin, _tag(info), "\n".join(lines), behind)
             if is_strict and found and found[3].strip() and "`" not in found[3]:
                 return None
             lines.append(_without_indentation(line, columns))
@@ -97,7 +102,7 @@ def _lines(text: str, begin: int) -> Iterator[tuple[int, int]]:
 
 
 def _closes(line: re.Match[str], fence: str, within: int) -> bool:
-    is_bare = line[2].startswith(fence) and not line[3].strip()
+    is_bare = line[2].startswith(fence) and _END_TAGS.fullmatch(line[3].lstrip()) is not None
     return is_bare and len(line[1].expandtabs(4)) <= within
 
 
