@@ -18,7 +18,8 @@ from mopd.judging.verdicts import judge
 from mopd.problems import load_problems
 from mopd.verifiers import pool
 from mopd.verifiers.math_boxes import last_boxed, last_sentence_boxes, nesting, outer_boxes, unboxed
-from mopd.verifiers.math_notation import latex, plain
+from mopd.verifiers.math_notation import latex
+from mopd.verifiers.math_plain import plain
 from mopd.verifiers.multiple_choice import last_tagged
 from mopd.verifiers.reasoning_gym_tasks import extract_answer
 from mopd.verifiers.tool_use import read_calls

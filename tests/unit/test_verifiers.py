@@ -17,7 +17,7 @@ from mopd.judging.verdicts import judge, verify
 from mopd.verifiers.exact import verify as exact
 from mopd.verifiers.math import MAX_ANSWER_CHARACTERS, MAX_NESTING
 from mopd.verifiers.math_boxes import last_boxed, nesting, unboxed
-from mopd.verifiers.math_notation import plain
+from mopd.verifiers.math_plain import plain
 from mopd.verifiers.multiple_choice import last_tagged
 from mopd.verifiers.multiple_choice import verify as multiple_choice
 from mopd.verifiers.pool import GraderFailure

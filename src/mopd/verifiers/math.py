@@ -1,8 +1,9 @@
 """Mathematics: the last box, judged equal to the reference in a worker process.
 
-The parts: `math_boxes` finds what is boxed, `math_notation` writes it in one way, `math_reading` takes it apart (with
-`math_splitting`) into `math_answers`, `math_numbers` and `math_units` know numbers and units, `math_expressions`,
-`math_values` and `math_sets` compute, `math_quantities` and `math_comparison` decide. A box in a thinking span is none.
+The parts: `math_boxes` finds what is boxed, `math_plain` takes it as a text, `math_notation` writes it in one way,
+`math_reading` takes it apart (with `math_splitting` and `math_declarations`) into `math_answers`, `math_numbers` and
+`math_units` know numbers and units, `math_expressions`, `math_values`, `math_sets` and `math_integers` compute,
+`math_quantities` and `math_comparison` decide. A box in a thinking span is none.
 The same text is the same answer, whatever can be read of it. Where the *reference* cannot be read, any other answer
 gets kind `error`, not `wrong`: nobody can tell whether it is.
 """
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from mopd.core.thinking import strip_thinking
 from mopd.core.types import Problem, Verdict
 from mopd.verifiers.math_boxes import last_boxed, last_sentence_boxes, nesting, unboxed
-from mopd.verifiers.math_notation import are_typed_alike, plain
+from mopd.verifiers.math_plain import are_typed_alike, plain
 from mopd.verifiers.pool import GraderFailure, grade
 
 if TYPE_CHECKING:

@@ -26,10 +26,9 @@ from mopd.verifiers.math_answers import (
     Value,
     Words,
 )
-from mopd.verifiers.math_declarations import INTEGERS
 from mopd.verifiers.math_expressions import Undecided, Unreadable, expression
+from mopd.verifiers.math_integers import are_congruent, are_same_families
 from mopd.verifiers.math_numbers import Based, Clock, number
-from mopd.verifiers.math_periods import in_first_period
 from mopd.verifiers.math_quantities import are_same_quantities
 from mopd.verifiers.math_sets import TURNED, are_same_set, is_set, is_solved, solved
 
@@ -44,9 +43,9 @@ def are_same(reference: Reading, answer: Reading) -> bool:
     if isinstance(answer, Either):
         return any(are_same(reference, each) for each in answer.readings)
     if isinstance(reference, Family) or isinstance(answer, Family):
-        return _are_same_families(reference, answer)
+        return are_same_families(reference, answer, are_same)
     if isinstance(reference, Congruent) or isinstance(answer, Congruent):
-        return _are_congruent(reference, answer)
+        return are_congruent(reference, answer, are_same)
     if isinstance(reference, (Named, Chain)) or isinstance(answer, (Named, Chain)):
         return _are_same_equations(reference, answer)
     if is_set(reference) or is_set(answer):
@@ -60,37 +59,6 @@ def are_same(reference: Reading, answer: Reading) -> bool:
         brackets = [(each.opening, each.closing) for each in (reference, answer)]
         return _are_same_in_order(reference.items, answer.items) and (not is_interval or brackets[0] == brackets[1])
     return _are_same_single(reference, answer)
-
-
-def _are_same_families(reference: Reading, answer: Reading) -> bool:
-    """Whether two readings are the same values for every integer. One may leave out what its letter may be.
-
-    But an inequality has other solutions without its declaration.
-    """
-    if isinstance(reference, Family) and isinstance(answer, Family) and reference.domain and answer.domain:
-        if reference.domain == answer.domain == INTEGERS:
-            return are_same(in_first_period(reference.renamed), in_first_period(answer.renamed))
-        return reference.domain == answer.domain and are_same(reference.renamed, answer.renamed)
-    written = [each.written if isinstance(each, Family) else each for each in (reference, answer)]
-    return not any(map(_has_inequality, written)) and are_same(*written)
-
-
-def _has_inequality(reading: Reading) -> bool:
-    return isinstance(reading, Inequality) or (isinstance(reading, Listed) and any(map(_has_inequality, reading.items)))
-
-
-def _are_congruent(reference: Reading, answer: Reading) -> bool:
-    """Whether two residues are the same to the same modulus. A name may be left out, and so may the modulus."""
-    if not isinstance(reference, Congruent) or not isinstance(answer, Congruent):
-        residues = [each.residue if isinstance(each, Congruent) else each for each in (reference, answer)]
-        return isinstance(residues[0], Value) and isinstance(residues[1], Value) and are_same(*residues)
-    names = {each.name for each in (reference, answer)} - {""}
-    if len(names) > 1 or not are_same(reference.modulus, answer.modulus):
-        return False
-    modulus, first, second = (expression(each.latex) for each in (answer.modulus, reference.residue, answer.residue))
-    if all(isinstance(each, sympy.Integer) for each in (modulus, first, second)) and modulus != 0:
-        return bool((first - second) % modulus == 0)
-    return are_same(reference.residue, answer.residue)
 
 
 def _is_matrix(reading: Reading) -> bool:

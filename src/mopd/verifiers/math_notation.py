@@ -1,7 +1,7 @@
 """One way to write each thing: Unicode, plain text and the habits of typesetting become the LaTeX that is read.
 
 Nothing here decides what is equal; it only rewrites what means one thing to a person who reads it. May import:
-nothing. Light, since the parent process uses `plain`.
+nothing.
 """
 
 from __future__ import annotations
@@ -9,8 +9,6 @@ from __future__ import annotations
 import re
 import unicodedata
 from fractions import Fraction
-
-_MATH_MARKS = (("$$", "$$"), ("$", "$"), (r"\(", r"\)"), (r"\[", r"\]"))
 
 FUNCTIONS = (
     *("arcsin", "arccos", "arctan", "arccot", "sinh", "cosh", "tanh", "coth", "sin", "cos", "tan", "cot", "sec"),
@@ -53,7 +51,7 @@ _SIZE = re.compile(r"\\m?(?:left|right|[bB]igg?[lrm]?)(?![A-Za-z])\.?")
 _NOTHING = re.compile(r"\\!|\\(?:displaystyle|textstyle|limits|nolimits|thinmuskip|null|phantom\{[^{}]*\})(?![A-Za-z])")
 _SPACE = re.compile(r"(?<!\\)\\(?:[,:;> ]|(?:quad|qquad|thinspace|enspace|enskip|medspace|thickspace)(?![A-Za-z]))|~")
 _VECTOR = re.compile(
-    r"\\langle((?:(?!\\rangle)[^<>])*,(?:(?!\\rangle)[^<>])*)\\rangle|(?:^|(?<==))\s*<([^<>=]*,[^<>=]*)>\s*$"
+    r"\\langle((?:(?!\\[lr]angle)[^<>])*,(?:(?!\\[lr]angle)[^<>])*)\\rangle|(?:^|(?<==))\s*<([^<>=]*,[^<>=]*)>\s*$"
 )
 _OF_SET = re.compile(r"(?<=\\)(min|max|gcd|lcm)\s*\\\{((?:(?!\\[{}]).)*)\\\}")
 _TEXT_NUMBER = re.compile(r"(?<![\w}^_])\\(?:text[a-z]*|mathrm|mbox)\s*\{\s*(-?\d[^{}]*)\}")
@@ -104,10 +102,6 @@ _FORMULA = re.compile(r"(?<!\\)\$([^$]*[^$\\])\$|\\\(((?:(?!\\\)).)*)\\\)")
 _SIGNED_POWER = re.compile(r"\^\s*([-+]\d+)")
 _COMMAND_TWICE = re.compile(r"\\\\(?=[A-Za-z])")
 
-_UPRIGHT = re.compile(r"\\(?:ce|text[a-z]*|mathrm|mathbf|mbox)\s*\{([^{}]*(?:\{[^{}]*\}[^{}]*)*)\}")
-_INDEX = re.compile(r"(?<=[A-Za-z)\]])_(?:\{(\d+)\}|(\d))")
-_TYPED = re.compile(r"(?=.*[A-Za-z])[\w()\[\]{}^.,:;+'!?-]+")
-
 _TEXT_SPAN = re.compile(r"(\\(?:text[a-z]*|mathrm|mathsf|mbox|operatorname\*?|begin|end)\s*\{[^{}]*\})")
 _NAME = re.compile(
     rf"(?<![\\A-Za-z_])(?!(?:{'|'.join(_AMBIGUOUS)})(?!\s*[(^_]))"
@@ -150,38 +144,6 @@ _DOTTED = re.compile(r"(?<![\w.])(\d*)\.(\d*)\\dot\s*\{?(\d)\}?(?:(\d*)\\dot\s*\
 _GOES_ON = re.compile(
     r"(?<![\w.])(\d*)\.(\d*?)(?:(\d)\3+|(\d{2,}?)\4+)\s*(?:\.\.\.|\\(?:[lc]?dots|dotsb|dotsc)(?![A-Za-z]))"
 )
-
-
-def plain(text: str) -> str:
-    """The same answer without the marks of mathematics around it, a full stop behind it, and surplus white space.
-
-    Example: `plain("$ x =  5. $")` is `"x = 5"`.
-    """
-    text = _without_full_stop(" ".join(text.split()))
-    for opening, closing in _MATH_MARKS:
-        inside = text[len(opening) : -len(closing)]
-        if text == f"{opening}{inside}{closing}" and "$" not in inside:
-            text = _without_full_stop(inside.strip())
-    return text
-
-
-def _without_full_stop(text: str) -> str:
-    return text[:-1].rstrip() if text.endswith(".") and not text.endswith("..") else text
-
-
-def are_typed_alike(first: str, second: str) -> bool:
-    """Whether two texts with letters differ in nothing but commands for upright letters, indices and spaces.
-
-    So `\\mathrm{H_2O}` is `H2O`, and `\\text{June }5` is `June 5`, whether or not anything can be read of them.
-    """
-    typed = [_typed(text) for text in (first, second)]
-    return typed[0] == typed[1] and _TYPED.fullmatch(typed[0]) is not None
-
-
-def _typed(text: str) -> str:
-    bare = _UPRIGHT.sub(r"\1", text.replace(r"\ ", " "))
-    bare = _INDEX.sub(lambda found: found[1] or found[2], _UPRIGHT.sub(r"\1", bare))
-    return re.sub(r"(?<!\d)\s+|\s+(?!\d)", "", bare)
 
 
 def latex(text: str) -> str:
