@@ -25,7 +25,7 @@ _DOMAINS = {
 }
 _SETS = "|".join(f"(?P<{name}>{sign})" for name, (sign, _) in _DOMAINS.items())
 _COUNTS = "|".join(f"(?P<{name}_counted>{count})" for name, (_, count) in _DOMAINS.items())
-_KIND = r"(?:(positive|natural|real) )?(?:integers?|numbers?|(?<=real ))"
+_KIND = r"(?:(?:(positive|natural|real) )?(?:integers?|numbers?)|(real)(?= ))"
 _LEAD = rf"[\s,;]*(?P<open>[(\[])?\s*{_TEXT},?\s*(?:(?:for|where|with)\s)?\s*"
 _EVERY = r"(?:all|any|every|each|some)(?![a-z])"
 _TAIL = re.compile(
@@ -33,7 +33,7 @@ _TAIL = re.compile(
     rf"(?P<in>{_NAMED})\s*(?:{_TEXT}\s*(?:\\in(?![A-Za-z])|in(?=\s*\\))\s*\}}?\s*(?:{_SETS})|(?:{_COUNTS}))"
     rf"|(?P<is>{_NAMED})\s*{_TEXT}\s*(?:is |are )?(?:an? |any )?{_KIND}\s*\}}?"
     rf"|{_TEXT}(?:an? )?{_KIND}\s*\}}?\s*(?P<behind>{_NAMED})"
-    rf"|(?<=[lyehm])\s*\}}?\s*(?P<alone>{_NAMED})"
+    rf"|(?P<alone>{_NAMED})"
     r")\s*\}?\s*(?P<close>[)\]])?\s*"
 )
 _COMMAND_OR_LETTER = re.compile(r"\\[A-Za-z]+|[A-Za-z]")
