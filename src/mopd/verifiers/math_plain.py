@@ -10,7 +10,7 @@ import re
 _MATH_MARKS = (("$$", "$$"), ("$", "$"), (r"\(", r"\)"), (r"\[", r"\]"))
 
 _UPRIGHT = re.compile(r"\\(?:ce|text[a-z]*|mathrm|mathbf|mbox)\s*\{([^{}]*(?:\{[^{}]*\}[^{}]*)*)\}")
-_INDEX = re.compile(r"(?<=[A-Za-z)\]])_(?:\{(\d+)\}|(\d))")
+_INDEX = re.compile(r"(?<=[A-Za-z)\]])_(?:\{(\d+)\}|(\d))(?!\d)")
 _TYPED = re.compile(r"(?=.*[A-Za-z])[\w()\[\]{}^.,:;+'!?-]+")
 
 
