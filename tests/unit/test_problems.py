@@ -5,17 +5,21 @@ from __future__ import annotations
 import json
 import time
 from collections import Counter
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mopd.config import ProblemsConfig
+from mopd.config import ProblemsConfig, load_config
 from mopd.core.errors import ConfigError, ProblemError
 from mopd.core.types import Problem
 from mopd.judging.verdicts import judge
 from mopd.problems import ProblemSet, load_problems, read_jsonl
+from mopd.problems.tool_calls import TOOLS
 from mopd.verifiers import demonstration
+
+ROOT = Path(__file__).parents[2]
 
 
 def a_problem(number, prompt=None):
@@ -351,6 +355,31 @@ def test_more_digit_strings_than_there_are_are_refused():
     with pytest.raises(ConfigError, match=r"lower problems\.size"):
         generated(size=6, held_out=1, options={"length": 1})
     assert len(generated(size=5, held_out=1, options={"length": 1}).train) == 4
+
+
+CALLS = {"source": "tool-calls", "size": 200}
+
+
+def test_requests_of_tool_calls_are_the_same_wherever_the_tools_are_listed():
+    listed, alone = (generated(**CALLS, options=options) for options in ({}, {"tools": "template"}))
+    for ours, theirs in zip(listed.train, alone.train, strict=True):
+        assert ours.messages[0]["content"] == f"{TOOLS}\n\n{theirs.messages[0]['content']}"
+        assert (ours.id, ours.reference, ours.verifier) == (theirs.id, theirs.reference, theirs.verifier)
+
+
+def test_the_tools_that_a_template_lists_are_those_of_the_references():
+    config = load_config(ROOT / "configs" / "qwen-tool-calls.toml")
+    functions = [tool["function"] for tool in config.chat.options["tools"]]
+    named = {function["name"]: set(function["parameters"]["properties"]) for function in functions}
+    assert all(set(function["parameters"]["required"]) == named[function["name"]] for function in functions)
+    called = [json.loads(problem.reference)[0] for problem in load_problems(config.problems).train]
+    assert {call["Action"]: set(json.loads(call["Action_Input"])) for call in called} == named
+
+
+@pytest.mark.parametrize("options", [{"tools": "nowhere"}, {"tools": True}, {"tool": "prompt"}])
+def test_wrong_options_of_tool_calls_are_refused(options):
+    with pytest.raises(ConfigError, match="one option, tools"):
+        generated(**CALLS, options=options)
 
 
 # --- references -----------------------------------------------------------------------------------------------------

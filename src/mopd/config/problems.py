@@ -41,7 +41,8 @@ class SourceConfig(Table):
     source: str = "sort-digits"
     """Where problems come from: a JSONL, JSON, CSV, TSV or parquet file, compressed or not (`.gz`, `.zst`);
     `hub:ORG/NAME`, a data set that `datasets` loads, or `hub:./FOLDER`, one on this disk; `starter:KIND`, small ones
-    that mopd brings along (`mopd init`); `reasoning_gym:NAME`; or generated ones, `sort-digits`."""
+    that mopd brings along (`mopd init`); `reasoning_gym:NAME`; or generated ones, `sort-digits` and
+    `tool-calls`."""
     verifier: str = "auto"
     """Verifier for every problem, or `auto`: what the source or the record's `kind` says."""
     size: HeldCount = 4096

@@ -8,7 +8,7 @@ from mopd.config import SourceConfig
 from mopd.core.errors import ConfigError
 from mopd.core.seeding import derive_rng, derive_seed
 from mopd.core.types import Message, Problem
-from mopd.problems.tool_calls import make_request
+from mopd.problems.tool_calls import TOOLS, make_request
 from mopd.verifiers import reasoning_gym_tasks
 
 Generator = Callable[[SourceConfig, int], list[Problem]]
@@ -51,9 +51,18 @@ def _sort_digits(source: SourceConfig, seed: int) -> list[Problem]:
 
 
 def _tool_calls(source: SourceConfig, seed: int) -> list[Problem]:
-    """Distinct requests, each to be written as one call of a tool."""
-    if source.options:
-        raise ConfigError("tool-calls has no options", f"options = {source.options!r}", "remove problems.options")
+    """Distinct requests, each to be written as one call of a tool.
+
+    The option `tools` says where the tools are listed: `prompt` (default), or `template`, which leaves it to the chat
+    template and `chat.options.tools`.
+    """
+    listed = source.options.get("tools", "prompt")
+    if source.options.keys() - {"tools"} or listed not in ("prompt", "template"):
+        raise ConfigError(
+            'tool-calls has one option, tools, "prompt" or "template"',
+            f"options = {source.options!r}",
+            "mend problems.options",
+        )
     if source.size > TOOL_CALLS_LIMIT:
         raise ConfigError(
             f"tool-calls makes at most {TOOL_CALLS_LIMIT} problems",
@@ -63,8 +72,8 @@ def _tool_calls(source: SourceConfig, seed: int) -> list[Problem]:
     rng = derive_rng(seed, "tool-calls")
     made: dict[str, str] = {}
     while len(made) < source.size:
-        prompt, reference = make_request(rng)
-        made.setdefault(prompt, reference)
+        request, reference = make_request(rng)
+        made.setdefault(request if listed == "template" else f"{TOOLS}\n\n{request}", reference)
     verifier = "tool_use" if source.verifier == "auto" else source.verifier
     return [
         Problem(f"tool-calls-{seed}-{i}", (Message(role="user", content=p),), r, verifier, "tool-calls")

@@ -2,8 +2,9 @@
 
 A task of the paper's kind, small enough for a model of 135 M parameters: which tool, which parameter gets which value,
 and JSON without a slip. Values are said as tools want them: what a small model gets wrong in one attempt and right in
-another can be learnt from peers, what it gets wrong always (a 7 pm that is 19:00) cannot. The list of tools stands
-first in every prompt, the request last.
+another can be learnt from peers, what it gets wrong always (a 7 pm that is 19:00) cannot. A prompt is the request
+behind `TOOLS`; or the request alone, where the student's chat template says the tools in the form the model was
+taught (configs/qwen-tool-calls.toml names them).
 """
 
 from __future__ import annotations
@@ -103,7 +104,6 @@ _MAKERS: tuple[Callable[[random.Random], Made], ...] = (_weather, _alarm, _conve
 
 
 def make_request(rng: random.Random) -> tuple[str, str]:
-    """A prompt and its reference, in the form that the verifier `tool_use` reads."""
+    """A request and its reference, in the form that the verifier `tool_use` reads."""
     request, name, parameters = rng.choice(_MAKERS)(rng)
-    reference = json.dumps([{"Action": name, "Action_Input": json.dumps(parameters)}])
-    return f"{TOOLS}\n\n{request}", reference
+    return request, json.dumps([{"Action": name, "Action_Input": json.dumps(parameters)}])
