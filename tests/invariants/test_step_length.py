@@ -68,6 +68,16 @@ def test_the_student_drifts_no_further_than_it_may(kind, monkeypatch):
         assert metrics[0]["update/share"] < 1
 
 
+@pytest.mark.parametrize("kind", ["distill", "grpo", "sft"])
+@pytest.mark.parametrize("excess", [1.1, 2.0, 3.9, 30.0])
+def test_an_update_that_drifts_too_far_is_not_much_shorter_than_it_may_be(kind, excess, monkeypatch):
+    settings = [f"objective.kind='{kind}'", "optimizer.learning_rate=5e-4", "optimizer.fall_share=0"]
+    (free,), _ = learn(monkeypatch, *settings, "optimizer.drift_nats=1e6")
+    most = free["update/drift_nats"] / excess
+    (bounded,), _ = learn(monkeypatch, *settings, f"optimizer.drift_nats={most}")
+    assert 0.6 * most < bounded["update/drift_nats"] <= most
+
+
 def test_bounds_that_nothing_reaches_change_no_bit(monkeypatch):
     settings = ["optimizer.learning_rate=1e-6"]
     bounds = ["optimizer.fall_share=1", "optimizer.drift_nats=1"]

@@ -47,6 +47,10 @@ from mopd.scoring.scorer import PartLoss, Scorer
 MEANS = ("grad_norm", "share", "drift_nats")
 """Figures of updates that are told as their mean; those of losses are told as sums, and the learning rate once."""
 
+AIM = 0.9
+"""An update that drifts too far is shortened to this share of what the bound leaves, and by half where that is still
+too far: so most are measured twice, and few are much shorter than they may be."""
+
 SHORTEST = 2**-20
 """An update is not shortened further: what drifts then is no update."""
 
@@ -178,7 +182,8 @@ class Learner:
         share, most = 1.0, self.config.optimizer.drift_nats or math.inf
         fall, drifted = self._measured(part, is_teacher_fixed)
         while not drifted <= most and share > SHORTEST and self.optimizer.can_take_back:
-            shorter = min(0.5, math.sqrt(most / drifted)) if math.isfinite(drifted) else 0.5  # KL grows with the square
+            fitting = AIM * math.sqrt(most / drifted) if math.isfinite(drifted) else 0.5  # KL grows with the square
+            shorter = fitting if share == 1 else min(0.5, fitting)
             share *= shorter
             self.optimizer.take_back(shorter)
             fall, drifted = self._measured(part, is_teacher_fixed)
