@@ -137,3 +137,23 @@ def test_a_turn_is_shown_where_what_it_says_is_and_not_where_the_template_says_t
     messages = [{"role": "system", "content": "Be brief."}, *user("1")]
     assert ChatTokenizer(make_tokenizer(default)).shows_turn(messages, 0)
     assert not ChatTokenizer(make_tokenizer(hides)).shows_turn(messages, 0)
+
+
+PLAIN_TURNS = "{% for m in messages %}<{{ m.role }}>{{ m.content }}{% endfor %}<assistant>"
+
+
+@pytest.mark.parametrize(
+    ("template", "is_shown"),
+    [
+        (PLAIN_TURNS, True),
+        ("<user>{{ messages[-1].content }}<assistant>", False),
+        (PLAIN_TURNS.replace("messages %}", "messages if m.role != 'assistant' %}"), False),
+        (
+            PLAIN_TURNS.replace("%}<{{", "%}{% if loop.index > 1 %}{{ raise_exception('one turn') }}{% endif %}<{{"),
+            False,
+        ),
+        (PLAIN_TURNS + "{{ messages|length }}", False),
+    ],
+)
+def test_earlier_answers_are_shown_where_the_template_writes_them_and_opens_the_next_alike(template, is_shown):
+    assert ChatTokenizer(make_tokenizer(template)).shows_answers(user("1")) is is_shown

@@ -6,7 +6,7 @@ import pytest
 
 from mopd.config import TemplateConfig
 from mopd.core.errors import ProblemError
-from mopd.method.contexts import ENGLISH, render_context
+from mopd.method.contexts import ENGLISH, PEERS_AS_TURNS, render_context
 
 PLAIN = TemplateConfig(success="[S {text}]", failure="[F {text}]", feedback="[V {text}]", turn="{problem}:{blocks}!")
 ASK = [{"role": "user", "content": "21"}]
@@ -145,6 +145,72 @@ def test_token_count_is_that_of_the_rendered_messages():
 
 FULL = len("21:[F bbbbbbbbbbbbbbbbbbbb][S aaaaaaaaaaaaaaaaaaaa]!") + 3
 TWENTY = ["a" * 20], ["b" * 20]
+
+
+# --- peers as turns -------------------------------------------------------------------------------------------------
+
+TURNS = TemplateConfig(
+    success="[S]", failure="[F]", feedback="[V {text}]", turn="{blocks}{problem}?", peers_are_turns=True
+)
+
+
+def turns(successes, failures, messages=ASK, template=TURNS, **options):
+    """Roles and texts as the teacher reads them."""
+    context = render_context(messages, successes, failures, template=template, **options)
+    return [(message["role"], message["content"]) for message in context.messages]
+
+
+def test_each_peer_is_an_answer_to_the_problem_behind_which_the_verdict_is_said():
+    assert turns(["right"], ["astray"]) == [
+        ("user", "21?"),
+        ("assistant", "astray"),
+        ("user", "[F]21?"),
+        ("assistant", "right"),
+        ("user", "[S]21?"),
+    ]
+
+
+def test_earlier_turns_stand_before_peers_that_are_turns_and_feedback_in_the_last_one():
+    earlier = [{"role": "system", "content": "be brief"}]
+    assert turns([], ["astray"], [*earlier, *ASK], feedback="why") == [
+        ("system", "be brief"),
+        ("user", "21?"),
+        ("assistant", "astray"),
+        ("user", "[F][V why]21?"),
+    ]
+    assert turns([], [], feedback="why") == [("user", "[V why]21?")]
+
+
+def test_without_peers_the_wording_of_turns_leaves_the_prompt_as_it_is():
+    assert render_context(ASK, [], [], template=PEERS_AS_TURNS).messages == tuple(ASK)
+    first = render_context(ASK, ["12"], [], template=PEERS_AS_TURNS).messages[0]
+    assert first == ASK[0], "the student's own prompt begins every context"
+
+
+@pytest.mark.parametrize("text", ["{problem}", "{blocks} {text}", r"\1"])
+def test_turns_that_look_like_a_template_are_shown_verbatim(text):
+    shown = turns([text], [], [{"role": "user", "content": text}])
+    assert shown == [("user", f"{text}?"), ("assistant", text), ("user", f"[S]{text}?")]
+
+
+def test_over_budget_turns_are_cut_and_then_left_out():
+    encode = {"encode": lambda messages: range(characters(messages))}
+    whole = len("21?") + len("b" * 40) + len("[F]21?") + len("a" * 40) + len("[S]21?") + 3
+    assert turns(["a" * 40], ["b" * 40], budget=whole, **encode) == turns(["a" * 40], ["b" * 40])
+    cut = turns(["a" * 40], ["b" * 40], budget=whole - 10, **encode)
+    assert [role for role, _ in cut] == ["user", "assistant"] * 2 + ["user"]
+    assert TURNS.marker in cut[1][1]
+    assert TURNS.marker in cut[3][1]
+    assert turns(["a" * 40], ["b" * 40], budget=60, over_budget="drop", **encode) == turns(["a" * 40], [])
+
+
+@pytest.mark.parametrize("key", ["success", "failure", "attempt"])
+def test_a_template_of_turns_says_no_text_behind_them(key):
+    with pytest.raises(ValueError, match=f"{key} holds no {{text}}"):
+        TemplateConfig.model_validate(TURNS.model_dump() | {key: "[{text}]"})
+
+
+# --- the budget -----------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("over_budget", ["shorten", "drop"])

@@ -15,7 +15,7 @@ class PeersConfig(Table):
 
     recipe: Literal["auto", "fixed"] = "auto"
     """`auto`: before the first step the student generates from contexts of several recipes, of at most `successes` and
-    `failures`, in both orders and two wordings; the recipe that makes the best teacher is taken ([preflight]). `fixed`:
+    `failures`, in both orders and three wordings; the recipe that makes the best teacher is taken ([preflight]). `fixed`:
     what the other keys say; the default where `successes` or `failures` is set."""
     successes: NonNegativeInt = 2
     """Successful peers shown at most."""
@@ -69,17 +69,24 @@ class TemplateConfig(Table):
     """The verifier's feedback on the rollout itself; contains `{text}`."""
     turn: str
     """The whole user turn; contains `{problem}` and `{blocks}`."""
+    peers_are_turns: bool = False
+    """Each peer is a turn of the assistant. `success`, `failure` and `attempt` are then what the user says behind it,
+    without `{text}`, as the `{blocks}` of a turn that states the problem again."""
     marker: str = " [...] "
     """Stands where the middle of a peer was cut out to hold the token budget."""
 
     @model_validator(mode="after")
     def _fields_present(self) -> TemplateConfig:
-        wanted = {"success": ["{text}"], "failure": ["{text}"], "feedback": ["{text}"]}
-        for key, marks in {**wanted, "turn": ["{problem}", "{blocks}"]}.items():
+        peers = {key: getattr(self, key) for key in ("success", "failure", "attempt")}
+        if self.peers_are_turns:
+            for key in (key for key, words in peers.items() if "{text}" in words):
+                raise ValueError(f"context.template.{key} holds no {{text}} where peers are turns of their own")
+        wanted = {} if self.peers_are_turns else {"success": ["{text}"], "failure": ["{text}"]}
+        for key, marks in {**wanted, "feedback": ["{text}"], "turn": ["{problem}", "{blocks}"]}.items():
             for mark in marks:
                 if mark not in getattr(self, key):
                     raise ValueError(f"context.template.{key} must contain {mark}")
-        if self.attempt and "{text}" not in self.attempt:
+        if self.attempt and "{text}" not in self.attempt and not self.peers_are_turns:
             raise ValueError("context.template.attempt must contain {text}, or be empty")
         return self
 
@@ -98,9 +105,10 @@ class ContextConfig(Table):
     """When the verifier's feedback on the rollout itself is shown."""
     strip_thinking: bool = True
     """Remove thinking spans from all peers, successes and failures, closed or not."""
-    wording: Literal["auto", "peers_behind", "peers_first"] = "auto"
-    """Where peers stand: behind the problem or before it, in English. `auto`: as measured with `peers.recipe = "auto"`,
-    else the student's own wording (builtin students) or behind."""
+    wording: Literal["auto", "peers_behind", "peers_first", "peers_as_turns"] = "auto"
+    """Where peers stand: behind the problem or before it, in English; or each as a turn of the assistant, behind which
+    the user says the verdict and states the problem again. `auto`: as measured with `peers.recipe = "auto"`, else the
+    student's own wording (builtin students) or behind."""
     template: TemplateConfig | None = None
     """A wording of one's own, instead of `wording`."""
 

@@ -1,4 +1,5 @@
-"""What the teacher reads: one user turn with the problem, its peers, feedback and a closing instruction.
+"""What the teacher reads: one user turn with the problem, its peers, feedback and a closing instruction; or a
+conversation in which its peers are the assistant's earlier turns.
 
 The one renderer for training, evaluation and `show-context`. Pure: token ids come from a function it is given.
 Nothing is cut silently: over the token budget peers are shortened in the middle or left out, and both are counted.
@@ -35,7 +36,18 @@ PEERS_FIRST = ENGLISH.model_copy(
 )
 """The other wording: peers stand before the problem, which then ends the turn as it does for the student alone."""
 
-WORDINGS = {"peers_behind": ENGLISH, "peers_first": PEERS_FIRST}
+PEERS_AS_TURNS = TemplateConfig(
+    success="That was verified as correct.\n\n",
+    failure="That was verified as wrong. Do not repeat its mistake.\n\n",
+    attempt="Now try it once more.\n\n",
+    feedback="What the checker said of your last attempt:\n\n{text}\n\n",
+    turn="{blocks}{problem}",
+    peers_are_turns=True,
+)
+"""Peers are what the assistant answered before: no word about them is in the turn that the answer follows but the
+verdict, and a model that was taught to converse reads them as its own."""
+
+WORDINGS = {"peers_behind": ENGLISH, "peers_first": PEERS_FIRST, "peers_as_turns": PEERS_AS_TURNS}
 """By their names in `context.wording`."""
 
 _WORTH = ("success", "feedback", "failure")
@@ -62,7 +74,7 @@ def render_context(
     encode: Callable[[Messages], Sequence[int]] | None = None,
     rng: random.Random | None = None,
 ) -> Context:
-    """The context for one rollout: `messages` with the last user turn extended by its peers.
+    """The context for one rollout: `messages` with the last user turn extended by its peers, or followed by them.
 
     `successes` and `failures` are texts in the order shown within their kind; `rng` is needed only for order
     `shuffled`. `encode` turns messages into token ids, generation header included, and `budget` bounds their number;
@@ -106,10 +118,26 @@ def _render(messages: Messages, blocks: Sequence[Block], template: TemplateConfi
             f"a prompt has the roles {[m['role'] for m in messages]}",
             "put the problem into a user turn",
         )
-    shown = "".join(getattr(template, block.kind).replace("{text}", block.text) for block in blocks)
-    values = {"{problem}": messages[-1]["content"], "{blocks}": shown}
+    problem = messages[-1]["content"]
+    if not template.peers_are_turns:
+        shown = "".join(_shown(block, template) for block in blocks)
+        return (*messages[:-1], _user_turn(problem, shown, template))
+    turns, said = list(messages[:-1]), ""
+    for block in (block for block in blocks if block.kind != "feedback"):
+        turns += [_user_turn(problem, said, template), Message(role="assistant", content=block.text)]
+        said = _shown(block, template)
+    said += "".join(_shown(block, template) for block in blocks if block.kind == "feedback")
+    return (*turns, _user_turn(problem, said, template))
+
+
+def _shown(block: Block, template: TemplateConfig) -> str:
+    return str(getattr(template, block.kind)).replace("{text}", block.text)
+
+
+def _user_turn(problem: str, blocks: str, template: TemplateConfig) -> Message:
+    values = {"{problem}": problem, "{blocks}": blocks}
     content = re.sub(r"\{problem\}|\{blocks\}", lambda mark: values[mark.group()], template.turn)
-    return (*messages[:-1], Message(role="user", content=content))
+    return Message(role="user", content=content)
 
 
 def _fit(

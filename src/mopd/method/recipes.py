@@ -11,7 +11,14 @@ from mopd.core.errors import RunError
 from mopd.method.contexts import ENGLISH, template_of
 
 Order = Literal["failures_first", "successes_first", "shuffled"]
-Wording = Literal["own", "peers_behind", "peers_first"]
+Wording = Literal["own", "peers_behind", "peers_first", "peers_as_turns"]
+
+_SAID: dict[Wording, str] = {
+    "own": "",
+    "peers_behind": ", behind the problem",
+    "peers_first": ", before the problem",
+    "peers_as_turns": ", as turns",
+}
 Control = Literal["random_peer", "unrelated_problem"]
 
 BOTH: tuple[Order, ...] = ("failures_first", "successes_first")
@@ -41,13 +48,13 @@ class Recipe:
     @property
     def name(self) -> str:
         """As in "2S1F, failures first, behind the problem"."""
-        wording = {"own": "", "peers_behind": ", behind the problem", "peers_first": ", before the problem"}
+        wording = _SAID[self.wording]
         if not self.count:
-            return f"feedback alone{wording[self.wording]}" if self.feedback else "no peers"
+            return f"feedback alone{wording}" if self.feedback else "no peers"
         order = f", {self.order.replace('_', ' ')}" if self.failures else ""
         control = {None: "", "random_peer": ", random peers", "unrelated_problem": ", another problem's peers"}
         feedback = ", with feedback" if self.feedback else ""
-        return f"{self.successes}S{self.failures}F{order}{wording[self.wording]}{feedback}{control[self.control]}"
+        return f"{self.successes}S{self.failures}F{order}{wording}{feedback}{control[self.control]}"
 
     def applied(self, config: Config) -> Config:
         """The configuration under this recipe."""
@@ -153,9 +160,9 @@ def others(config: Config, template: TemplateConfig, found: Sequence[Recipe]) ->
 
 
 def _wordings(config: Config, template: TemplateConfig) -> tuple[Wording, ...]:
-    """The configuration's, or the student's own where it is not English; else both that there are."""
+    """The configuration's, or the student's own where it is not English; else all that there are."""
     is_given = template_of(config.context, template) is not ENGLISH or config.context.wording != "auto"
-    return ("own",) if is_given else ("peers_behind", "peers_first")
+    return ("own",) if is_given else ("peers_behind", "peers_first", "peers_as_turns")
 
 
 def _has_contrast(config: Config) -> bool:
@@ -166,4 +173,4 @@ def _shown(recipe: Recipe) -> tuple[object, ...]:
     """What a context of the recipe looks like: order tells nothing of one kind, and an unset wording is the one behind
     the problem."""
     order = recipe.order if recipe.successes and recipe.failures else None
-    return recipe.successes, recipe.failures, order, recipe.wording == "peers_first"
+    return recipe.successes, recipe.failures, order, "peers_behind" if recipe.wording == "own" else recipe.wording

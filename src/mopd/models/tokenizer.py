@@ -159,6 +159,16 @@ class ChatTokenizer:
         _, marked, mark = self._with_mark(messages, index)
         return mark in marked
 
+    def shows_answers(self, messages: Messages) -> bool:
+        """Whether the template writes an assistant's turn before the last one of a conversation like `messages`, and
+        opens the answer behind it as it does without."""
+        longer = [*messages, Message(role="assistant", content="1"), messages[-1]]
+        try:
+            is_shown = self.shows_turn(longer, len(messages))
+            return is_shown and self.generation_header(longer) == self.generation_header(messages)
+        except ProblemError:
+            return False
+
     def _with_mark(self, messages: Messages, index: int) -> tuple[str, str, str]:
         """The conversation as the template writes it, the same with a mark at the end of turn `index`, and the mark."""
         text = str(self._apply_template(messages, tokenize=False))

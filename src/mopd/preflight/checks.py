@@ -137,7 +137,8 @@ def excess_of(student: Reader, problem: Problem, config: Config) -> Excess | Non
 
 
 def check_template(student: Reader, problems: ProblemSet, config: Config) -> None:
-    """Refuse a template that drops a system turn, or that opens a context's answer otherwise than a prompt's."""
+    """Refuse a template that drops a system turn, or earlier answers where peers are such, or that opens a context's
+    answer otherwise than a prompt's."""
     template = template_of(config.context, student.template)
     shapes = {tuple(turn["role"] for turn in problem.messages): problem for problem in problems.held_out}
     shapes |= {tuple(turn["role"] for turn in problem.messages): problem for problem in reversed(problems.train)}
@@ -147,6 +148,12 @@ def check_template(student: Reader, problems: ProblemSet, config: Config) -> Non
                 "the student's chat template shows a system turn",
                 f"the chat template drops the system turn of {problem.named}",
                 "put its text into the user turn, or set another chat_template in the tokenizer",
+            )
+        if template.peers_are_turns and not student.tokenizer.shows_answers(problem.messages):
+            raise StudentError(
+                "the student's chat template shows earlier answers, where peers are turns",
+                f"{problem.named}: an answer before the last turn is hidden, or the next one is opened otherwise",
+                "set context.wording = 'peers_first', or another chat_template in the tokenizer",
             )
         context = render_context(problem.messages, ("1",), ("2",), template=template)
         headers = [student.tokenizer.generation_header(messages) for messages in (problem.messages, context.messages)]
