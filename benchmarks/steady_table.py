@@ -4,7 +4,8 @@
 
 Every arm of a seed attempts the same problems with the same random numbers. An arm is a run in FOLDER/ARM-SEED: one
 that is finished is read, one that was ended goes on from its last checkpoint. Prints the table of what there is.
-`--table` prints it alone.
+`--table` prints it alone. `--against grpo` adds by how much each arm ends ahead of that one, on the same problems.
+With `--config configs/qwen-tool-calls.toml` the same for tool calls.
 """
 
 from __future__ import annotations
@@ -86,6 +87,16 @@ def print_table(folder: Path, arms: list[str], seeds: list[int]) -> None:
             print(f"{arm:12} mean of {len(gains)} seeds: {mean:+.3f} (from {min(gains):+.3f} to {max(gains):+.3f})")
 
 
+def print_leads(folder: Path, arms: list[str], seeds: list[int], other: str) -> None:
+    """How far each arm ends ahead of another one, paired by problem, seed by seed."""
+    for arm in arms:
+        for seed in seeds if arm != other else ():
+            ends = [folder / f"{name}-{seed}" for name in (other, arm)]
+            if all(figures_of(end) for end in ends):
+                lead, (low, high) = paired_gain(*(read_jsonl(end / "evaluations.jsonl")[-1] for end in ends))
+                print(f"{arm} ahead of {other}, seed {seed}: {lead:+.3f} [{low:+.3f}, {high:+.3f}]")
+
+
 def main() -> None:
     """Run the arms asked for, one after another."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -95,11 +106,14 @@ def main() -> None:
     parser.add_argument("--arms", nargs="+", choices=list(ARMS), default=list(ARMS))
     parser.add_argument("--set", nargs="*", default=[], metavar="KEY=VALUE", help="overrides for every arm")
     parser.add_argument("--table", action="store_true", help="print what there is, run nothing")
+    parser.add_argument("--against", choices=list(ARMS), help="tell how far each arm ends ahead of this one")
     options = parser.parse_args()
     for seed in options.seeds:
         for arm in options.arms if not options.table else ():
             run_arm(options.config, arm, seed, options.folder, options.set)
     print_table(options.folder, options.arms, options.seeds)
+    if options.against:
+        print_leads(options.folder, options.arms, options.seeds, options.against)
 
 
 if __name__ == "__main__":
