@@ -15,7 +15,7 @@ class PeersConfig(Table):
 
     recipe: Literal["auto", "fixed"] = "auto"
     """`auto`: before the first step the student generates from contexts of several recipes, of at most `successes` and
-    `failures`, in both orders and three wordings; the recipe that makes the best teacher is taken ([preflight]). `fixed`:
+    `failures`, in both orders and two wordings; the recipe that makes the best teacher is taken ([preflight]). `fixed`:
     what the other keys say; the default where `successes` or `failures` is set."""
     successes: NonNegativeInt = 2
     """Successful peers shown at most."""

@@ -84,7 +84,7 @@ def find_recipe(setup: Setup, progress: ProgressDisplay) -> Preflight:
     """Attempt training problems, generate from contexts of the attempts, and choose the recipe."""
     config = setup.config
     has_teacher, stops = config.objective.kind == "distill", config.preflight.action == "stop"
-    recipes = [r for r in candidates(config, setup.student.template) if can_show(setup, r)] if has_teacher else []
+    recipes = candidates(config, setup.student.template) if has_teacher else []
     is_alone = config.is_taught_by_another and not any(recipe.count for recipe in recipes)
     attempts = attempt(setup, progress, needs_mixed=not is_alone)
     asked = attempts.mixed
@@ -104,12 +104,6 @@ def find_recipe(setup: Setup, progress: ProgressDisplay) -> Preflight:
     chosen, reason = (readings[0], "fixed by the configuration") if is_fixed(config) else (best, reason)
     worse = _no_better(alone, chosen, best, config.is_taught_by_another)
     return Preflight(attempts, cases, alone, readings, chosen.recipe, reason, worse, stops and not is_fixed(config))
-
-
-def can_show(setup: Setup, recipe: Recipe) -> bool:
-    """Whether the student's chat template writes the peers of a recipe that was not fixed by hand: turns of the
-    assistant are hidden by some. (A run whose wording was fixed is refused by its checks.)"""
-    return recipe.wording != "peers_as_turns" or setup.student.tokenizer.shows_answers(setup.problems.train[0].messages)
 
 
 def _nothing_mixed(config: Config, attempts: Attempts) -> PreflightError:

@@ -12,7 +12,7 @@ from typing import Any
 
 from mopd.core.statistics import mean_or_zero
 from mopd.core.types import Group
-from mopd.evaluation.reading import Preflight, can_show, maker_of, read_cases
+from mopd.evaluation.reading import Preflight, maker_of, read_cases
 from mopd.evaluation.token_scores import TokenScores, own_teacher, score_group, scores_of_all, teacher_of
 from mopd.method.lessons import LessonMaker
 from mopd.method.readings import Reading
@@ -83,9 +83,9 @@ def _more(setup: Setup, found: Preflight, taken: Recipe) -> tuple[list[Recipe], 
     config, known = setup.config, [reading.recipe for reading in found.readings if reading.recipe is not None]
     if not any(recipe.count for recipe in known):
         return [], ["peers, feedback and controls: the teacher is told to read the problem alone"]
-    asked, left_out = others(config, setup.student.template, known), []
-    more = [recipe for recipe in asked if can_show(setup, recipe)]
-    if len(more) < len(asked):
+    more, left_out = others(config, setup.student.template, known), []
+    if not setup.student.tokenizer.shows_answers(setup.problems.train[0].messages):
+        more = [recipe for recipe in more if recipe.wording != "peers_as_turns"]
         left_out.append("peers as turns: the student's chat template hides earlier answers")
     if why := _why_no_feedback(setup, found.attempts.groups):
         left_out.append(f"feedback: {why}")

@@ -21,6 +21,10 @@ _SAID: dict[Wording, str] = {
 }
 Control = Literal["random_peer", "unrelated_problem"]
 
+TRIED: tuple[Wording, ...] = ("peers_behind", "peers_first")
+"""Wordings among which a run finds its own. Behind peers as turns a student is right most often, by copying, and was
+seen to learn no more."""
+
 BOTH: tuple[Order, ...] = ("failures_first", "successes_first")
 
 COUNTS = ((1, 0), (2, 0), (0, 1), (1, 1), (2, 1))
@@ -142,7 +146,7 @@ def candidates(config: Config, template: TemplateConfig) -> list[Recipe]:
 
 
 def others(config: Config, template: TemplateConfig, found: Sequence[Recipe]) -> list[Recipe]:
-    """What is worth knowing besides the recipes `found`: the rest of `COUNTS`, in both orders of blocks.
+    """What is worth knowing besides the recipes `found`: the rest of `COUNTS`, in both orders and all wordings.
 
     Nothing where one recipe alone can be measured: a contrast of teachers, an external teacher of the problem alone.
     """
@@ -151,7 +155,7 @@ def others(config: Config, template: TemplateConfig, found: Sequence[Recipe]) ->
     known, most = {_shown(recipe) for recipe in found}, config.group_size - 1
     tried = [
         Recipe(successes, failures, order, wording)
-        for wording in _wordings(config, template)
+        for wording in _wordings(config, template, (*TRIED, "peers_as_turns"))
         for successes, failures in COUNTS
         for order in (BOTH if successes and failures else BOTH[:1])
         if successes + failures <= most
@@ -159,10 +163,10 @@ def others(config: Config, template: TemplateConfig, found: Sequence[Recipe]) ->
     return [recipe for recipe in tried if _shown(recipe) not in known]
 
 
-def _wordings(config: Config, template: TemplateConfig) -> tuple[Wording, ...]:
-    """The configuration's, or the student's own where it is not English; else all that there are."""
+def _wordings(config: Config, template: TemplateConfig, tried: tuple[Wording, ...] = TRIED) -> tuple[Wording, ...]:
+    """The configuration's, or the student's own where it is not English; else those that are tried."""
     is_given = template_of(config.context, template) is not ENGLISH or config.context.wording != "auto"
-    return ("own",) if is_given else ("peers_behind", "peers_first", "peers_as_turns")
+    return ("own",) if is_given else tried
 
 
 def _has_contrast(config: Config) -> bool:
