@@ -14,6 +14,7 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from mopd import resume, train
+from mopd.cli import main
 from mopd.config import ChatConfig, Sampling, build_config
 from mopd.core.errors import ProblemError, StudentError
 from mopd.models.student import as_student, load_student
@@ -271,12 +272,14 @@ def test_peers_as_turns_are_refused_where_the_template_hides_them(tmp_path):
     assert not (tmp_path / "run").exists()
 
 
-def test_a_run_with_peers_as_turns_shows_and_records_them(tmp_path):
+def test_a_run_with_peers_as_turns_learns_from_them_and_shows_them(tmp_path, capsys):
     folder = save(tmp_path / "model", "llama")
     train(config_for(tmp_path, folder, "context.wording='peers_as_turns'", "steps=1"), quiet=True)
     (row,) = read_jsonl(tmp_path / "run" / "metrics.jsonl")
     assert row["peers/failures_mean"] > 0
     assert row["update/count"] == 1
+    assert main(["show-context", str(tmp_path / "run")]) == 0
+    assert "That was verified as wrong." in capsys.readouterr().out
 
 
 # --- files that are no student --------------------------------------------------------------------------------------

@@ -77,15 +77,16 @@ class TemplateConfig(Table):
 
     @model_validator(mode="after")
     def _fields_present(self) -> TemplateConfig:
-        peers = {key: getattr(self, key) for key in ("success", "failure", "attempt")}
-        if self.peers_are_turns:
-            for key in (key for key, words in peers.items() if "{text}" in words):
-                raise ValueError(f"context.template.{key} holds no {{text}} where peers are turns of their own")
-        wanted = {} if self.peers_are_turns else {"success": ["{text}"], "failure": ["{text}"]}
-        for key, marks in {**wanted, "feedback": ["{text}"], "turn": ["{problem}", "{blocks}"]}.items():
+        wanted = {"feedback": ["{text}"], "turn": ["{problem}", "{blocks}"]}
+        if not self.peers_are_turns:
+            wanted = {"success": ["{text}"], "failure": ["{text}"], **wanted}
+        for key, marks in wanted.items():
             for mark in marks:
                 if mark not in getattr(self, key):
                     raise ValueError(f"context.template.{key} must contain {mark}")
+        for key in ("success", "failure", "attempt") if self.peers_are_turns else ():
+            if "{text}" in getattr(self, key):
+                raise ValueError(f"context.template.{key} holds no {{text}} where peers are turns of their own")
         if self.attempt and "{text}" not in self.attempt and not self.peers_are_turns:
             raise ValueError("context.template.attempt must contain {text}, or be empty")
         return self
@@ -107,8 +108,8 @@ class ContextConfig(Table):
     """Remove thinking spans from all peers, successes and failures, closed or not."""
     wording: Literal["auto", "peers_behind", "peers_first", "peers_as_turns"] = "auto"
     """Where peers stand: behind the problem or before it, in English; or each as a turn of the assistant, behind which
-    the user says the verdict and states the problem again. `auto`: as measured with `peers.recipe = "auto"`, else the
-    student's own wording (builtin students) or behind."""
+    the user says the verdict and states the problem again. `auto`: as measured with `peers.recipe = "auto"`, which
+    does not try turns, else the student's own wording (builtin students) or behind."""
     template: TemplateConfig | None = None
     """A wording of one's own, instead of `wording`."""
 

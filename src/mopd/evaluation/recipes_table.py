@@ -84,8 +84,9 @@ def _more(setup: Setup, found: Preflight, taken: Recipe) -> tuple[list[Recipe], 
     if not any(recipe.count for recipe in known):
         return [], ["peers, feedback and controls: the teacher is told to read the problem alone"]
     more, left_out = others(config, setup.student.template, known), []
-    if not setup.student.tokenizer.shows_answers(setup.problems.train[0].messages):
-        more = [recipe for recipe in more if recipe.wording != "peers_as_turns"]
+    quoted = [recipe for recipe in more if recipe.wording != "peers_as_turns"]
+    if len(quoted) < len(more) and not setup.student.tokenizer.shows_answers(setup.problems.train[0].messages):
+        more = quoted
         left_out.append("peers as turns: the student's chat template hides earlier answers")
     if why := _why_no_feedback(setup, found.attempts.groups):
         left_out.append(f"feedback: {why}")

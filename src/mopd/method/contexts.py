@@ -34,7 +34,7 @@ PEERS_FIRST = ENGLISH.model_copy(
         "turn": "{blocks}{problem}",
     }
 )
-"""The other wording: peers stand before the problem, which then ends the turn as it does for the student alone."""
+"""Another wording: peers stand before the problem, which then ends the turn as it does for the student alone."""
 
 PEERS_AS_TURNS = TemplateConfig(
     success="That was verified as correct.\n\n",
