@@ -1,6 +1,6 @@
 """Compare methods on the demo: every method trains from the same warmed-up student, on the same problems, per seed.
 
-    python benchmarks/demo_table.py --seeds 0 1 2 [--methods mopd sdpo ...] [--set steps=40 ...]
+    python benchmarks/demo_table.py --seeds 0 1 2 [--methods mopd grpo ...] [--set steps=40 ...] [--against grpo]
 
 Prints one JSON line a run (commit, seed, method, mean@8 before and after, paired gain with its 95 % interval,
 training seconds), then a table of means over seeds.
@@ -22,6 +22,9 @@ from mopd.runs.records import mean_key
 FIXED = ("peers.successes=2", "peers.failures=1", "context.order='failures_first'", "preflight.action='off'")
 """The paper's recipe, from which the options below depart; what becomes of it is to be seen, whatever the preflight."""
 
+CONTRAST = ("peers.successes=1", "peers.failures=1")
+"""One teacher reads a success, the other a failure."""
+
 METHODS: dict[str, list[str]] = {
     "mopd": ["peers.recipe='auto'"],
     "mopd (2S1F)": [*FIXED],
@@ -31,6 +34,12 @@ METHODS: dict[str, list[str]] = {
     ],
     "sdpo (1S0F)": [*FIXED, "peers.successes=1", "peers.failures=0"],
     "positive imitation (2S0F)": [*FIXED, "peers.failures=0"],
+    "contrast, beta .3": [*CONTRAST, "objective.contrast={ beta = 0.3 }"],
+    "contrast": [*CONTRAST, "objective.contrast={}"],
+    "contrast, beta 1": [*CONTRAST, "objective.contrast={ beta = 1 }"],
+    "contrast as evidence": [*CONTRAST, "objective.contrast={ form = 'advantage' }"],
+    "half contrast, half grpo": [*CONTRAST, "objective.contrast={}", "objective.grpo_weight=0.5"],
+    "half mopd, half grpo": ["objective.grpo_weight=0.5"],
     "grpo": ["objective.kind='grpo'"],
     "verified sft": ["objective.kind='sft'"],
     "successes_first": [*FIXED, "context.order='successes_first'"],
@@ -79,6 +88,15 @@ def print_table(results: list[dict[str, Any]]) -> None:
         )
 
 
+def print_leads(results: list[dict[str, Any]], other: str) -> None:
+    """How far each method ends ahead of another: the mean over seeds, +- the 95 % half-width, and each seed."""
+    ends = {(result["method"], result["seed"]): result["after"] for result in results}
+    for name in dict.fromkeys(method for method, _ in ends if method != other):
+        leads = [ends[name, seed] - ends[other, seed] for method, seed in ends if method == name]
+        told = ", ".join(f"{lead:+.3f}" for lead in leads)
+        print(f"{name} ahead of {other}: {math.fsum(leads) / len(leads):+.3f} +- {_half_width(leads):.3f} ({told})")
+
+
 def broken_promises(results: list[dict[str, Any]]) -> list[str]:
     """What a seed did not keep: base in 0.10-0.50, gain at least 0.30, gain of the control below half of it."""
     broken = []
@@ -110,6 +128,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--methods", nargs="+", choices=list(METHODS), default=list(METHODS))
     parser.add_argument("--set", nargs="*", default=[], metavar="KEY=VALUE", help="overrides for every run")
+    parser.add_argument("--against", choices=list(METHODS), help="tell how far each method ends ahead of this one")
     parser.add_argument("--promise", action="store_true", help="fail where the demo's promise is not kept")
     options = parser.parse_args()
     results: list[dict[str, Any]] = []
@@ -118,6 +137,8 @@ def main() -> None:
             results.append(run_method(name, options.config, seed, options.set))
             print(json.dumps(results[-1]), flush=True)
     print_table(results)
+    if options.against:
+        print_leads(results, options.against)
     if options.promise and (broken := broken_promises(results)):
         raise SystemExit("\n".join(broken))
 

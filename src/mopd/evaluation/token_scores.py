@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from mopd.config import LessonsConfig, LiveTeacher
@@ -117,14 +117,15 @@ def score_group(
     """The rollouts of `group` behind the contexts of `maker`; behind their own prompt where it is None.
 
     `student` is the model whose head bounds how many predictions exist at once; `groups` are what a control draws from.
-    Rollouts without a context, without own tokens or whose grader failed are left out.
+    Rollouts without a context, without own tokens or whose grader failed are left out, and under a contrast of teachers
+    those without a failed peer.
     """
     taught = []
     for index in (r.index for r in group.rollouts if _is_judged(group, r.index)):
         record = _record(maker, group, index, groups)
-        if record.lesson is not None and record.lesson.context_ids:
+        if record.lesson is not None and record.lesson.context_ids and _is_contrasted(maker, record.lesson):
             taught.append((index, record, record.lesson))
-    scores = mean_logprobs(teacher, student, [lesson for *_, lesson in taught])
+    scores = _scores(teacher, student, [lesson for *_, lesson in taught])
     found = [
         Scored(
             index,
@@ -138,6 +139,20 @@ def score_group(
         if math.isfinite(score)
     ]
     return ScoredGroup(group.problem.id, tuple(found), len(taught) - len(found))
+
+
+def _scores(teacher: Teacher, student: Any, lessons: Sequence[Lesson]) -> list[float]:
+    """Mean log-probabilities; under a contrast of teachers, by how much they are above those behind the failure."""
+    found = mean_logprobs(teacher, student, lessons)
+    failing = [replace(lesson, context_ids=lesson.failure_context_ids) for lesson in lessons]
+    failing = [lesson for lesson in failing if lesson.context_ids is not None]
+    if not failing:
+        return found
+    return [s - f for s, f in zip(found, mean_logprobs(teacher, student, failing), strict=True)]
+
+
+def _is_contrasted(maker: LessonMaker | None, lesson: Lesson) -> bool:
+    return maker is None or maker.contrast is None or lesson.failure_context_ids is not None
 
 
 def _is_judged(group: Group, index: int) -> bool:
