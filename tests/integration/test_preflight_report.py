@@ -172,22 +172,29 @@ def test_scores_are_mean_log_probabilities_of_plain_transformers(tiny_setup):
         key=lambda p: (0, p.id),
     )
     groups = setup.judge(groups, 0)[0]
+
+    def plain(prefix, own):
+        with torch.no_grad():
+            logits = student.model(torch.tensor([[*prefix, *own]])).logits[0, len(prefix) - 1 : -1] / 0.7
+        return logits.log_softmax(-1).gather(1, torch.tensor(own)[:, None]).mean().item()
+
     maker = scores_of_all(maker_of(setup, Recipe(1, 1, "failures_first")))
-    checked = 0
+    contrast = scores_of_all(maker_of(setup, Recipe(1, 1, "failures_first", contrast=True)))
+    checked = dict.fromkeys((None, maker, contrast), 0)
     for group in groups:
-        for which in (None, maker):
+        for which in checked:
             found = score_group(teacher_of(setup), student.model, which, group, groups)
             for scored in found.rollouts:
-                record = None if which is None else maker.make_one(group, scored.index, groups)
+                record = None if which is None else which.make_one(group, scored.index, groups)
                 prefix = group.prompt_ids if record is None else record.context.token_ids
                 own = group.rollouts[scored.index].token_ids
-                with torch.no_grad():
-                    logits = student.model(torch.tensor([[*prefix, *own]])).logits[0, len(prefix) - 1 : -1] / 0.7
-                plain = logits.log_softmax(-1).gather(1, torch.tensor(own)[:, None]).mean().item()
-                assert scored.score == pytest.approx(plain, abs=1e-5)
+                wanted = plain(prefix, own)
+                wanted -= plain(record.lesson.failure_context_ids, own) if which is contrast else 0
+                assert scored.score == pytest.approx(wanted, abs=2e-5)
                 assert scored.read_tokens == len(prefix)
-                checked += which is not None
-    assert checked > 4
+                checked[which] += 1
+    assert checked[maker] > 4
+    assert 0 < checked[contrast] < checked[maker]  # a lone failure has no other one to be read
 
 
 def test_the_table_fits_100_columns_and_ends_with_the_verdict(tmp_path, capsys, monkeypatch):

@@ -1,10 +1,11 @@
 """Which recipe of peers is taken, of how a student wrote from each."""
 
 import random
+from dataclasses import replace
 
 import pytest
 
-from mopd.config import TemplateConfig
+from mopd.config import ContrastConfig, TemplateConfig
 from mopd.core.errors import RunError
 from mopd.core.statistics import wilson_interval
 from mopd.method.contexts import ENGLISH, PEERS_FIRST, WORDINGS, template_of
@@ -74,7 +75,7 @@ def test_a_gain_is_that_of_the_cases_that_both_have_and_counts_problems_alike():
 
 
 def test_candidates_are_the_small_set_in_both_orders_and_two_wordings():
-    found = candidates(make_config(), ENGLISH)
+    found = candidates(make_config("peers.recipe='one_context'"), ENGLISH)
     counts = {(r.successes, r.failures) for r in found}
     assert counts == {(1, 0), (2, 0), (1, 1), (2, 1)}
     assert {(r.order, r.wording) for r in found if r.failures} == {
@@ -82,6 +83,40 @@ def test_candidates_are_the_small_set_in_both_orders_and_two_wordings():
     }
     assert len(found) == len(set(found)) == 12
     assert found[0] == Recipe(1, 0, "failures_first", "peers_behind")  # the leanest first
+    both = candidates(make_config(), ENGLISH)
+    assert both[:12] == found
+    assert both[12:] == [Recipe(1, 1, "failures_first", wording, contrast=True) for wording in TRIED]
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        ["peers.recipe='one_context'"],
+        ["divergence.kind='reverse_kl'", "divergence.k=5"],
+        ["group_size=2", "peers.recipe='auto'", "peers.successes=1", "peers.failures=0"],
+        ["peers.recipe='auto'", "peers.failures=0"],
+        ["peers.require_success=false"],
+        ["teacher={ kind = 'external', model = 'other' }"],
+    ],
+)
+def test_no_contrast_is_tried_that_a_run_could_not_learn_from_or_was_told_not_to(overrides):
+    assert not any(recipe.contrast for recipe in candidates(make_config(*overrides), ENGLISH))
+
+
+def against(accuracy, count=CASES, seed=0):
+    return replace(reading("1S0F", accuracy, count, seed), recipe=Recipe(1, 1, "failures_first", contrast=True))
+
+
+def test_a_contrast_is_taken_where_its_reader_of_the_success_is_not_clearly_worse():
+    as_good = [reading("1S0F", 0.9), reading("2S0F", 0.95), against(0.85)]
+    taken, reason = choose(as_good)
+    assert taken.recipe.contrast
+    assert "20 of 24" in reason
+    assert "2S0F" in reason
+    assert choose([reading("2S0F", 0.95), against(0.4)])[0].recipe == Recipe(2, 0, "failures_first")
+    early = against(1.0, count=8)
+    early.outcomes[-1] = Outcome("p", False)
+    assert choose([reading("1S0F", 0.9), early])[0].recipe == Recipe(1, 0, "failures_first")
 
 
 def test_what_is_worth_knowing_besides_has_all_wordings():
@@ -119,7 +154,7 @@ def test_a_fixed_recipe_is_measured_first_and_once():
     assert Recipe(2, 1, "failures_first", "peers_behind") not in found
     assert len(found) == 12
     contrast = make_config("peers.successes=1", "peers.failures=1", "objective.contrast={}")
-    assert candidates(contrast, ENGLISH) == [Recipe(1, 1, "failures_first")]
+    assert candidates(contrast, ENGLISH) == [Recipe(1, 1, "failures_first", contrast=True)]
 
 
 def test_a_recipe_applied_is_what_a_configuration_would_say():
@@ -137,13 +172,16 @@ def test_a_recipe_applied_is_what_a_configuration_would_say():
 def test_the_lines_that_fix_a_recipe_can_be_pasted(recipe):
     pasted, applied = make_config(*recipe.lines.split(", ")), recipe.applied(make_config())
     assert pasted.peers == applied.peers
+    assert pasted.objective == applied.objective
     assert template_of(pasted.context, OWN) == template_of(applied.context, OWN)
     assert not recipe.failures or pasted.context.order == applied.context.order
 
 
 def test_a_recipe_comes_back_from_its_record_and_is_missed_where_it_is_gone():
-    recipe, config = Recipe(2, 1, "successes_first", "peers_behind"), make_config()
-    assert in_force(config, {"recipe": recipe.as_json()}) == recipe.applied(config)
+    config = make_config()
+    for recipe in (Recipe(2, 1, "successes_first", "peers_behind"), Recipe(1, 1, "failures_first", contrast=True)):
+        assert in_force(config, {"recipe": recipe.as_json()}) == recipe.applied(config)
+    assert recipe.applied(config).objective.contrast == ContrastConfig()
     with pytest.raises(RunError, match=r"restore preflight\.json"):
         in_force(config, {})
     for own in (make_config("peers.failures=0"), make_config("objective.kind='grpo'")):

@@ -136,10 +136,11 @@ class Config(Table):
         self._check_engine()
         self._check_served_teacher()
         self._check_fall_back()
-        if self.objective.kind == "distill" and self.peers.recipe == "auto" and self.preflight.action == "off":
+        is_measured = self.objective.kind == "distill" and self.peers.recipe != "fixed"
+        if is_measured and self.preflight.action == "off":
             raise ValueError(
-                "peers.recipe = auto is measured by the preflight, but preflight.action is off; set peers.successes "
-                "and peers.failures"
+                f"peers.recipe = {self.peers.recipe} is measured by the preflight, but preflight.action is off; "
+                "set peers.successes and peers.failures"
             )
         if self.objective.kind == "sft" and self.lessons.rollouts == "failures":
             raise ValueError("objective.kind = sft learns from successes, but lessons.rollouts is failures")

@@ -13,10 +13,12 @@ from mopd.config.table import LARGEST, NonNegativeInt, PositiveFloat, PositiveIn
 class PeersConfig(Table):
     """Which peers the teacher is shown: the recipe. MOPD is (2, 1), SDPO (1, 0)."""
 
-    recipe: Literal["auto", "fixed"] = "auto"
+    recipe: Literal["auto", "one_context", "fixed"] = "auto"
     """`auto`: before the first step the student generates from contexts of several recipes, of at most `successes` and
-    `failures`, in both orders and two wordings; the recipe that makes the best teacher is taken ([preflight]). `fixed`:
-    what the other keys say; the default where `successes` or `failures` is set."""
+    `failures`, in both orders and two wordings, and the recipe that makes the best teacher is taken ([preflight]); a
+    contrast of teachers (`objective.contrast`), where one reads a success as well as another recipe is read.
+    `one_context`: the same without contrasts: one teacher reads all peers. `fixed`: what the other keys say; the
+    default where `successes` or `failures` is set."""
     successes: NonNegativeInt = 2
     """Successful peers shown at most."""
     failures: NonNegativeInt = 1
@@ -148,7 +150,8 @@ class DistillObjective(Table):
     aggregation: Literal["token_mean", "rollout_mean", "domain_balanced"] = "token_mean"
     """Mean over all loss tokens, over lessons of their token means, or over domains of their token means."""
     contrast: ContrastConfig | None = None
-    """Unset: one teacher reads all peers in one context. Set (`{}` for its defaults): two teachers, one peer each."""
+    """Set (`{}` for its defaults): two teachers, one peer each. Unset: the same where `peers.recipe = "auto"` finds it
+    fit, else one teacher reads all peers in one context."""
     grpo_weight: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """Share w of GRPO's loss on the same rollouts: (1 - w) distillation + w GRPO, each normalised over its own lessons.
     GRPO's clipping is that of `objective.kind = grpo` by default."""

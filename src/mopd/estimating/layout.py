@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from mopd.config import Config
 from mopd.core.types import Problem
 from mopd.method.contexts import render_context, template_of
+from mopd.method.recipes import expected
 from mopd.models.student import Reader
 from mopd.problems import ProblemSet
 from mopd.scoring.rows import Row
@@ -49,8 +50,10 @@ class Layout:
 def layout_of(config: Config, reader: Reader, problems: ProblemSet, is_worst: bool) -> Layout:
     """A step of the longest prompts, contexts and completions, or of prompts of all lengths and middling completions.
 
-    In both every rollout teaches, and a context shows as many peers as the recipe asks for at most.
+    In both every rollout teaches, and a context shows as many peers as the recipe asks for at most: the one that a run
+    is expected to find, where it is to be found.
     """
+    config = expected(config, reader.template)
     completion = config.sampling.completion_tokens
     if not is_worst:
         completion = max(1, round(EXPECTED_SHARE * completion))

@@ -112,10 +112,12 @@ def choose(readings: Sequence[Reading]) -> tuple[Reading, str]:
 
     Of recipes that are not clearly worse than the best (paired interval), the fuller one is taken: more peers say more.
     One with failures is taken only where it is right at least as often as the best without: a student that cannot read
-    failures is led into them.
+    failures is led into them. Where a contrast of teachers is among them, it is taken: its target is not bound by how
+    well one teacher reads, and it taught more wherever both were run (decision 27). None of its teachers reads failures
+    beside successes.
     """
     best = max(readings, key=lambda reading: (reading.mean, _fullness(reading)))
-    clean = [reading.mean for reading in readings if reading.recipe is not None and not reading.recipe.failures]
+    clean = [reading.mean for reading in readings if reading.recipe is not None and not _failures(reading)]
     floor = max(clean, default=0.0)
     as_good = [
         reading
@@ -127,7 +129,10 @@ def choose(readings: Sequence[Reading]) -> tuple[Reading, str]:
             and (not _failures(reading) or reading.mean >= floor)
         )
     ]
-    chosen = max(as_good, key=lambda reading: (_fullness(reading), reading.mean))
+    chosen = max(as_good, key=lambda reading: (_is_contrast(reading), _fullness(reading), reading.mean))
+    if _is_contrast(chosen):
+        told = "" if chosen is best else f", not clearly worse than {best.name} (right in {best.counted})"
+        return chosen, f"the one that reads the success is right in {chosen.counted}{told}"
     if chosen is best:
         return chosen, f"right most often, in {best.counted}"
     return chosen, f"fuller than {best.name} (right in {best.counted}) and not clearly worse ({chosen.counted})"
@@ -138,4 +143,9 @@ def _fullness(reading: Reading) -> int:
 
 
 def _failures(reading: Reading) -> int:
-    return 0 if reading.recipe is None else reading.recipe.failures
+    """Failures that are read beside successes."""
+    return 0 if reading.recipe is None or reading.recipe.contrast else reading.recipe.failures
+
+
+def _is_contrast(reading: Reading) -> bool:
+    return reading.recipe is not None and reading.recipe.contrast

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from mopd.config import Config, TemplateConfig
+from mopd.config import Config, ContrastConfig, DistillObjective, TemplateConfig
 from mopd.core.errors import RunError
 from mopd.method.contexts import ENGLISH, template_of
 
@@ -34,13 +34,15 @@ COUNTS = ((1, 0), (2, 0), (0, 1), (1, 1), (2, 1))
 @dataclass(frozen=True)
 class Recipe:
     """How many peers a context shows at most, in which order, and in which wording (`own`: the configured one, else the
-    student's); and, to be measured beside others, the verifier's feedback always, or a control's texts. Without these
-    two, feedback and control are the configuration's."""
+    student's); whether there are two teachers instead, of which one reads a success and one a failure; and, to be
+    measured beside others, the verifier's feedback always, or a control's texts. Without these two, feedback and
+    control are the configuration's."""
 
     successes: int
     failures: int
     order: Order
     wording: Wording = "own"
+    contrast: bool = False
     feedback: bool = False
     control: Control | None = None
 
@@ -56,9 +58,10 @@ class Recipe:
         if not self.count:
             return f"feedback alone{wording}" if self.feedback else "no peers"
         order = f", {self.order.replace('_', ' ')}" if self.failures else ""
+        peers = "1S against 1F" if self.contrast else f"{self.successes}S{self.failures}F{order}"
         control = {None: "", "random_peer": ", random peers", "unrelated_problem": ", another problem's peers"}
         feedback = ", with feedback" if self.feedback else ""
-        return f"{self.successes}S{self.failures}F{order}{wording}{feedback}{control[self.control]}"
+        return f"{peers}{wording}{feedback}{control[self.control]}"
 
     def applied(self, config: Config) -> Config:
         """The configuration under this recipe."""
@@ -68,8 +71,12 @@ class Recipe:
         wording = {} if self.wording == "own" else {"wording": self.wording}
         feedback = {"feedback": "always"} if self.feedback else {}
         context = {"order": self.order, **wording, **feedback}
+        objective = config.objective
+        if self.contrast and isinstance(objective, DistillObjective) and objective.contrast is None:
+            objective = objective.model_copy(update={"contrast": ContrastConfig()})
         return config.model_copy(
             update={
+                "objective": objective,
                 "peers": config.peers.model_copy(update=peers),
                 "context": config.context.model_copy(update=context),
             }
@@ -85,6 +92,7 @@ class Recipe:
         """The same one by one, as overrides."""
         told = [f"peers.successes = {self.successes}", f"peers.failures = {self.failures}"]
         told += [] if self.successes else ["peers.require_success = false"]
+        told += ["objective.contrast = {}"] if self.contrast else []
         told += [f"context.order = '{self.order}'"] if self.failures else []
         told += [] if self.wording == "own" else [f"context.wording = '{self.wording}'"]
         return told + (["context.feedback = 'always'"] if self.feedback else [])
@@ -92,6 +100,7 @@ class Recipe:
     def as_json(self) -> dict[str, Any]:
         """As a record has it, from which `Recipe(**record)` is made again."""
         kept = {"successes": self.successes, "failures": self.failures, "order": self.order, "wording": self.wording}
+        kept |= {"contrast": True} if self.contrast else {}
         kept |= {"feedback": True} if self.feedback else {}
         return kept | ({} if self.control is None else {"control": self.control})
 
@@ -113,7 +122,7 @@ def in_force(config: Config, found: Mapping[str, Any]) -> Config:
 
 
 def is_fixed(config: Config) -> bool:
-    """Whether the recipe is the configuration's; a contrast of teachers has one of its own."""
+    """Whether the recipe is the configuration's; a contrast of teachers that is configured has one of its own."""
     return config.peers.recipe == "fixed" or _has_contrast(config)
 
 
@@ -127,7 +136,7 @@ def candidates(config: Config, template: TemplateConfig) -> list[Recipe]:
     orders = BOTH if order == "auto" else (order,)
     peers, most = config.peers, config.group_size - 1
     if is_fixed(config):
-        own = Recipe(peers.successes, peers.failures, orders[0])
+        own = Recipe(peers.successes, peers.failures, orders[0], contrast=_has_contrast(config))
         if _has_contrast(config) or (config.is_taught_by_another and not own.count):
             return [own]
         counts = [(1, 0), (2, 0), (1, 1), (2, 1)]
@@ -142,7 +151,31 @@ def candidates(config: Config, template: TemplateConfig) -> list[Recipe]:
         for order in (orders if failures else orders[:1])
         if successes + failures <= most
     ]
-    return found if own is None else [own, *(r for r in found if _shown(r) != _shown(own))]
+    if own is not None:
+        return [own, *(r for r in found if _shown(r) != _shown(own))]
+    return found + (contrasts(config, template) if config.peers.recipe == "auto" else [])
+
+
+def contrasts(config: Config, template: TemplateConfig) -> list[Recipe]:
+    """A contrast of teachers in each wording that is tried; none where the run could not learn from one.
+
+    It was measured for a student that is its own teacher alone. Reverse KL is infinite where the target has no
+    probability, which is most of the vocabulary.
+    """
+    peers = config.peers
+    is_shown = peers.successes and peers.failures and peers.require_success and config.group_size > 2
+    is_finite = config.divergence.kind not in ("reverse_kl", "sampled_reverse_kl")
+    if config.is_taught_by_another or not is_shown or not is_finite:
+        return []
+    order = "failures_first" if config.context.order == "auto" else config.context.order
+    return [Recipe(1, 1, order, wording, contrast=True) for wording in _wordings(config, template)]
+
+
+def expected(config: Config, template: TemplateConfig) -> Config:
+    """The configuration under the recipe that a run is expected to find: a contrast, where it tries one."""
+    is_open = config.objective.kind == "distill" and config.peers.recipe == "auto" and not _has_contrast(config)
+    tried = contrasts(config, template) if is_open else []
+    return tried[0].applied(config) if tried else config
 
 
 def others(config: Config, template: TemplateConfig, found: Sequence[Recipe]) -> list[Recipe]:
@@ -153,7 +186,7 @@ def others(config: Config, template: TemplateConfig, found: Sequence[Recipe]) ->
     if _has_contrast(config) or not any(recipe.count for recipe in found):
         return []
     known, most = {_shown(recipe) for recipe in found}, config.group_size - 1
-    tried = [
+    tried = contrasts(config, template) + [
         Recipe(successes, failures, order, wording)
         for wording in _wordings(config, template, (*TRIED, "peers_as_turns"))
         for successes, failures in COUNTS
@@ -177,4 +210,5 @@ def _shown(recipe: Recipe) -> tuple[object, ...]:
     """What a context of the recipe looks like: order tells nothing of one kind, and an unset wording is the one behind
     the problem."""
     order = recipe.order if recipe.successes and recipe.failures else None
-    return recipe.successes, recipe.failures, order, "peers_behind" if recipe.wording == "own" else recipe.wording
+    wording = "peers_behind" if recipe.wording == "own" else recipe.wording
+    return recipe.successes, recipe.failures, None if recipe.contrast else order, wording, recipe.contrast
