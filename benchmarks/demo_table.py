@@ -23,10 +23,11 @@ FIXED = ("peers.successes=2", "peers.failures=1", "context.order='failures_first
 """The paper's recipe, from which the options below depart; what becomes of it is to be seen, whatever the preflight."""
 
 CONTRAST = ("peers.successes=1", "peers.failures=1")
-"""One teacher reads a success, the other a failure."""
+"""One teacher reads a success, the other a failure, as `mopd` finds for itself on the demo."""
 
 METHODS: dict[str, list[str]] = {
     "mopd": ["peers.recipe='auto'"],
+    "mopd, one context": ["peers.recipe='one_context'"],
     "mopd (2S1F)": [*FIXED],
     "mopd, peers of other problems": [
         *(*FIXED, "peers.control='unrelated_problem'"),
@@ -35,10 +36,8 @@ METHODS: dict[str, list[str]] = {
     "sdpo (1S0F)": [*FIXED, "peers.successes=1", "peers.failures=0"],
     "positive imitation (2S0F)": [*FIXED, "peers.failures=0"],
     "contrast, beta .3": [*CONTRAST, "objective.contrast={ beta = 0.3 }"],
-    "contrast": [*CONTRAST, "objective.contrast={}"],
     "contrast, beta 1": [*CONTRAST, "objective.contrast={ beta = 1 }"],
     "contrast as evidence": [*CONTRAST, "objective.contrast={ form = 'advantage' }"],
-    "half contrast, half grpo": [*CONTRAST, "objective.contrast={}", "objective.grpo_weight=0.5"],
     "half mopd, half grpo": ["objective.grpo_weight=0.5"],
     "grpo": ["objective.kind='grpo'"],
     "verified sft": ["objective.kind='sft'"],

@@ -220,6 +220,21 @@ VARIANTS = {
 }
 
 
+def test_under_a_contrast_both_contexts_are_shown_and_what_is_ruled_out_is_a_number(tmp_path):
+    data, missing = made(train_byte_student(tmp_path, **VARIANTS["contrast"]), score=1, tmp_path=tmp_path)
+    assert missing == ""
+    shown = [r["context"]["blocks"] for group in data["groups"] for r in group["rollouts"] if "context" in r]
+    kinds = {tuple(block["kind"] for block in blocks) for blocks in shown}
+    assert ("success", "failure") in kinds
+    assert kinds <= {("success", "failure"), ("success",)}  # the latter where there is no failed peer
+    scored = [found for group in data["tokens"] for found in group["rollouts"]]
+    assert scored
+    assert all(
+        math.isfinite(value) for found in scored for key in ("gain", "doubt", "divergence") for value in found[key]
+    )
+    assert not any("of_successes" in found for found in scored)
+
+
 @pytest.mark.long
 @pytest.mark.parametrize("name", VARIANTS)
 def test_every_kind_of_teacher_is_asked(name, tmp_path):

@@ -63,6 +63,11 @@ def test_both_contexts_differ_in_the_peer_alone_and_share_their_beginning():
         assert len(success) == len(failure)
         different = [a != b for a, b in zip(success, failure, strict=True)]
         assert 1 <= sum(different) <= 2, "two digits of the peer"
+        assert record.failure_context.token_ids == failure
+        assert [(block.kind, block.text) for block in record.shown] == [
+            ("success", record.peers.success_texts[0]),
+            ("failure", record.peers.failure_texts[0]),
+        ]
 
 
 def test_a_group_without_a_failure_has_no_second_context_and_one_without_a_success_no_lesson():

@@ -212,12 +212,22 @@ class Lesson:
 
 @dataclass(frozen=True, slots=True)
 class LessonRecord:
-    """What became of one rollout: its peers, its context, and its lesson or the reason for none."""
+    """What became of one rollout: its peers, its context, and its lesson or the reason for none.
+
+    Under a contrast of teachers `failure_context` is what the second one reads, where there is a failed peer.
+    """
 
     peers: Peers
     context: Context | None
     lesson: Lesson | None
     reason: NoLessonReason | None
+    failure_context: Context | None = None
+
+    @property
+    def shown(self) -> tuple[Block, ...]:
+        """All that is shown to a teacher, the first one's blocks before the second one's."""
+        contexts = [context for context in (self.context, self.failure_context) if context is not None]
+        return tuple(block for context in contexts for block in context.blocks)
 
 
 Messages = Sequence[Message]

@@ -101,10 +101,12 @@ class LessonMaker:
         if {"success"} - {block.kind for block in context.blocks}:
             return LessonRecord(peers, context, None, "over_budget")
         lesson = _lesson(group, rollout, context.token_ids, 0.0)
-        if peers.failures:
-            failing = self.render(group, rollout.index, replace(shown, success_texts=peers.failure_texts), feedback)
-            lesson = replace(lesson, failure_context_ids=failing.token_ids)
-        return LessonRecord(peers, context, lesson, None)
+        if not peers.failures:
+            return LessonRecord(peers, context, lesson, None)
+        failing = self.render(group, rollout.index, replace(shown, success_texts=peers.failure_texts), feedback)
+        lesson = replace(lesson, failure_context_ids=failing.token_ids)
+        told = [replace(block, kind="failure") if block.kind == "success" else block for block in failing.blocks]
+        return LessonRecord(peers, context, lesson, None, replace(failing, blocks=tuple(told)))
 
     def _contextual_record(self, group: Group, rollout: Rollout, peers: Peers, feedback: str) -> LessonRecord:
         context = self.render(group, rollout.index, peers, feedback)

@@ -15,10 +15,11 @@ import torch
 from rich.console import Console
 
 from mopd.analysis.opened import LONGEST, Models, with_tokens
-from mopd.config import Config, DivergenceConfig
+from mopd.config import Config, DistillObjective, DivergenceConfig
 from mopd.core.errors import RunError
 from mopd.core.types import Group, Lesson, LessonRecord, Peers, Rollout
 from mopd.learning.teacher import Reading
+from mopd.method.contrast import contrast_target
 from mopd.method.divergence import token_divergence
 from mopd.method.lessons import LessonMaker
 from mopd.method.peers import choose_peers, cleaner
@@ -39,9 +40,13 @@ MOST_TOKENS = 30_000
 """Tokens that a page has scores of."""
 
 
+LEAST_NATS = -16.0
+"""Log-probability of what a contrast of teachers rules out, to be shown: minus infinity is no number of a page."""
+
 Contexts = dict[str, Lesson]
-"""Of one rollout: `whole`, the context that it had; `without_successes` and `without_failures`, where it had such
-peers; `success` and `failure`, one peer alone, where its group has both."""
+"""Of one rollout: `whole`, the context that it had; `against`, that of a contrast's second teacher; else
+`without_successes` and `without_failures`, where it had such peers; `success` and `failure`, one peer alone, where its
+group has both."""
 
 
 def choose_to_score(recorded: Sequence[Row], count: int) -> list[int]:
@@ -126,7 +131,9 @@ def _contexts(maker: LessonMaker, group: Group, rollout: Rollout, record: Lesson
         return replace(whole, context_ids=maker.render(group, rollout.index, shown, feedback).token_ids)
 
     found = {"whole": whole}
-    shown_kinds = {block.kind for block in blocks}
+    if whole.failure_context_ids is not None:
+        found["against"] = replace(whole, context_ids=whole.failure_context_ids)
+    shown_kinds = {block.kind for block in blocks} if maker.contrast is None else set()
     if "success" in shown_kinds:
         found["without_successes"] = showing(0, len(peers.failures) if "failure" in shown_kinds else 0, peers)
     if "failure" in shown_kinds:
@@ -165,13 +172,24 @@ def _columns(models: Models, lesson: Lesson, reading: Reading, numbers: Mapping[
         found.student += own.tolist()
         for name, of_tokens in taught.items():
             teacher = of_tokens(places)
-            found.gains[name] += (teacher.of(ids[part]) - own).tolist()
+            if name == "whole" and "against" in taught:
+                teacher = _target(models.config, student, teacher, taught["against"](places))
+            found.gains[name] += (teacher.of(ids[part]).clamp_min(LEAST_NATS) - own).tolist()
             if name == "whole":
                 found.divergence += token_divergence(student, teacher, _divergence(models.config)).tolist()
                 best = teacher.at(teacher.top(1)).squeeze(-1)
-                found.doubt += (best - teacher.of(ids[part])).tolist()
+                found.doubt += (best - teacher.of(ids[part]).clamp_min(LEAST_NATS)).tolist()
                 found.tops += list(_tops(student, teacher))
     return found
+
+
+def _target(config: Config, student: Predictions, success: Predictions, failure: Predictions) -> Predictions:
+    """What a contrast of teachers moves the student toward; where it shapes advantages alone, the first teacher."""
+    contrast = config.objective.contrast if isinstance(config.objective, DistillObjective) else None
+    if contrast is None or contrast.form != "target":
+        return success
+    every = torch.ones(len(student), dtype=torch.bool, device=student.logits.device)
+    return contrast_target(student, success, failure, every, contrast)
 
 
 def _divergence(config: Config) -> DivergenceConfig:

@@ -195,7 +195,7 @@ def _context(recorded: Row, group: Group | None, groups: Sequence[Group], contex
         return told | {"context": {"tokens": tokens, "unread": f"{type(error).__name__}: {shown(error, 300)}"}}
     if record.context is None:
         return told
-    blocks = [_block(block, record.peers, contexts.maker.template.marker) for block in record.context.blocks]
+    blocks = [_block(block, record.peers, contexts.maker.template.marker) for block in record.shown]
     lost = {"shortened": recorded.get("shortened_count", 0), "dropped": recorded.get("dropped_count", 0)}
     return told | {"context": {"tokens": tokens, "blocks": blocks, **lost}}
 

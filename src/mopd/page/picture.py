@@ -72,10 +72,13 @@ def _attempts(asked: ReadAgain) -> tuple[list[str], float, float]:
 
 def _context(asked: ReadAgain, left: float) -> tuple[list[str], float, float]:
     parts = [_text(left, 30, "2  show peers", bold=True)]
-    parts.append(_text(left, 58, f"the teacher of rollout {asked.index} reads", PALE, 13))
+    who = f"the teacher of rollout {asked.index} reads"
+    if asked.failure_text is not None:
+        who = f"one teacher of rollout {asked.index} reads the success, another the failure"
+    parts.append(_text(left, 58, who, PALE, 13))
     lines = [("problem", _line(asked.recorded["prompt"][-1]["content"], SHOWN), INK)]
     colors = {"success": GREEN, "failure": RED}
-    lines += [(b.kind, _line(b.text, SHOWN), colors.get(b.kind, INK)) for b in asked.context.blocks]
+    lines += [(b.kind, _line(b.text, SHOWN), colors.get(b.kind, INK)) for b in asked.blocks]
     ys = range(84, 84 + LINE * len(lines), LINE)
     parts += [
         _text(left, y, f"{kind:8} {line}", color, mono=True) for y, (kind, line, color) in zip(ys, lines, strict=True)
@@ -102,7 +105,8 @@ def _tokens(
     part = (
         f"; tokens {shown.start + 1} to {shown.stop} of {len(told['gain'])}" if len(gains) < len(told["gain"]) else ""
     )
-    told_by = f"log teacher - log student, in nats, at each token it wrote; weights after step {steps}{part}"
+    of = "teacher" if asked.failure_text is None else "the contrast's target"
+    told_by = f"log {of} - log student, in nats, at each token it wrote; weights after step {steps}{part}"
     parts.append(_text(left, base + 106, told_by, PALE, 12))
     return parts, right, base + 106
 

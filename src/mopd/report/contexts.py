@@ -13,7 +13,7 @@ from rich.console import Console
 
 from mopd.config import Config
 from mopd.core.errors import RunError
-from mopd.core.types import Context, Group
+from mopd.core.types import Block, Context, Group
 from mopd.method.lessons import LessonMaker
 from mopd.method.recipes import in_force
 from mopd.models.student import Reader, load_reader
@@ -67,7 +67,8 @@ class ReadAgain:
     """A recorded rollout and the context that its teacher read.
 
     `recorded` is its group as groups.jsonl has it, `groups` are those of its step, `text` is the context as the
-    tokenizer's template writes it, `config` is in force.
+    tokenizer's template writes it, `config` is in force. `failure_text` is the context of a contrast's second teacher;
+    `blocks` are those of both.
     """
 
     run: Path
@@ -77,6 +78,8 @@ class ReadAgain:
     index: int
     context: Context
     text: str
+    blocks: Sequence[Block]
+    failure_text: str | None = None
 
     @property
     def rollout(self) -> dict[str, Any]:
@@ -101,7 +104,8 @@ def read_again(
             "a recorded context can be rendered again", f"{recorded['problem_id']}: {record.reason}", "report this"
         )
     rendered = reader.tokenizer.render(record.context.messages)
-    return ReadAgain(run, config, recorded, groups, rollout_index, record.context, rendered)
+    failing = None if record.failure_context is None else reader.tokenizer.render(record.failure_context.messages)
+    return ReadAgain(run, config, recorded, groups, rollout_index, record.context, rendered, record.shown, failing)
 
 
 def print_context(asked: ReadAgain, console: Console) -> None:
@@ -117,6 +121,8 @@ def print_context(asked: ReadAgain, console: Console) -> None:
     print_plain(console, "no reference is recorded" if reference is None else f"reference: {reference}")
     cut = f", {context.shortened_count} peers shortened, {context.dropped_count} dropped"
     print_titled(console, f"what the teacher reads ({context.token_count} tokens{cut})", asked.text)
+    if asked.failure_text is not None:
+        print_titled(console, "what the other teacher reads, of a failure", asked.failure_text)
     print_titled(console, f"the student's own completion ({row['token_count']} tokens)", row["completion"])
 
 
