@@ -4,9 +4,12 @@ import dataclasses
 
 import pytest
 
+from mopd import load_config, train
 from mopd.core.types import Lesson, LessonRecord, Peers
+from mopd.runs.records import read_jsonl
 from mopd.training.pausing import Pausing
 from tests.builders import make_group
+from tests.conftest import TINY
 
 
 def cases(successes, count=24):
@@ -70,3 +73,13 @@ def test_what_pauses_are_lessons_from_the_teacher_alone():
     assert second.lesson.context_ids is None
     assert second.lesson.advantage == 0.5
     assert (third, fourth) == (plain, none)
+
+
+@pytest.mark.parametrize("settings", [[], ["objective.contrast={}"]], ids=["one context", "contrast"])
+def test_a_contrast_goes_on_teaching_a_student_that_is_better_than_its_readers(settings, tmp_path, monkeypatch):
+    monkeypatch.setattr(Pausing, "is_paused", property(lambda self: True))
+    own = ["peers.successes=1", "peers.failures=1", "preflight.action='off'", "lessons.pause=true", "steps=2"]
+    train(load_config(TINY, [*own, *settings, f"run='{tmp_path / 'run'}'"]), quiet=True)
+    rows = [*read_jsonl(tmp_path / "run" / "metrics.jsonl")]
+    assert all(bool(row["lessons/count"]) is bool(settings) for row in rows)
+    assert all(bool(row.get("lessons/none_teacher_paused_count")) is not bool(settings) for row in rows)

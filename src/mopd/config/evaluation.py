@@ -26,7 +26,7 @@ class EvaluationConfig(Table):
     """Contexts of a step that the teacher generates from in one measurement, at most."""
     contexts_every: NonNegativeInt = 4
     """Steps between measurements of the teacher's accuracy when it generates from the step's contexts; 0: never. While
-    it is right less often than the student, its lessons pause."""
+    it is right less often than the student, its lessons pause (`lessons.pause`)."""
 
 
 class PreflightConfig(Table):

@@ -54,7 +54,8 @@ class LessonsConfig(Table):
     """Whether a completion that was cut at the limit teaches."""
     pause: bool = True
     """Whether lessons from a teacher pause while it is right less often than the student, by more than one standard
-    error over the newest two measurements (`evaluation.contexts_every`), or by two in the newest."""
+    error over the newest two measurements (`evaluation.contexts_every`), or by two in the newest. Those of a contrast
+    of teachers do not: it teaches students that are better than its readers."""
 
 
 class TemplateConfig(Table):

@@ -98,6 +98,8 @@ class Stepper:
         self.pausing = Pausing()
         self.beginning = Beginning(scorer, config.sampling.temperature, setup.ranks)
         self.lesson_maker = LessonMaker(config, student.tokenizer.encode_prompt, student.template)
+        # a contrast moves the student from where it stands: how well one of its teachers reads is no bound to that
+        self.is_pausing = config.lessons.pause and self.lesson_maker.contrast is None
 
     def step(self, step: int, clock: StepClock) -> StepResult:
         """Sample, verify, teach, update. Raises OutOfMemoryError."""
@@ -110,7 +112,7 @@ class Stepper:
         with clock("contexts"):
             records = self.lesson_maker.make(groups)
         contexts = self._teacher_accuracy(groups, records, step, clock)
-        if self.config.lessons.pause and self.pausing.is_paused:
+        if self.is_pausing and self.pausing.is_paused:
             records = self.pausing.without_teacher(records)
         lessons = [record.lesson for group in records for record in group if record.lesson is not None]
         contexts |= self._from_start(groups, step, clock)
