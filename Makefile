@@ -99,7 +99,7 @@ bench-memory: $(STAMP) ## bytes a parameter under each choice of [compute]; ARGS
 	$(ONE_THREAD) $(BIN)/python benchmarks/memory.py --part bytes $(ARGS)
 
 demo-table: $(STAMP) ## methods and options compared on the demo, three seeds
-	$(ONE_THREAD) $(BIN)/python benchmarks/demo_table.py --seeds 0 1 2
+	$(ONE_THREAD) $(BIN)/python benchmarks/demo_table.py --seeds 0 1 2 $(ARGS)
 
 bench-alarms: $(STAMP) ## alarms on runs that collapse and on runs that do not, from the embedded student
 	$(ONE_THREAD) $(BIN)/python benchmarks/alarms.py $(ARGS)
