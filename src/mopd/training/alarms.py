@@ -130,7 +130,7 @@ SIGNALS = (
         "teacher",
         "teacher/gap_share",
         "teacher/gap_error",
-        "the teacher's lead over the student fell from {:.2f} to {:.2f} of the rollouts: peers tell it little more than the student knows",
+        "the teacher's lead over the student fell from {:.2f} to {:.2f} of the rollouts: peers tell it little",
         lambda _: 0.2,
         least=0.1,
     ),
