@@ -96,6 +96,7 @@ def test_candidates_are_the_small_set_in_both_orders_and_two_wordings():
         ["group_size=2", "peers.recipe='auto'", "peers.successes=1", "peers.failures=0"],
         ["peers.recipe='auto'", "peers.failures=0"],
         ["peers.require_success=false"],
+        ["peers.show_failures='when_no_success'"],
         ["teacher={ kind = 'external', model = 'other' }"],
     ],
 )

@@ -78,6 +78,25 @@ def test_a_group_without_a_failure_has_no_second_context_and_one_without_a_succe
     assert make_maker(config, student).make_one(bad, 0, [bad]).reason == "no_success"
 
 
+def test_what_either_context_cuts_or_leaves_out_is_counted():
+    student = load_student("builtin:digits", 0)
+    group = make_group(["1" * 20, "2" * 8, "3" * 20, "4" * 20], [1, 1, 0, 0], problem="21")
+    settings = ["objective.contrast={}", "peers.successes=1", "peers.failures=1", "peers.policy='first'"]
+
+    def record(index, *more):
+        return make_maker(build_config({}, [*settings, *more]), student).make_one(group, index, [group])
+
+    whole = record(0)  # its peers are the short success and a long failure
+    assert (whole.context.shortened_count, whole.failure_context.shortened_count) == (0, 0)
+    tokens = f"context.tokens={whole.context.token_count + 2}"
+    cut = record(0, tokens)
+    assert cut.failure_context.shortened_count == cut.context.shortened_count == 1
+    left_out = record(0, tokens, "context.over_budget='drop'")
+    assert left_out.lesson.failure_context_ids is None
+    assert left_out.failure_context is None
+    assert left_out.context.dropped_count == 1
+
+
 @pytest.mark.parametrize("budget", [1, 100000])
 def test_the_learner_moves_toward_the_contrast_of_what_the_teacher_reads_in_both_contexts(budget):
     settings = ["objective.contrast={beta=0.7}", "peers.successes=1", "peers.failures=1"]

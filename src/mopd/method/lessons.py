@@ -95,7 +95,10 @@ class LessonMaker:
         return self._contextual_record(group, rollout, peers, feedback)
 
     def _contrast_record(self, group: Group, rollout: Rollout, peers: Peers, feedback: str) -> LessonRecord:
-        """Two contexts that are the same but for the peer: a success, and a failure if there is one."""
+        """Two contexts that are the same but for the peer: a success, and a failure if there is one.
+
+        What is cut or left out in either is counted in the first. A failure that finds no room teaches nothing.
+        """
         shown = replace(peers, failures=(), failure_texts=())
         context = self.render(group, rollout.index, shown, feedback)
         if {"success"} - {block.kind for block in context.blocks}:
@@ -104,6 +107,14 @@ class LessonMaker:
         if not peers.failures:
             return LessonRecord(peers, context, lesson, None)
         failing = self.render(group, rollout.index, replace(shown, success_texts=peers.failure_texts), feedback)
+        shortened, dropped = failing.shortened_count, failing.dropped_count
+        context = replace(
+            context,
+            shortened_count=context.shortened_count + shortened,
+            dropped_count=context.dropped_count + dropped,
+        )
+        if dropped:
+            return LessonRecord(peers, context, lesson, None)
         lesson = replace(lesson, failure_context_ids=failing.token_ids)
         told = [replace(block, kind="failure") if block.kind == "success" else block for block in failing.blocks]
         return LessonRecord(peers, context, lesson, None, replace(failing, blocks=tuple(told)))

@@ -163,9 +163,9 @@ def contrasts(config: Config, template: TemplateConfig) -> list[Recipe]:
     probability, which is most of the vocabulary.
     """
     peers = config.peers
-    is_shown = peers.successes and peers.failures and peers.require_success and config.group_size > 2
+    is_shown = peers.successes and peers.failures and peers.require_success and peers.show_failures == "always"
     is_finite = config.divergence.kind not in ("reverse_kl", "sampled_reverse_kl")
-    if config.is_taught_by_another or not is_shown or not is_finite:
+    if config.is_taught_by_another or not is_shown or not is_finite or config.group_size == 2:
         return []
     order = "failures_first" if config.context.order == "auto" else config.context.order
     return [Recipe(1, 1, order, wording, contrast=True) for wording in _wordings(config, template)]
