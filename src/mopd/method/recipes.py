@@ -165,7 +165,7 @@ def contrasts(config: Config, template: TemplateConfig) -> list[Recipe]:
     peers = config.peers
     is_shown = peers.successes and peers.failures and peers.require_success and peers.show_failures == "always"
     is_finite = config.divergence.kind not in ("reverse_kl", "sampled_reverse_kl")
-    if config.is_taught_by_another or not is_shown or not is_finite or config.group_size == 2:
+    if config.is_taught_by_another or not is_shown or not is_finite or config.group_size < 3:
         return []
     order = "failures_first" if config.context.order == "auto" else config.context.order
     return [Recipe(1, 1, order, wording, contrast=True) for wording in _wordings(config, template)]
@@ -173,7 +173,7 @@ def contrasts(config: Config, template: TemplateConfig) -> list[Recipe]:
 
 def expected(config: Config, template: TemplateConfig) -> Config:
     """The configuration under the recipe that a run is expected to find: a contrast, where it tries one."""
-    is_open = config.objective.kind == "distill" and config.peers.recipe == "auto" and not _has_contrast(config)
+    is_open = config.objective.kind == "distill" and config.peers.recipe == "auto" and not is_fixed(config)
     tried = contrasts(config, template) if is_open else []
     return tried[0].applied(config) if tried else config
 

@@ -15,7 +15,7 @@ import torch
 from rich.console import Console
 
 from mopd.analysis.opened import LONGEST, Models, with_tokens
-from mopd.config import Config, DistillObjective, DivergenceConfig
+from mopd.config import Config, ContrastConfig, DivergenceConfig
 from mopd.core.errors import RunError
 from mopd.core.types import Group, Lesson, LessonRecord, Peers, Rollout
 from mopd.learning.teacher import Reading
@@ -173,7 +173,7 @@ def _columns(models: Models, lesson: Lesson, reading: Reading, numbers: Mapping[
         for name, of_tokens in taught.items():
             teacher = of_tokens(places)
             if name == "whole" and "against" in taught:
-                teacher = _target(models.config, student, teacher, taught["against"](places))
+                teacher = _target(models.maker.contrast, student, teacher, taught["against"](places))
             found.gains[name] += (teacher.of(ids[part]).clamp_min(LEAST_NATS) - own).tolist()
             if name == "whole":
                 found.divergence += token_divergence(student, teacher, _divergence(models.config)).tolist()
@@ -183,9 +183,10 @@ def _columns(models: Models, lesson: Lesson, reading: Reading, numbers: Mapping[
     return found
 
 
-def _target(config: Config, student: Predictions, success: Predictions, failure: Predictions) -> Predictions:
+def _target(
+    contrast: ContrastConfig | None, student: Predictions, success: Predictions, failure: Predictions
+) -> Predictions:
     """What a contrast of teachers moves the student toward; where it shapes advantages alone, the first teacher."""
-    contrast = config.objective.contrast if isinstance(config.objective, DistillObjective) else None
     if contrast is None or contrast.form != "target":
         return success
     every = torch.ones(len(student), dtype=torch.bool, device=student.logits.device)
