@@ -24,9 +24,9 @@ ARMS: dict[str, list[str]] = {
     "mopd": [],
     "sdpo": ["peers.successes=1", "peers.failures=0"],
     "mopd-2S1F": ["peers.successes=2", "peers.failures=1"],
-    "contrast": ["peers.successes=1", "peers.failures=1", "objective.contrast={}"],
-    "contrast-1": ["peers.successes=1", "peers.failures=1", "objective.contrast={ beta = 1 }"],
-    "blend": ["objective.grpo_weight=0.9"],
+    "contrast-half": ["peers.successes=1", "peers.failures=1", "objective.contrast={}"],
+    "contrast-alone": ["peers.successes=1", "peers.failures=1", "objective.contrast={}", "objective.grpo_weight=0"],
+    "blend": ["peers.recipe='one_context'", "objective.grpo_weight=0.9"],
     "grpo": ["objective.kind='grpo'"],
     "sft": ["objective.kind='sft'"],
     **{f"mopd-{rate}": [f"optimizer.learning_rate={rate}", "steps=5"] for rate in ("1e-7", "1e-6", "1e-5", "1e-4")},
@@ -35,7 +35,8 @@ ARMS: dict[str, list[str]] = {
         *("lessons.pause=false", "preflight.action='off'"),
     ],
 }
-"""Settings of each arm. `mopd-1e-4` and the like try that no learning rate destroys; `unbounded` is what destroyed."""
+"""Settings of each arm. `contrast-half` is what `mopd` finds, without a preflight, `contrast-alone` the same without
+GRPO's half. `mopd-1e-4` and the like try that no learning rate destroys; `unbounded` destroys."""
 
 
 def run_arm(config: str, arm: str, seed: int, folder: Path, settings: list[str]) -> None:

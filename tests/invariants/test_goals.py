@@ -37,6 +37,21 @@ def test_a_blends_gradient_is_the_weighted_sum_of_both(aggregation, budget):
     assert metrics["objective/loss"] == pytest.approx(both, rel=1e-6)
 
 
+def test_a_contrast_has_half_of_the_gradient_and_grpo_the_other():
+    lessons = [
+        dataclasses.replace(lesson, failure_context_ids=(*lesson.prompt_ids, 9) if lesson.context_ids else None)
+        for lesson in mixed_lessons()
+    ]
+    contrast = ["objective.contrast={}", "peers.successes=1", "peers.failures=1"]
+    taught = [lesson for lesson in lessons if lesson.context_ids is not None]
+    moved = [lesson for lesson in lessons if lesson.advantage]
+    alone, _ = gradients(build_config({}, [*contrast, "objective.grpo_weight=0"]), taught)
+    grpo, _ = gradients(build_config({}, ["objective.kind='grpo'"]), moved)
+    blend, _ = gradients(build_config({}, contrast), lessons)
+    for name, gradient in blend.items():
+        torch.testing.assert_close(gradient, 0.5 * alone[name] + 0.5 * grpo[name], rtol=1e-4, atol=1e-7)
+
+
 @pytest.mark.parametrize("count", [1, 2, 3, 9, 50])
 def test_minibatches_are_whole_groups_and_hold_every_lesson_once(count):
     lessons = [dataclasses.replace(lesson, problem_id=f"p{n // 2}") for n, lesson in enumerate(make_lessons(9))]

@@ -11,6 +11,7 @@ from mopd.learning.alike import loss_tokens
 from mopd.learning.work import Work
 from mopd.method.contrast import contrast_target, with_evidence
 from mopd.method.predictions import Predictions
+from mopd.method.recipes import Recipe
 from mopd.models.student import load_student
 from tests.builders import as_teacher, make_group, make_learner, make_maker
 from tests.invariants.test_learner import clock, gradients, make_lessons, model_and_teacher
@@ -99,7 +100,7 @@ def test_what_either_context_cuts_or_leaves_out_is_counted():
 
 @pytest.mark.parametrize("budget", [1, 100000])
 def test_the_learner_moves_toward_the_contrast_of_what_the_teacher_reads_in_both_contexts(budget):
-    settings = ["objective.contrast={beta=0.7}", "peers.successes=1", "peers.failures=1"]
+    settings = ["objective.contrast={beta=0.7}", "objective.grpo_weight=0", *ADVANTAGE[:2]]
     config = build_config({}, [*settings, f"compute.microbatch_tokens={budget}", "optimizer.warmup_steps=0"])
     lessons = [
         dataclasses.replace(lesson, failure_context_ids=(*lesson.prompt_ids, 9) if n % 3 else None)
@@ -194,6 +195,30 @@ def test_the_advantage_form_teaches_whatever_has_an_advantage():
     assert all(record.lesson.failure_context_ids is not None for record in records[1:])
     alike = make_group(["12", "21"], [1, 1], problem="21")
     assert make_maker(config, student).make_one(alike, 0, [alike]).reason == "no_advantage"
+
+
+@pytest.mark.parametrize(
+    ("settings", "share"),
+    [
+        ([], 0.0),
+        (["objective.contrast={}", *ADVANTAGE[:2]], 0.5),
+        (["objective.contrast={}", "objective.grpo_weight=0", *ADVANTAGE[:2]], 0.0),
+        (["objective.contrast={}", "objective.grpo_weight=0.9", *ADVANTAGE[:2]], 0.9),
+        (list(ADVANTAGE), 0.0),
+    ],
+)
+def test_half_of_the_objective_is_grpos_under_a_contrast_unless_it_is_told_otherwise(settings, share):
+    assert build_config({}, settings).objective.share_of_grpo == share
+    found = Recipe(1, 1, "failures_first", contrast=True).applied(build_config({}, settings))
+    assert found.objective.share_of_grpo == (share if settings else 0.5)
+
+
+def test_a_rollout_that_no_teacher_can_teach_is_still_told_whether_it_was_right():
+    config = build_config({}, ["objective.contrast={}", *ADVANTAGE[:2]])
+    group = make_group(["12", "21", "22"], [0, 1, 0], problem="21")
+    lone = make_maker(config, load_student("builtin:digits", 0)).make_one(group, 1, [group])
+    assert lone.lesson.context_ids is None
+    assert lone.lesson.advantage == pytest.approx(2 / 3)
 
 
 def test_keys_of_the_other_form_are_refused():

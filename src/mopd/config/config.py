@@ -218,7 +218,7 @@ class Config(Table):
                 "peers.require_success = true"
             )
         if self.objective.contrast.form == "advantage":
-            if self.objective.grpo_weight:
+            if self.objective.share_of_grpo:
                 raise ValueError("objective.contrast.form = advantage is GRPO already: objective.grpo_weight must be 0")
             return
         if self.divergence.kind in ("reverse_kl", "sampled_reverse_kl"):

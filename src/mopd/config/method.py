@@ -153,9 +153,17 @@ class DistillObjective(Table):
     contrast: ContrastConfig | None = None
     """Set (`{}` for its defaults): two teachers, one peer each. Unset: the same where `peers.recipe = "auto"` finds it
     fit, else one teacher reads all peers in one context."""
-    grpo_weight: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    grpo_weight: Annotated[float, Field(ge=0, lt=1)] | None = None
     """Share w of GRPO's loss on the same rollouts: (1 - w) distillation + w GRPO, each normalised over its own lessons.
-    GRPO's clipping is that of `objective.kind = grpo` by default."""
+    Unset: .5 under a contrast of teachers whose form is `target`, else 0. GRPO's clipping is that of `objective.kind =
+    grpo` by default."""
+
+    @property
+    def share_of_grpo(self) -> float:
+        """The w in force."""
+        if self.grpo_weight is not None:
+            return self.grpo_weight
+        return 0.5 if self.contrast is not None and self.contrast.form == "target" else 0.0
 
 
 class GrpoObjective(Table):

@@ -194,6 +194,7 @@ class _Training:
         self.tracker = self.ranks.only_first(lambda: open_tracker(self.run.config)) or Tracker()
         config = in_force(self.setup.config, self.run.preflight())
         self.setup = dataclasses.replace(self.setup, config=config)
+        self._tell_blend(config)
         with told_if_full(self.config, lambda: "update"):
             stepper = Stepper(self.setup)
         try:
@@ -213,6 +214,11 @@ class _Training:
         summary = self.ranks.first(lambda: summary_of(self.run, self.config, self.setup.problems, self.seconds, failed))
         self.run.write_summary(summary)
         return summary
+
+    def _tell_blend(self, config: Config) -> None:
+        """Say that GRPO has a part in the objective, which nobody may have asked for."""
+        if config.objective.kind == "distill" and (share := config.objective.share_of_grpo):
+            self.tell(f"objective {1 - share:g} toward the teacher, {share:g} GRPO on the same rollouts")
 
     def _save(self, steps: int, stepper: Stepper) -> None:
         self.stopping.hold()
