@@ -235,6 +235,20 @@ def test_under_a_contrast_both_contexts_are_shown_and_what_is_ruled_out_is_a_num
     assert not any("of_successes" in found for found in scored)
 
 
+@pytest.mark.parametrize(
+    ("form", "who"), [("target", "the contrast's target"), ("advantage", "the teacher that reads the success")]
+)
+def test_a_picture_says_whose_probabilities_its_bars_are(form, who, tmp_path, capsys):
+    objective = {"kind": "distill", "contrast": {"form": form}}
+    run = train_byte_student(tmp_path, objective=objective, peers__successes=1)
+    lines = (run / "groups.jsonl").read_text().splitlines()
+    rollouts = [(group, rollout) for group in map(json.loads, lines) for rollout in group["rollouts"]]
+    group, rollout = next((g, r) for g, r in rollouts if r["context_tokens"] and r["peers"]["failures"])
+    asked = ["--step", group["step"], "--problem", group["problem_id"], "--rollout", rollout["index"]]
+    assert main(["picture", str(run), *map(str, asked)]) == 0
+    assert f"log {who} - log student" in capsys.readouterr().out
+
+
 @pytest.mark.long
 @pytest.mark.parametrize("name", VARIANTS)
 def test_every_kind_of_teacher_is_asked(name, tmp_path):

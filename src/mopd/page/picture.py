@@ -105,10 +105,18 @@ def _tokens(
     part = (
         f"; tokens {shown.start + 1} to {shown.stop} of {len(told['gain'])}" if len(gains) < len(told["gain"]) else ""
     )
-    of = "teacher" if asked.failure_text is None else "the contrast's target"
-    told_by = f"log {of} - log student, in nats, at each token it wrote; weights after step {steps}{part}"
+    told_by = f"log {_who(asked)} - log student, in nats, at each token it wrote; weights after step {steps}{part}"
     parts.append(_text(left, base + 106, told_by, PALE, 12))
     return parts, right, base + 106
+
+
+def _who(asked: ReadAgain) -> str:
+    """Whose probabilities the bars are of."""
+    objective = asked.config.objective
+    contrast = objective.contrast if objective.kind == "distill" else None
+    if asked.failure_text is None or contrast is None:
+        return "teacher"
+    return "the contrast's target" if contrast.form == "target" else "the teacher that reads the success"
 
 
 def _around(here: int, count: int) -> slice:
