@@ -22,12 +22,11 @@ from mopd.runs.records import mean_key
 FIXED = ("peers.successes=2", "peers.failures=1", "context.order='failures_first'", "preflight.action='off'")
 """The paper's recipe, from which the options below depart; what becomes of it is to be seen, whatever the preflight."""
 
-CONTRAST = ("peers.successes=1", "peers.failures=1", "objective.grpo_weight=0")
-"""One teacher reads a success, the other a failure, as `mopd` finds for itself on the demo; without GRPO's half."""
+CONTRAST = ("peers.successes=1", "peers.failures=1")
+"""One teacher reads a success, the other a failure, as `mopd` finds for itself on the demo."""
 
 METHODS: dict[str, list[str]] = {
     "mopd": ["peers.recipe='auto'"],
-    "mopd, without grpo's half": ["objective.grpo_weight=0"],
     "mopd, one context": ["peers.recipe='one_context'"],
     "mopd (2S1F)": [*FIXED],
     "mopd, peers of other problems": [
@@ -38,7 +37,8 @@ METHODS: dict[str, list[str]] = {
     "positive imitation (2S0F)": [*FIXED, "peers.failures=0"],
     "contrast, beta .3": [*CONTRAST, "objective.contrast={ beta = 0.3 }"],
     "contrast, beta 1": [*CONTRAST, "objective.contrast={ beta = 1 }"],
-    "contrast as evidence": [*CONTRAST[:2], "objective.contrast={ form = 'advantage' }"],
+    "contrast as evidence": [*CONTRAST, "objective.contrast={ form = 'advantage' }"],
+    "half mopd, half grpo": ["objective.grpo_weight=0.5"],
     "grpo": ["objective.kind='grpo'"],
     "verified sft": ["objective.kind='sft'"],
     "successes_first": [*FIXED, "context.order='successes_first'"],

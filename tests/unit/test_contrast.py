@@ -197,20 +197,30 @@ def test_the_advantage_form_teaches_whatever_has_an_advantage():
     assert make_maker(config, student).make_one(alike, 0, [alike]).reason == "no_advantage"
 
 
+WARMED = "warmup={ kind = 'demonstrator', steps = 5 }"
+
+
 @pytest.mark.parametrize(
     ("settings", "share"),
     [
         ([], 0.0),
+        (["objective.kind='grpo'"], 0.0),
         (["objective.contrast={}", *ADVANTAGE[:2]], 0.5),
+        (["objective.contrast={}", WARMED, *ADVANTAGE[:2]], 0.0),
+        (["objective.contrast={}", WARMED, "objective.grpo_weight=0.3", *ADVANTAGE[:2]], 0.3),
         (["objective.contrast={}", "objective.grpo_weight=0", *ADVANTAGE[:2]], 0.0),
         (["objective.contrast={}", "objective.grpo_weight=0.9", *ADVANTAGE[:2]], 0.9),
         (list(ADVANTAGE), 0.0),
     ],
 )
-def test_half_of_the_objective_is_grpos_under_a_contrast_unless_it_is_told_otherwise(settings, share):
-    assert build_config({}, settings).objective.share_of_grpo == share
+def test_half_of_the_objective_is_grpos_under_a_contrast_without_a_warm_up_unless_it_is_told_otherwise(settings, share):
+    assert build_config({}, settings).grpo_share == share
+
+
+@pytest.mark.parametrize(("settings", "share"), [([], 0.5), ([WARMED], 0.0)])
+def test_a_contrast_that_a_run_finds_is_blended_as_one_that_is_configured(settings, share):
     found = Recipe(1, 1, "failures_first", contrast=True).applied(build_config({}, settings))
-    assert found.objective.share_of_grpo == (share if settings else 0.5)
+    assert found.grpo_share == share
 
 
 def test_a_rollout_that_no_teacher_can_teach_is_still_told_whether_it_was_right():

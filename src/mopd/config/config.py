@@ -102,6 +102,17 @@ class Config(Table):
         """Whether the teacher is another model than the student, in this process or served."""
         return self.external_teacher is not None or self.served_teacher is not None
 
+    @property
+    def grpo_share(self) -> float:
+        """GRPO's share of an objective that distils: `objective.grpo_weight`, or what is in force where it is unset."""
+        objective = self.objective
+        if objective.kind != "distill":
+            return 0.0
+        if objective.grpo_weight is not None:
+            return objective.grpo_weight
+        is_toward_a_target = objective.contrast is not None and objective.contrast.form == "target"
+        return 0.5 if is_toward_a_target and self.warmup is None else 0.0
+
     @model_validator(mode="before")
     @classmethod
     def _unsaid_kinds(cls, values: Any) -> Any:
@@ -218,7 +229,7 @@ class Config(Table):
                 "peers.require_success = true"
             )
         if self.objective.contrast.form == "advantage":
-            if self.objective.share_of_grpo:
+            if self.objective.grpo_weight:
                 raise ValueError("objective.contrast.form = advantage is GRPO already: objective.grpo_weight must be 0")
             return
         if self.divergence.kind in ("reverse_kl", "sampled_reverse_kl"):

@@ -155,15 +155,8 @@ class DistillObjective(Table):
     fit, else one teacher reads all peers in one context."""
     grpo_weight: Annotated[float, Field(ge=0, lt=1)] | None = None
     """Share w of GRPO's loss on the same rollouts: (1 - w) distillation + w GRPO, each normalised over its own lessons.
-    Unset: .5 under a contrast of teachers whose form is `target`, else 0. GRPO's clipping is that of `objective.kind =
-    grpo` by default."""
-
-    @property
-    def share_of_grpo(self) -> float:
-        """The w in force."""
-        if self.grpo_weight is not None:
-            return self.grpo_weight
-        return 0.5 if self.contrast is not None and self.contrast.form == "target" else 0.0
+    Unset: .5 under a contrast of teachers whose form is `target`, unless a `[warmup]` has taught the student to read
+    peers; else 0. GRPO's clipping is that of `objective.kind = grpo` by default."""
 
 
 class GrpoObjective(Table):

@@ -252,13 +252,14 @@ def goals(config: Config, lessons: Sequence[Lesson], indices: Sequence[int]) -> 
         return [_goal(objective, 1.0, lessons, indices)]
     if objective.contrast is not None and objective.contrast.form == "advantage":
         return [_goal(GrpoObjective(aggregation=objective.aggregation), 1.0, lessons, indices)]
-    if not objective.share_of_grpo:
+    share = config.grpo_share
+    if not share:
         return [_goal(objective, 1.0, lessons, indices)]
     taught = [index for index in indices if lessons[index].context_ids is not None]
     better_or_worse = [index for index in indices if lessons[index].advantage]
     grpo = GrpoObjective(aggregation=objective.aggregation)
-    both = ((objective, 1 - objective.share_of_grpo, taught), (grpo, objective.share_of_grpo, better_or_worse))
-    return [_goal(goal, share, lessons, own) for goal, share, own in both if own]
+    both = ((objective, 1 - share, taught), (grpo, share, better_or_worse))
+    return [_goal(goal, part, lessons, own) for goal, part, own in both if own]
 
 
 def _goal(objective: ObjectiveConfig, share: float, lessons: Sequence[Lesson], indices: Sequence[int]) -> Goal:

@@ -45,7 +45,7 @@ class LessonMaker:
         record = self._distill_record(group, rollout, groups)
         if self.contrast and self.contrast.form == "advantage":
             return self._blended(record, group, rollout, advantage) if advantage else _no_lesson("no_advantage")
-        return self._blended(record, group, rollout, advantage) if self.config.objective.share_of_grpo else record
+        return self._blended(record, group, rollout, advantage) if self.config.grpo_share else record
 
     def _blended(self, record: LessonRecord, group: Group, rollout: Rollout, advantage: float) -> LessonRecord:
         """A distillation's record with the advantage, which is a lesson for GRPO where there is none for a teacher."""

@@ -77,7 +77,7 @@ def is_never_negative(config: Config) -> bool:
     if objective.kind == "distill":
         is_divergence = divergence.kind != "sampled_reverse_kl" and divergence.entry_clip is None
         is_policy_gradient = objective.contrast is not None and objective.contrast.form == "advantage"
-        return is_divergence and not objective.share_of_grpo and not is_policy_gradient
+        return is_divergence and not config.grpo_share and not is_policy_gradient
     return objective.kind == "sft"
 
 

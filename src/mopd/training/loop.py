@@ -217,7 +217,7 @@ class _Training:
 
     def _tell_blend(self, config: Config) -> None:
         """Say that GRPO has a part in the objective, which nobody may have asked for."""
-        if config.objective.kind == "distill" and (share := config.objective.share_of_grpo):
+        if share := config.grpo_share:
             self.tell(f"objective {1 - share:g} toward the teacher, {share:g} GRPO on the same rollouts")
 
     def _save(self, steps: int, stepper: Stepper) -> None:
