@@ -21,35 +21,32 @@ def mixed_lessons():
     return lessons
 
 
+CONTRAST = ["objective.contrast={}", "peers.successes=1", "peers.failures=1"]
+
+
 @pytest.mark.parametrize("aggregation", ["token_mean", "rollout_mean", "domain_balanced"])
 @pytest.mark.parametrize("budget", [1, 60, 100000])
-def test_a_blends_gradient_is_the_weighted_sum_of_both(aggregation, budget):
+@pytest.mark.parametrize(
+    ("teachers", "weight", "share"), [([], ["objective.grpo_weight=0.3"], 0.3), (CONTRAST, [], 0.5)]
+)
+def test_a_blends_gradient_is_the_weighted_sum_of_both(teachers, weight, share, aggregation, budget):
     lessons = mixed_lessons()
+    if teachers:
+        lessons = [
+            dataclasses.replace(x, failure_context_ids=(*x.prompt_ids, 9) if x.context_ids else None) for x in lessons
+        ]
     common = [f"objective.aggregation='{aggregation}'", f"compute.microbatch_tokens={budget}"]
     taught = [lesson for lesson in lessons if lesson.context_ids is not None]
     moved = [lesson for lesson in lessons if lesson.advantage]
-    distill, distill_metrics = gradients(build_config({}, common), taught)
+    alone = build_config({}, [*common, *teachers, "objective.grpo_weight=0"])
+    distill, distill_metrics = gradients(alone, taught)
     grpo, grpo_metrics = gradients(build_config({}, [*common, "objective.kind='grpo'"]), moved)
-    blend, metrics = gradients(build_config({}, [*common, "objective.grpo_weight=0.3"]), lessons)
+    blend, metrics = gradients(build_config({}, [*common, *teachers, *weight]), lessons)
     for name, gradient in blend.items():
-        torch.testing.assert_close(gradient, 0.7 * distill[name] + 0.3 * grpo[name], rtol=1e-4, atol=1e-7)
-    both = 0.7 * distill_metrics["objective/loss"] + 0.3 * grpo_metrics["objective/loss"]
+        expected = (1 - share) * distill[name] + share * grpo[name]
+        torch.testing.assert_close(gradient, expected, rtol=1e-4, atol=1e-7)
+    both = (1 - share) * distill_metrics["objective/loss"] + share * grpo_metrics["objective/loss"]
     assert metrics["objective/loss"] == pytest.approx(both, rel=1e-6)
-
-
-def test_a_contrast_has_half_of_the_gradient_and_grpo_the_other():
-    lessons = [
-        dataclasses.replace(lesson, failure_context_ids=(*lesson.prompt_ids, 9) if lesson.context_ids else None)
-        for lesson in mixed_lessons()
-    ]
-    contrast = ["objective.contrast={}", "peers.successes=1", "peers.failures=1"]
-    taught = [lesson for lesson in lessons if lesson.context_ids is not None]
-    moved = [lesson for lesson in lessons if lesson.advantage]
-    alone, _ = gradients(build_config({}, [*contrast, "objective.grpo_weight=0"]), taught)
-    grpo, _ = gradients(build_config({}, ["objective.kind='grpo'"]), moved)
-    blend, _ = gradients(build_config({}, contrast), lessons)
-    for name, gradient in blend.items():
-        torch.testing.assert_close(gradient, 0.5 * alone[name] + 0.5 * grpo[name], rtol=1e-4, atol=1e-7)
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 9, 50])

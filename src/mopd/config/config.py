@@ -22,6 +22,7 @@ from mopd.config.learning import (
 from mopd.config.lora import LoraConfig
 from mopd.config.method import (
     ContextConfig,
+    ContrastConfig,
     DistillObjective,
     DivergenceConfig,
     LessonsConfig,
@@ -103,14 +104,18 @@ class Config(Table):
         return self.external_teacher is not None or self.served_teacher is not None
 
     @property
+    def contrast(self) -> ContrastConfig | None:
+        """The contrast of teachers, where the objective has one."""
+        return self.objective.contrast if self.objective.kind == "distill" else None
+
+    @property
     def grpo_share(self) -> float:
         """GRPO's share of an objective that distils: `objective.grpo_weight`, or what is in force where it is unset."""
-        objective = self.objective
-        if objective.kind != "distill":
+        if self.objective.kind != "distill":
             return 0.0
-        if objective.grpo_weight is not None:
-            return objective.grpo_weight
-        is_toward_a_target = objective.contrast is not None and objective.contrast.form == "target"
+        if self.objective.grpo_weight is not None:
+            return self.objective.grpo_weight
+        is_toward_a_target = self.contrast is not None and self.contrast.form == "target"
         return 0.5 if is_toward_a_target and self.warmup is None else 0.0
 
     @model_validator(mode="before")
@@ -213,7 +218,7 @@ class Config(Table):
                 "teacher.kind = served tells log-probabilities at temperature 1, and what lies in the tail at another "
                 "cannot be known: set sampling.temperature = 1, or divergence.tail = false, which is exact at any"
             )
-        if self.objective.kind == "distill" and self.objective.contrast is not None:
+        if self.contrast is not None:
             raise ValueError("objective.contrast needs whole distributions, which teacher.kind = served does not tell")
 
     @property
@@ -221,15 +226,15 @@ class Config(Table):
         return self.is_taught_by_another or self.context.feedback != "never"
 
     def _check_contrast(self) -> None:
-        if self.objective.kind != "distill" or self.objective.contrast is None:
+        if self.contrast is None:
             return
         if (self.peers.successes, self.peers.failures) != (1, 1) or not self.peers.require_success:
             raise ValueError(
                 "objective.contrast shows one peer to each teacher: peers.successes = 1, peers.failures = 1, "
                 "peers.require_success = true"
             )
-        if self.objective.contrast.form == "advantage":
-            if self.objective.grpo_weight:
+        if self.contrast.form == "advantage":
+            if self.grpo_share:
                 raise ValueError("objective.contrast.form = advantage is GRPO already: objective.grpo_weight must be 0")
             return
         if self.divergence.kind in ("reverse_kl", "sampled_reverse_kl"):

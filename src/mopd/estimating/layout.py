@@ -117,12 +117,11 @@ def _contexts(
     """What the teacher reads before rollout `index`. Under policy `group` all rollouts read the same peers, but those
     that are peers themselves, who see another in their own place."""
     peers = config.peers.successes + config.peers.failures
-    contrast = config.objective.kind == "distill" and config.objective.contrast is not None
-    shown = 1 if contrast else peers
+    shown = 1 if config.contrast else peers
     room = max(0, config.context.tokens - len(alone))
     size = min(room // max(1, shown), room if is_worst else completion)
     found = []
-    for kind in range(2 if contrast else 1):
+    for kind in range(2 if config.contrast else 1):
         blocks = [MADE_UP * (2 + kind) + block for block in range(shown)]
         if config.peers.policy != "group":
             blocks = [MADE_UP * (9 + index) + block for block in blocks]

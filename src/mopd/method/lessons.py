@@ -24,7 +24,7 @@ class LessonMaker:
         self.config = config
         self.encode = encode
         self.template = template_of(config.context, template)
-        self.contrast = config.objective.contrast if config.objective.kind == "distill" else None
+        self.contrast = config.contrast
         if self.contrast and self.template.attempt:
             self.template = self.template.model_copy(update={"success": self.template.attempt})
         self._rendered: dict[tuple[object, ...], Context] = {}  # contexts of one step; many rollouts share theirs

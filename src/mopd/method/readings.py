@@ -113,8 +113,8 @@ def choose(readings: Sequence[Reading]) -> tuple[Reading, str]:
     Of recipes that are not clearly worse than the best (paired interval), the fuller one is taken: more peers say more.
     One with failures is taken only where it is right at least as often as the best without: a student that cannot read
     failures is led into them. Where a contrast of teachers is among them, it is taken: its target is not bound by how
-    well one teacher reads, and it taught more wherever both were run (decision 27). None of its teachers reads failures
-    beside successes.
+    well one teacher reads, and on average it taught no less wherever both were run (decisions 27, 28). None of its
+    teachers reads failures beside successes.
     """
     best = max(readings, key=lambda reading: (reading.mean, _fullness(reading)))
     clean = [reading.mean for reading in readings if reading.recipe is not None and not _failures(reading)]

@@ -123,7 +123,7 @@ def in_force(config: Config, found: Mapping[str, Any]) -> Config:
 
 def is_fixed(config: Config) -> bool:
     """Whether the recipe is the configuration's; a contrast of teachers that is configured has one of its own."""
-    return config.peers.recipe == "fixed" or _has_contrast(config)
+    return config.peers.recipe == "fixed" or config.contrast is not None
 
 
 def candidates(config: Config, template: TemplateConfig) -> list[Recipe]:
@@ -136,8 +136,8 @@ def candidates(config: Config, template: TemplateConfig) -> list[Recipe]:
     orders = BOTH if order == "auto" else (order,)
     peers, most = config.peers, config.group_size - 1
     if is_fixed(config):
-        own = Recipe(peers.successes, peers.failures, orders[0], contrast=_has_contrast(config))
-        if _has_contrast(config) or (config.is_taught_by_another and not own.count):
+        own = Recipe(peers.successes, peers.failures, orders[0], contrast=config.contrast is not None)
+        if config.contrast is not None or (config.is_taught_by_another and not own.count):
             return [own]
         counts = [(1, 0), (2, 0), (1, 1), (2, 1)]
     else:
@@ -183,7 +183,7 @@ def others(config: Config, template: TemplateConfig, found: Sequence[Recipe]) ->
 
     Nothing where one recipe alone can be measured: a contrast of teachers, an external teacher of the problem alone.
     """
-    if _has_contrast(config) or not any(recipe.count for recipe in found):
+    if config.contrast is not None or not any(recipe.count for recipe in found):
         return []
     known, most = {_shown(recipe) for recipe in found}, config.group_size - 1
     tried = contrasts(config, template) + [
@@ -200,10 +200,6 @@ def _wordings(config: Config, template: TemplateConfig, tried: tuple[Wording, ..
     """The configuration's, or the student's own where it is not English; else those that are tried."""
     is_given = template_of(config.context, template) is not ENGLISH or config.context.wording != "auto"
     return ("own",) if is_given else tried
-
-
-def _has_contrast(config: Config) -> bool:
-    return config.objective.kind == "distill" and config.objective.contrast is not None
 
 
 def _shown(recipe: Recipe) -> tuple[object, ...]:

@@ -112,8 +112,7 @@ def _tokens(
 
 def _who(asked: ReadAgain) -> str:
     """Whose probabilities the bars are of."""
-    objective = asked.config.objective
-    contrast = objective.contrast if objective.kind == "distill" else None
+    contrast = asked.config.contrast
     if asked.failure_text is None or contrast is None:
         return "teacher"
     return "the contrast's target" if contrast.form == "target" else "the teacher that reads the success"
