@@ -145,6 +145,19 @@ def test_a_recipe_is_taught_where_a_rollout_has_a_peer_of_it(report, found):
     assert row_of(found, successes=1, failures=0, **PLAIN)["taught_groups_share"] == pytest.approx(share)
 
 
+def test_grpos_half_of_the_objective_teaches_no_recipe(tmp_path):
+    """It learns from every mixed group, whatever finds room in a context."""
+    contrast = ["objective.contrast={}", "peers.successes=1", "peers.failures=1"]
+    tight = ["context.tokens=12", "context.over_budget='drop'"]
+    alone, half = (
+        run_preflight(config_for(tmp_path, *contrast, *tight, f"objective.grpo_weight={share}"), quiet=True).as_json()
+        for share in (0, 0.5)
+    )
+    shares = [{row["name"]: row["taught_groups_share"] for row in found["readings"]} for found in (alone, half)]
+    assert shares[0] == shares[1]
+    assert any(share is not None and 0 < share < 1 for share in shares[0].values())
+
+
 def test_the_first_figures_are_those_that_a_run_would_find(report, found):
     own = report.found.as_json()
     assert {key: found[key] for key in own if key != "readings"} == json.loads(

@@ -227,7 +227,7 @@ def test_a_rollout_that_no_teacher_can_teach_is_still_told_whether_it_was_right(
     config = build_config({}, ["objective.contrast={}", *ADVANTAGE[:2]])
     group = make_group(["12", "21", "22"], [0, 1, 0], problem="21")
     lone = make_maker(config, load_student("builtin:digits", 0)).make_one(group, 1, [group])
-    assert lone.lesson.context_ids is None
+    assert (lone.lesson.context_ids, lone.reason) == (None, "no_success")
     assert lone.lesson.advantage == pytest.approx(2 / 3)
 
 

@@ -37,9 +37,10 @@ def test_every_kind_of_verdict_is_counted_apart():
 def test_lessons_and_the_reasons_for_none_are_counted():
     context = Context(({"role": "user", "content": "x"},), (), tuple(range(7)), shortened_count=2, dropped_count=1)
     taught = LessonRecord(Peers((1, 2), (0,), ("a", "b"), ("c",), shows_own_text=True), context, make_lesson(), None)
-    metrics = lesson_metrics([[taught, LessonRecord(Peers(), None, None, "no_success")], [taught]])
-    assert metrics["lessons/count"] == 2.0
-    assert metrics["lessons/none_no_success_count"] == 1.0
+    none, of_grpo = (LessonRecord(Peers(), None, lesson, "no_success") for lesson in (None, make_lesson()))
+    metrics = lesson_metrics([[taught, none, of_grpo, of_grpo], [taught]])
+    assert metrics["lessons/count"] == 4.0
+    assert (metrics["lessons/none_no_success_count"], metrics["lessons/grpo_alone_no_success_count"]) == (1.0, 2.0)
     assert (metrics["peers/successes_mean"], metrics["peers/failures_mean"]) == (2.0, 1.0)
     assert metrics["peers/own_text_count"] == 2.0
     assert (metrics["context/tokens_mean"], metrics["context/tokens_max"]) == (7.0, 7.0)

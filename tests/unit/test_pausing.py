@@ -71,7 +71,7 @@ def test_what_pauses_are_lessons_from_the_teacher_alone():
     assert first.lesson is None
     assert first.reason == "teacher_paused"
     assert second.lesson.context_ids is None
-    assert second.lesson.advantage == 0.5
+    assert (second.lesson.advantage, second.reason) == (0.5, "teacher_paused")
     assert (third, fourth) == (plain, none)
 
 

@@ -141,6 +141,7 @@ GROUP = {
             "peers": {"successes": [1] if index != 1 else [], "failures": [0]},
             "is_lesson": index != 1,
             "no_lesson_reason": None if index != 1 else "no_success",
+            "no_teacher_reason": None if index != 2 else "over_budget",
         }
         for index in range(3)
     ],
@@ -157,3 +158,4 @@ def test_a_group_is_shown_in_three_lines_a_completion_as_wide_as_the_terminal(wi
     assert any("[red]words" in line for line in lines)  # what a model wrote is no markup
     assert any("+1 -0" in line for line in lines)
     assert "no success" in " ".join(lines)
+    assert "".join(lines).count("GRPO") == 1

@@ -214,7 +214,8 @@ class Lesson:
 class LessonRecord:
     """What became of one rollout: its peers, its context, and its lesson or the reason for none.
 
-    Under a contrast of teachers `failure_context` is what the second one reads, where there is a failed peer.
+    A lesson beside a reason is one that no teacher gives, for that reason: GRPO alone has it. Under a contrast of
+    teachers `failure_context` is what the second one reads, where there is a failed peer.
     """
 
     peers: Peers

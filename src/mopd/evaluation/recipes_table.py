@@ -169,6 +169,8 @@ def _score(
 
 
 def _taught_share(maker: LessonMaker, found: Preflight) -> float:
-    """Of the attempted groups, those of which a run would teach some rollout."""
+    """Of the attempted groups, those in which some rollout would have a teacher."""
     records = maker.make(found.attempts.groups)
-    return mean_or_zero([any(record.lesson is not None for record in group) for group in records])
+    return mean_or_zero(
+        [any(record.lesson is not None and record.reason is None for record in group) for group in records]
+    )

@@ -48,12 +48,12 @@ class LessonMaker:
         return self._blended(record, group, rollout, advantage) if self.config.grpo_share else record
 
     def _blended(self, record: LessonRecord, group: Group, rollout: Rollout, advantage: float) -> LessonRecord:
-        """A distillation's record with the advantage, which is a lesson for GRPO where there is none for a teacher."""
+        """A distillation's record with the advantage. Where no teacher has a lesson, GRPO has, beside the reason."""
         if record.lesson is not None:
             return replace(record, lesson=replace(record.lesson, advantage=advantage))
         if advantage == 0.0 or not rollout.own_token_count:
             return record
-        return replace(record, lesson=_lesson(group, rollout, None, advantage), reason=None)
+        return replace(record, lesson=_lesson(group, rollout, None, advantage))
 
     def _reason_not_to_teach(self, group: Group, rollout: Rollout, advantage: float | None) -> NoLessonReason | None:
         """Why `[lessons]` leaves a rollout out, whatever the objective; None where it does not."""

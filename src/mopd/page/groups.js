@@ -48,6 +48,7 @@ function lesson_element(rollout, group, place) {
   const told = [`${number(rollout.context && rollout.context.tokens)} tokens`, `peers ${peers.join(" ") || "none"}`, ...lost];
   return [
     rollout.lesson === false ? h("p", { class: "pale" }, `no lesson: ${(rollout.reason || "not recorded").replaceAll("_", " ")}`) : null,
+    rollout.alone ? h("p", { class: "pale" }, `GRPO alone, no teacher: ${rollout.alone.replaceAll("_", " ")}`) : null,
     rollout.context ? fold({}, `what its teacher read: ${told.join(", ")}`, () => context_element(rollout, group)) : null,
     is_scored(place, rollout.index)
       ? h("button", { class: "link", type: "button", click: () => show_scores(place, rollout.index) }, "token by token") : null,

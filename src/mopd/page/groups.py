@@ -183,6 +183,7 @@ def _context(recorded: Row, group: Group | None, groups: Sequence[Group], contex
     told = {
         "lesson": recorded.get("is_lesson"),
         "reason": recorded.get("no_lesson_reason"),
+        "alone": recorded.get("no_teacher_reason"),
         "peers": {kind: list(peers.get(kind, ())) for kind in ("successes", "failures")},
         "others": [shown(name, 200) for name in peers.get("problem_ids", ())],
     }

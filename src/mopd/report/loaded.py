@@ -22,7 +22,8 @@ Row = dict[str, Any]
 
 WHOSE = ("step", "problem_id", "domain", "index")
 VERDICT = (*WHOSE, "kind", "is_success", "reward", "answer", "feedback")
-LESSON = (*WHOSE, "is_lesson", "no_lesson_reason", "peers", "context_tokens", "shortened_count", "dropped_count")
+REASONS = ("no_lesson_reason", "no_teacher_reason")
+LESSON = (*WHOSE, "is_lesson", *REASONS, "peers", "context_tokens", "shortened_count", "dropped_count")
 """Columns of rollouts; runs of earlier versions may lack some."""
 
 

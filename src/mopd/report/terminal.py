@@ -164,9 +164,15 @@ def print_group(groups: Sequence[Mapping[str, Any]], console: Console) -> None:
             escape(_short(rollout["completion"], 3 * room)),
             f"[green]{rollout['kind']}[/]" if rollout["is_success"] else f"[red]{rollout['kind']}[/]",
             " ".join([f"+{index}" for index in shown["successes"]] + [f"-{index}" for index in shown["failures"]]),
-            "yes" if rollout["is_lesson"] else f"no: {rollout['no_lesson_reason']}".replace("_", " "),
+            _lesson(rollout),
         )
     console.print(table)
+
+
+def _lesson(rollout: Mapping[str, Any]) -> str:
+    if not rollout["is_lesson"]:
+        return f"no: {rollout['no_lesson_reason']}".replace("_", " ")
+    return "GRPO alone" if rollout.get("no_teacher_reason") else "yes"
 
 
 def _short(text: str, width: int) -> str:

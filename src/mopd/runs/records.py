@@ -51,7 +51,8 @@ def _describe_rollout(group: Group, record: LessonRecord, index: int) -> dict[st
         "shortened_count": record.context.shortened_count if record.context else 0,
         "dropped_count": record.context.dropped_count if record.context else 0,
         "is_lesson": record.lesson is not None,
-        "no_lesson_reason": record.reason,
+        "no_lesson_reason": None if record.lesson else record.reason,
+        "no_teacher_reason": record.reason if record.lesson else None,
     }
 
 

@@ -75,14 +75,17 @@ def lesson_metrics(records: Sequence[Sequence[LessonRecord]]) -> dict[str, float
     """What became of the step's rollouts: lessons, reasons for none, peers and contexts."""
     flat = [record for group in records for record in group]
     lessons = [record for record in flat if record.lesson is not None]
+    taught = [record for record in lessons if record.reason is None]
     contexts = [record.context for record in flat if record.context is not None]
-    reasons = Counter(record.reason for record in flat if record.reason is not None)
+    reasons = Counter(
+        f"{'none' if record.lesson is None else 'grpo_alone'}_{record.reason}" for record in flat if record.reason
+    )
     return {
         "lessons/count": float(len(lessons)),
-        **{f"lessons/none_{reason}_count": float(count) for reason, count in sorted(reasons.items())},
-        "peers/successes_mean": mean_or_zero([len(r.peers.successes) for r in lessons]),
-        "peers/failures_mean": mean_or_zero([len(r.peers.failures) for r in lessons]),
-        "peers/own_text_count": float(sum(r.peers.shows_own_text for r in lessons)),
+        **{f"lessons/{reason}_count": float(count) for reason, count in sorted(reasons.items())},
+        "peers/successes_mean": mean_or_zero([len(r.peers.successes) for r in taught]),
+        "peers/failures_mean": mean_or_zero([len(r.peers.failures) for r in taught]),
+        "peers/own_text_count": float(sum(r.peers.shows_own_text for r in taught)),
         "context/tokens_mean": mean_or_zero([c.token_count for c in contexts]),
         "context/tokens_max": float(max((c.token_count for c in contexts), default=0)),
         "context/shortened_peers_count": float(sum(c.shortened_count for c in contexts)),

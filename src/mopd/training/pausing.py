@@ -48,9 +48,8 @@ def _without_teacher(record: LessonRecord) -> LessonRecord:
     lesson = record.lesson
     if lesson is None or lesson.context_ids is None:
         return record
-    if lesson.advantage:
-        return replace(record, lesson=replace(lesson, context_ids=None, failure_context_ids=None))
-    return replace(record, lesson=None, reason="teacher_paused")
+    of_grpo = replace(lesson, context_ids=None, failure_context_ids=None) if lesson.advantage else None
+    return replace(record, lesson=of_grpo, reason="teacher_paused")
 
 
 def _is_below(gaps: Sequence[tuple[float, float]], errors: float) -> bool:
