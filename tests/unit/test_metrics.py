@@ -1,5 +1,7 @@
 """Metrics of a step: rollouts whose grader failed are in no mean and decide no group."""
 
+import dataclasses
+
 import pytest
 
 from mopd.core.types import Context, LessonRecord, Peers
@@ -36,7 +38,9 @@ def test_every_kind_of_verdict_is_counted_apart():
 
 def test_lessons_and_the_reasons_for_none_are_counted():
     context = Context(({"role": "user", "content": "x"},), (), tuple(range(7)), shortened_count=2, dropped_count=1)
-    taught = LessonRecord(Peers((1, 2), (0,), ("a", "b"), ("c",), shows_own_text=True), context, make_lesson(), None)
+    peers = Peers((1, 2), (0,), ("a", "b"), ("c",), shows_own_text=True)
+    lesson = dataclasses.replace(make_lesson(), context_ids=context.token_ids)
+    taught = LessonRecord(peers, context, lesson, None)
     none, of_grpo = (LessonRecord(Peers(), None, lesson, "no_success") for lesson in (None, make_lesson()))
     metrics = lesson_metrics([[taught, none, of_grpo, of_grpo], [taught]])
     assert metrics["lessons/count"] == 4.0

@@ -225,6 +225,11 @@ class LessonRecord:
     failure_context: Context | None = None
 
     @property
+    def has_teacher(self) -> bool:
+        """Whether its lesson has a context, which a teacher reads."""
+        return self.lesson is not None and self.lesson.context_ids is not None
+
+    @property
     def shown(self) -> tuple[Block, ...]:
         """All that is shown to a teacher, the first one's blocks before the second one's."""
         contexts = [context for context in (self.context, self.failure_context) if context is not None]

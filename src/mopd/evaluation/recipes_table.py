@@ -171,6 +171,4 @@ def _score(
 def _taught_share(maker: LessonMaker, found: Preflight) -> float:
     """Of the attempted groups, those in which some rollout would have a teacher."""
     records = maker.make(found.attempts.groups)
-    return mean_or_zero(
-        [any(record.lesson is not None and record.reason is None for record in group) for group in records]
-    )
+    return mean_or_zero([any(record.has_teacher for record in group) for group in records])

@@ -22,8 +22,10 @@ Row = dict[str, Any]
 
 WHOSE = ("step", "problem_id", "domain", "index")
 VERDICT = (*WHOSE, "kind", "is_success", "reward", "answer", "feedback")
-REASONS = ("no_lesson_reason", "no_teacher_reason")
-LESSON = (*WHOSE, "is_lesson", *REASONS, "peers", "context_tokens", "shortened_count", "dropped_count")
+LESSON = (
+    *(*WHOSE, "is_lesson", "no_lesson_reason", "no_teacher_reason"),
+    *("peers", "context_tokens", "shortened_count", "dropped_count"),
+)
 """Columns of rollouts; runs of earlier versions may lack some."""
 
 

@@ -75,7 +75,7 @@ def lesson_metrics(records: Sequence[Sequence[LessonRecord]]) -> dict[str, float
     """What became of the step's rollouts: lessons, reasons for none, peers and contexts."""
     flat = [record for group in records for record in group]
     lessons = [record for record in flat if record.lesson is not None]
-    taught = [record for record in lessons if record.reason is None]
+    taught = [record for record in lessons if record.has_teacher]
     contexts = [record.context for record in flat if record.context is not None]
     reasons = Counter(
         f"{'none' if record.lesson is None else 'grpo_alone'}_{record.reason}" for record in flat if record.reason

@@ -159,7 +159,7 @@ class Stepper:
             (group, record)
             for group, group_records in zip(groups, records, strict=True)
             for record in group_records
-            if record.lesson is not None and record.lesson.context_ids is not None
+            if record.has_teacher
         ]
         if not taught:
             return {}
